@@ -25,9 +25,9 @@ export class UnboundEffect extends Error {
   }
 }
 
-/** Declares an effect: an order with JSON params. Machines give it; only a host carries it out. */
+/** Declares an effect: an order with JSON params, or with none. Machines give it; only a host carries it out. */
 export const effect =
-  <P extends Json>(name: string) =>
+  <P extends Json | undefined = undefined>(name: string) =>
   (_: unknown, _params: P): void => {
     throw new UnboundEffect(name)
   }

@@ -1,0 +1,108 @@
+/**
+ * `statemq consume`: prints the messages of a topic and acknowledges each AFTER it was printed.
+ *
+ * Ctrl-C and --limit drain: what was printed is acknowledged, what was not is left to the group.
+ */
+import { isUtf8 } from 'node:buffer'
+import type { Command } from 'commander'
+import { type Cli, carriesOut, examples, interruption, withClient } from '../cli.ts'
+import { UsageError } from '../explain.ts'
+import type { Incoming, Position } from '../face.ts'
+import { faint, jsonLine } from '../table.ts'
+import { bytes, position, whole } from '../values.ts'
+
+interface ConsumeOptions {
+  group?: string
+  tags: string
+  from: Position
+  broadcasting: boolean
+  ordered: boolean
+  limit?: number
+}
+
+export function addConsume(program: Command, cli: Cli): void {
+  const { terminal, clock } = cli
+  const command = program
+    .command('consume')
+    .description('Print the messages of a topic as a member of a group, until Ctrl-C.')
+    .argument('<topic>')
+    .requiredOption('--group <name>', 'consumer group: its members share the queues of the topic')
+    .option('--tags <expression>', "only these tags, e.g. 'created || paid'", '*')
+    .option(
+      '--from <place>',
+      'where a NEW group begins: first, last, a time, or how long ago (15m, 2h)',
+      position(() => clock.now()),
+      'last',
+    )
+    .option('--broadcasting', 'every member gets every message', false)
+    .option('--ordered', 'one message of a queue at a time, in order', false)
+    .option('--limit <number>', 'stop after so many messages', whole(1, Number.MAX_SAFE_INTEGER))
+    .addHelpText(
+      'after',
+      examples(
+        'statemq consume orders --group billing --from first',
+        "statemq consume orders --group audit --tags 'paid || refunded' --limit 10 --json",
+      ),
+    )
+
+  carriesOut<ConsumeOptions>(command, async (settings, options, [topic]) => {
+    const { group, tags, from, broadcasting, ordered, limit = Number.POSITIVE_INFINITY } = options
+    if (group === undefined || group === '') throw new UsageError('give the group a name: --group billing')
+    const print = settings.json ? jsonOf : peoplesLine
+    const messageModel = broadcasting ? 'broadcasting' : 'clustering'
+    await withClient(
+      cli,
+      settings,
+      `consume '${topic}' as '${group}'`,
+      async (client) => {
+        const consumer = client.consumer({ group, messageModel, from, ordered })
+        consumer.subscribe(topic!, tags)
+        const messages = consumer.messages()[Symbol.asyncIterator]()
+        const stop = interruption(terminal.signal)
+        for (let count = 0; count < limit && !terminal.signal.aborted; count++) {
+          const next = await Promise.race([messages.next(), stop])
+          if (next === undefined || next.done === true) return
+          terminal.write(print(next.value))
+          await next.value.ack()
+        }
+      },
+      { endsItself: true },
+    )
+  })
+
+  function peoplesLine(message: Incoming): string {
+    const place = faint(terminal, `${message.brokerName}/${message.queueId}@${message.queueOffset}`)
+    const keys = message.keys.length === 0 ? undefined : `keys=${message.keys.join(',')}`
+    const parts = [place, message.tag, keys, text(message.body) ?? `<${bytes(message.body.length)}>`]
+    return `${parts.filter((part) => part !== undefined).join('  ')}\n`
+  }
+}
+
+function jsonOf({
+  body,
+  topic,
+  brokerName,
+  queueId,
+  queueOffset,
+  messageId,
+  tag,
+  keys,
+  properties,
+}: Incoming): string {
+  const content = text(body)
+  return jsonLine({
+    topic,
+    brokerName,
+    queueId,
+    queueOffset,
+    messageId,
+    tag,
+    keys,
+    properties,
+    body: content ?? null,
+    ...(content === undefined ? { bodyBase64: Buffer.from(body).toString('base64') } : {}),
+  })
+}
+
+const text = (body: Uint8Array): string | undefined =>
+  isUtf8(body) ? Buffer.from(body).toString() : undefined

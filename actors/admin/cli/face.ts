@@ -1,0 +1,150 @@
+/**
+ * What the commands need of the library, and no more.
+ *
+ * The commands are written against these types and are handed the library by the door (bin/statemq.ts), where the
+ * compiler holds the two against each other. A command can thus be run in a test without a cluster.
+ */
+import type { Observable } from 'rxjs'
+import type {
+  ActorView,
+  BrokerDescription,
+  Member,
+  TopicOverview,
+  Transition,
+} from '../../../transport/messages.ts'
+
+export type { ActorView, BrokerDescription, Member, TopicOverview, Transition }
+
+export interface Library {
+  connect(options: { servers: string; cluster: string }): Promise<Client>
+  startNode(options: NodeOptions): Promise<RunningNode>
+}
+
+export interface NodeOptions {
+  roles: ('nameServer' | 'broker')[]
+  cluster: string
+  broker?: { name: string; id: number; flush: Flush; autoCreateTopic: boolean }
+  dir?: string
+  /** Exactly one of the three says over what the node talks. */
+  servers?: string
+  listen?: { port: number }
+  transport?: unknown
+}
+export type Flush = 'sync' | 'async'
+
+export interface RunningNode {
+  /** Where clients connect: the listener's address with its true port, or what was given. */
+  readonly servers: string
+  /** For more nodes in this process. */
+  readonly transport: unknown
+  close(): Promise<void>
+}
+
+export interface Client {
+  producer(options: { group: string }): Producer
+  consumer(options: ConsumerOptions): Consumer
+  admin(): Admin
+  inspect(): Inspect
+  /** Drains: what was accepted is carried out, then the connection ends. */
+  close(): Promise<void>
+}
+
+export interface Outgoing {
+  topic: string
+  body: string | Uint8Array
+  tag?: string
+  keys?: string[]
+  properties?: Record<string, string>
+  messageGroup?: string
+}
+export interface Receipt {
+  messageId: string
+  topic: string
+  brokerName: string
+  queueId: number
+  queueOffset: number
+}
+export interface Producer {
+  send(message: Outgoing): Promise<Receipt>
+}
+
+export interface ConsumerOptions {
+  group: string
+  messageModel: 'clustering' | 'broadcasting'
+  from: Position
+  ordered: boolean
+}
+export type Position = 'first' | 'last' | Date
+export interface Consumer {
+  subscribe(topic: string, expression?: string): unknown
+  messages(): AsyncIterable<Incoming>
+}
+export interface Incoming {
+  readonly topic: string
+  readonly brokerName: string
+  readonly queueId: number
+  readonly queueOffset: number
+  readonly messageId: string
+  readonly tag?: string | undefined
+  readonly keys: readonly string[]
+  readonly properties: Readonly<Record<string, string>>
+  readonly body: Uint8Array
+  ack(): unknown
+}
+
+export interface Admin {
+  createTopic(topic: string, options: { queues: number; perm?: number }): Promise<unknown>
+  deleteTopic(topic: string): Promise<unknown>
+  topics(): Promise<TopicOverview[]>
+  topic(topic: string): Promise<TopicDescription>
+  route(topic: string): Promise<Route>
+  groups(): Promise<string[]>
+  group(group: string): Promise<GroupDescription>
+  resetOffsets(
+    group: string,
+    topic: string,
+    to: Position | number,
+    options: { dryRun: boolean },
+  ): Promise<OffsetChange[]>
+  brokers(): Promise<BrokerDescription[]>
+  broker(name: string): Promise<BrokerDescription>
+}
+export interface TopicDescription {
+  topic: string
+  queues: { brokerName: string; queueId: number; minOffset: number; maxOffset: number }[]
+}
+export interface Route {
+  topic: string
+  nameServerId: string
+  revision: number
+  brokers: { brokerName: string; epoch: number; readQueues: number; writeQueues: number; perm: number }[]
+}
+export interface GroupDescription {
+  group: string
+  members: Member[]
+  /** Members that own no queue, because there are fewer queues than members. */
+  idle: string[]
+  queues: {
+    topic: string
+    brokerName: string
+    queueId: number
+    owner: string | null
+    committed: number | null
+    minOffset: number
+    maxOffset: number
+    lag: number
+    behindSince: number | null
+  }[]
+}
+export interface OffsetChange {
+  brokerName: string
+  queueId: number
+  from: number | null
+  to: number
+}
+
+export interface Inspect {
+  actors(): Promise<ActorView[]>
+  actor(address: string): Promise<ActorView>
+  watch(address: string): Observable<Transition>
+}

@@ -1,0 +1,149 @@
+/**
+ * Gate: all that a broker serves while it is the master of one epoch, under that epoch's subjects.
+ *
+ * It is opened AFTER the epoch is marked in the log, and closed BEFORE another mastership begins. Whoever talks to a
+ * closed gate reaches nobody, and knows it in one round trip.
+ */
+import { decode, serve } from '../../transport/codec.ts'
+import { codes } from '../../transport/codes.ts'
+import { pullAnswer } from '../../transport/exchange.ts'
+import * as m from '../../transport/messages.ts'
+import type { Subscription } from '../../transport/transport.ts'
+import type { Process } from '../node/process.ts'
+import type { BrokerState } from './broker-state.ts'
+import { Coordinators } from './coordinators.ts'
+import { Delivery } from './delivery.ts'
+import { Groups } from './groups.ts'
+import { Ingest } from './ingest.ts'
+import type { Store, StoredQueue } from './store/store.ts'
+import { Topics } from './topics.ts'
+
+export type GateOptions = {
+  brokerName: string
+  brokerId: number
+  epoch: number
+  store: Store
+  state: BrokerState
+  topicChanged(topic: string): void
+  describe(gate: Gate): m.BrokerDescription
+}
+
+export class Gate {
+  readonly ingest: Ingest
+  readonly delivery: Delivery
+  readonly groups: Groups
+  readonly coordinators: Coordinators
+  readonly #topics: Topics
+  readonly #process: Process
+  readonly #options: GateOptions
+  readonly #subscriptions: Subscription[] = []
+  #sends: Subscription | null = null
+  #waiting: { end: number; run: () => void }[] = []
+  #drained: (() => void) | null = null
+
+  constructor(process: Process, options: GateOptions) {
+    const { store, state, epoch } = options
+    const { world } = process
+    const afterStored = (run: () => void) => this.afterStored(run)
+    this.#process = process
+    this.#options = options
+    this.groups = new Groups(store, state, afterStored)
+    this.ingest = new Ingest(store, state, world.transport, world.clock, epoch)
+    this.delivery = new Delivery(store, state, world, epoch, this.groups.isOwner)
+    this.coordinators = new Coordinators(process, options.brokerName)
+    this.#topics = new Topics(store, state, afterStored, (topic) => {
+      if (!state.topics.has(topic)) this.groups.owners.forget((queue) => queue.startsWith(`${topic}/`))
+      options.topicChanged(topic)
+    })
+  }
+
+  /** Calls back AFTER the transport knows of every subject: from then on nobody is told "no responders". */
+  open(opened: () => void): void {
+    const { world, subjects } = this.#process
+    const { transport } = world
+    const { brokerName, epoch, describe } = this.#options
+    const to = subjects.broker(brokerName, epoch)
+    const { groups, coordinators } = this
+    const topics = this.#topics
+    this.#sends = transport.subscribe(to.send, (request, reply) => this.ingest.receive(request, reply))
+    this.#subscriptions.push(
+      transport.subscribe(to.pull, (request, reply) => this.#pull(request, reply)),
+      serve(transport, to.createTopic, m.topicOrder, (order, answer) => topics.create(order, answer)),
+      serve(transport, to.deleteTopic, m.onTopic, (order, answer) => topics.delete(order, answer)),
+      serve(transport, to.queues, m.onTopic, (request, answer) => topics.queues(request, answer)),
+      serve(transport, to.searchOffset, m.offsetSearch, (request, answer) =>
+        topics.searchOffset(request, answer),
+      ),
+      serve(transport, to.claim, m.claimRequest, (request, answer) => groups.claim(request, answer)),
+      serve(transport, to.release, m.releaseRequest, (request, answer) => groups.release(request, answer)),
+      serve(transport, to.commit, m.commitRequest, (request, answer) => groups.commit(request, answer)),
+      serve(transport, to.resetOffsets, m.offsetReset, (request, answer) => groups.reset(request, answer)),
+      serve(transport, to.group, m.onGroup, ({ group }, answer) =>
+        groups.describe(group, coordinators.membership(group), answer),
+      ),
+      serve(transport, to.groups, m.nothing, (_, answer) =>
+        answer({ code: 0, value: [...new Set([...groups.names(), ...coordinators.groups])].sort() }),
+      ),
+      serve(transport, to.describe, m.nothing, (_, answer) => answer({ code: 0, value: describe(this) })),
+      serve(transport, to.join, m.joinRequest, (request, answer) => coordinators.join(request, answer)),
+      serve(transport, to.beat, m.memberBeat, (request, answer) => coordinators.beat(request, answer)),
+      serve(transport, to.leave, m.memberBeat, (request, answer) => coordinators.leave(request, answer)),
+    )
+    transport.flush(opened)
+  }
+
+  #pull(bytes: Buffer, reply: string): void {
+    const parsed = decode(m.pullRequest, bytes)
+    if (parsed.ok) return this.delivery.pull(parsed.value, reply)
+    const { epoch } = this.#options
+    const head = { code: codes.INVALID_PARAMETER, epoch, nextOffset: 0, minOffset: 0, maxOffset: 0 }
+    if (reply !== '') this.#process.world.transport.publish(reply, pullAnswer(head, []))
+  }
+
+  /** Runs when everything appended so far is stored. */
+  afterStored(run: () => void): void {
+    const { store } = this.#options
+    if (store.confirmPosition >= store.endPosition) run()
+    else this.#waiting.push({ end: store.endPosition, run })
+  }
+
+  readonly #arrived = (queue: StoredQueue): void => this.delivery.arrived(queue)
+
+  /** The log is stored up to `position`. */
+  stored(position: number): void {
+    this.ingest.stored(position, this.#arrived)
+    if (this.#waiting.length > 0) {
+      const ready = this.#waiting.filter(({ end }) => end <= position)
+      this.#waiting = this.#waiting.filter(({ end }) => end > position)
+      for (const { run } of ready) run()
+    }
+    this.#tellDrained()
+  }
+
+  /** Whether messages are taken; reads and everything else go on. */
+  setAccepting(accepts: boolean): void {
+    this.ingest.isOpen = accepts
+  }
+
+  /** No new sends; calls back AFTER everything that was received is stored and answered. */
+  drain(drained: () => void): void {
+    this.#sends?.unsubscribe()
+    this.#drained = drained
+    this.#tellDrained()
+  }
+
+  #tellDrained(): void {
+    if (!this.#drained || !this.ingest.isDrained || this.#waiting.length > 0) return
+    const drained = this.#drained
+    this.#drained = null
+    drained()
+  }
+
+  close(): void {
+    this.#sends?.unsubscribe()
+    for (const subscription of this.#subscriptions) subscription.unsubscribe()
+    this.ingest.close()
+    this.delivery.close()
+    this.coordinators.close()
+  }
+}

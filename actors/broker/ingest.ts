@@ -1,0 +1,173 @@
+/**
+ * Ingest: the way of a frame from a producer into the log. The hottest path of the broker.
+ *
+ * A request is answered AFTER the last of its frames counts as stored. A frame that is refused leaves no trace; one
+ * that is sent again is answered with the offset of its first copy. No promise, no timer and no object a message.
+ */
+import type { TopicConfig } from '../../machines/topic.ts'
+import { type Code, codes } from '../../transport/codes.ts'
+import { sendAnswer, setSendResult } from '../../transport/exchange.ts'
+import {
+  countAt,
+  frameBytesAt,
+  frameFault,
+  kindAt,
+  kinds,
+  queueIdAt,
+  recordsAddUp,
+  topicAt,
+} from '../../transport/frames.ts'
+import type { Transport } from '../../transport/transport.ts'
+import type { Clock } from '../node/world.ts'
+import type { BrokerState } from './broker-state.ts'
+import { GAP, NEXT } from './producer-states.ts'
+import type { Store, StoredQueue } from './store/store.ts'
+
+const WRITABLE = 2
+/** Answered entries are cut off the lists in one go, not one by one. */
+const COMPACT_AT = 4_096
+
+export type IngestCounters = { messagesIn: number; bytesIn: number }
+
+/** A topic that is being written to, with its queues at hand. */
+type WritableTopic = { config: TopicConfig; queues: StoredQueue[] }
+
+export class Ingest {
+  readonly counters: IngestCounters = { messagesIn: 0, bytesIn: 0 }
+  /** Whether a frame may be appended: the role's gate. */
+  isOpen = true
+  readonly #store: Store
+  readonly #state: BrokerState
+  readonly #transport: Transport
+  readonly #clock: Clock
+  readonly #epoch: number
+  readonly #topics = new Map<string, WritableTopic>()
+  // Answers that wait for their frames to be stored, in the order of the log.
+  #answers: Buffer[] = []
+  #replies: string[] = []
+  #ends: number[] = []
+  #answered = 0
+  // Frames that are not stored yet: what to wake when they are.
+  #queues: StoredQueue[] = []
+  #queueEnds: number[] = []
+  #woken = 0
+
+  constructor(store: Store, state: BrokerState, transport: Transport, clock: Clock, epoch: number) {
+    this.#store = store
+    this.#state = state
+    this.#transport = transport
+    this.#clock = clock
+    this.#epoch = epoch
+  }
+
+  /** The bytes of the request become part of the log: they are stamped in place and kept until they are written. */
+  receive(request: Buffer, reply: string): void {
+    let frames = 0
+    let at = 0
+    for (; at < request.length; frames++) {
+      if (frameFault(request, at, request.length) !== null) return this.#refuse(codes.CORRUPT_FRAME, reply)
+      at += frameBytesAt(request, at)
+    }
+    if (!this.isOpen) return this.#refuse(codes.SERVICE_NOT_AVAILABLE, reply)
+    const answer = sendAnswer(codes.SUCCESS, frames, this.#epoch)
+    const now = this.#clock.now()
+    at = 0
+    for (let frame = 0; frame < frames; frame++) {
+      this.#take(request, at, now, answer, frame)
+      at += frameBytesAt(request, at)
+    }
+    this.#answers.push(answer)
+    this.#replies.push(reply)
+    this.#ends.push(this.#store.endPosition)
+    // Everything may be stored already: a repetition, or refusals only.
+    if (this.#store.confirmPosition >= this.#store.endPosition)
+      this.stored(this.#store.confirmPosition, ignore)
+  }
+
+  #take(request: Buffer, at: number, now: number, answer: Buffer, frame: number): void {
+    const topic = this.#topicOf(topicAt(request, at))
+    if (topic === undefined) return setSendResult(answer, frame, codes.TOPIC_NOT_EXIST, 0)
+    if ((topic.config.perm & WRITABLE) === 0) return setSendResult(answer, frame, codes.NO_PERMISSION, 0)
+    const queue = topic.queues[queueIdAt(request, at)]
+    if (queue === undefined) return setSendResult(answer, frame, codes.NO_PERMISSION, 0)
+    if (kindAt(request, at) !== kinds.messages || countAt(request, at) === 0 || !recordsAddUp(request, at)) {
+      return setSendResult(answer, frame, codes.MESSAGE_ILLEGAL, 0)
+    }
+    const known = this.#state.producers.check(request, at)
+    if (known === GAP) return setSendResult(answer, frame, codes.OUT_OF_ORDER_SEQUENCE, 0)
+    if (known !== NEXT) return setSendResult(answer, frame, codes.SUCCESS, known)
+    const bytes = frameBytesAt(request, at)
+    const queueOffset = this.#store.append(queue, request, at, bytes, now)
+    this.#state.producers.note(request, at)
+    this.counters.messagesIn += countAt(request, at)
+    this.counters.bytesIn += bytes
+    this.#queues.push(queue)
+    this.#queueEnds.push(this.#store.endPosition)
+    setSendResult(answer, frame, codes.SUCCESS, queueOffset)
+  }
+
+  #topicOf(name: string): WritableTopic | undefined {
+    const config = this.#state.topics.get(name)
+    if (config === undefined) return undefined
+    const known = this.#topics.get(name)
+    if (known?.config === config) return known
+    const queues: StoredQueue[] = []
+    for (let queueId = 0; queueId < config.writeQueues; queueId++)
+      queues.push(this.#store.queue(name, queueId))
+    const topic = { config, queues }
+    this.#topics.set(name, topic)
+    return topic
+  }
+
+  #refuse(code: Code, reply: string): void {
+    if (reply !== '') this.#transport.publish(reply, sendAnswer(code, 0, this.#epoch))
+  }
+
+  /** The log is stored up to `position`: answers what waited for it, and tells which queues have something new. */
+  stored(position: number, arrived: (queue: StoredQueue) => void): void {
+    let next = this.#answered
+    while (next < this.#ends.length && this.#ends[next]! <= position) {
+      const reply = this.#replies[next]!
+      if (reply !== '') this.#transport.publish(reply, this.#answers[next]!)
+      next++
+    }
+    this.#answered = next
+    if (next === this.#ends.length) this.#forgetAnswers()
+    else if (next > COMPACT_AT) {
+      this.#answers.splice(0, next)
+      this.#replies.splice(0, next)
+      this.#ends.splice(0, next)
+      this.#answered = 0
+    }
+    next = this.#woken
+    while (next < this.#queueEnds.length && this.#queueEnds[next]! <= position) arrived(this.#queues[next++]!)
+    this.#woken = next
+    if (next === this.#queueEnds.length || next > COMPACT_AT) {
+      this.#queues.splice(0, next)
+      this.#queueEnds.splice(0, next)
+      this.#woken = 0
+    }
+  }
+
+  #forgetAnswers(): void {
+    this.#answers.length = 0
+    this.#replies.length = 0
+    this.#ends.length = 0
+    this.#answered = 0
+  }
+
+  /** True when every request that was received is answered. */
+  get isDrained(): boolean {
+    return this.#ends.length === 0
+  }
+
+  /** This mastership is over: whoever still waits learns that it must ask the next master. */
+  close(): void {
+    this.isOpen = false
+    for (let i = this.#answered; i < this.#replies.length; i++)
+      this.#refuse(codes.NOT_MASTER, this.#replies[i]!)
+    this.#forgetAnswers()
+  }
+}
+
+const ignore = () => {}

@@ -1,0 +1,132 @@
+/**
+ * Client: the door of those who embed StateMQ in a service. One connection, any number of producers and consumers.
+ */
+import { clusterNameFault } from '../machines/names.ts'
+import { connectNats } from '../transport/nats.ts'
+import { subjectsOf } from '../transport/subjects.ts'
+import type { Transport } from '../transport/transport.ts'
+import { Admin } from './admin/admin.ts'
+import { Inspect } from './admin/inspect.ts'
+import { Consumer, type ConsumerOptions } from './consumer/consumer.ts'
+import { Reader, type ReaderOptions } from './consumer/reader.ts'
+import { badInput, errorOfFailure, StateMQError } from './errors.ts'
+import { realDisk } from './node/disk.ts'
+import { createDirectory } from './node/inspection.ts'
+import { defaultServers, processId } from './node/node.ts'
+import type { Process } from './node/process.ts'
+import { consoleLog, realClock, realRandom } from './node/real-world.ts'
+import type { World } from './node/world.ts'
+import { Producer, type ProducerOptions } from './producer/producer.ts'
+
+export type ConnectOptions = {
+  /** Default 'nats://127.0.0.1:4222', or STATEMQ_SERVERS. */
+  servers?: string | readonly string[]
+  /** Default 'default', or STATEMQ_CLUSTER. */
+  cluster?: string
+  /** Credentials for a nats-server that asks for them. `creds` is the content of a .creds file. */
+  token?: string
+  user?: string
+  pass?: string
+  creds?: string
+  tls?: object
+  /** In place of `servers`: the transport of a node in this process. */
+  transport?: Transport
+  /** What is not left to the machine; for tests and simulations. */
+  world?: Partial<Omit<World, 'transport'>>
+}
+
+/** Connects to a cluster. Rejects with NO_RESPONDERS, TIMED_OUT or DISCONNECTED when no server is there. */
+export async function connect(options: ConnectOptions = {}): Promise<Client> {
+  const cluster = options.cluster ?? process.env.STATEMQ_CLUSTER ?? 'default'
+  const fault = clusterNameFault(cluster)
+  if (fault) throw badInput(fault.message, 'INVALID_PARAMETER')
+  const local = {
+    clock: realClock,
+    random: realRandom(),
+    disk: realDisk,
+    log: consoleLog({ level: 'warn' }),
+    ...options.world,
+  }
+  const id = processId(local.random.id())
+  const { servers = defaultServers(), transport: shared, world: _, cluster: __, ...credentials } = options
+  if (shared) return new Client(id, cluster, { ...local, transport: shared }, async () => {})
+  const transport = await new Promise<Transport>((resolve, reject) =>
+    connectNats({ servers, name: id, ...local, ...credentials }, (outcome) =>
+      outcome.ok ? resolve(outcome.value) : reject(errorOfFailure(outcome.failure)),
+    ),
+  )
+  return new Client(
+    id,
+    cluster,
+    { ...local, transport },
+    () => new Promise<void>((closed) => transport.close(closed)),
+  )
+}
+
+type Closeable = { close(): Promise<void> }
+
+export class Client {
+  readonly #process: Process
+  readonly #leave: () => Promise<void>
+  readonly #open = new Set<Closeable>()
+  #consumers = 0
+  #isClosed = false
+
+  /** Use `connect`. */
+  constructor(id: string, cluster: string, world: World, leave: () => Promise<void>) {
+    const subjects = subjectsOf(cluster)
+    const directory = createDirectory(id, world.transport, subjects, world.clock)
+    this.#process = { id, world, subjects, directory }
+    this.#leave = leave
+  }
+
+  producer(options: ProducerOptions = {}): Producer {
+    this.#refuseWhenClosed()
+    const producer: Producer = new Producer(this.#process, options, () => this.#open.delete(producer))
+    this.#open.add(producer)
+    return producer
+  }
+
+  consumer(options: ConsumerOptions): Consumer {
+    this.#refuseWhenClosed()
+    const clientId = `${this.#process.id}-${++this.#consumers}`
+    const consumer: Consumer = new Consumer(this.#process, options, clientId, () =>
+      this.#open.delete(consumer),
+    )
+    this.#open.add(consumer)
+    return consumer
+  }
+
+  /** Reads a topic without a group. */
+  reader(options: ReaderOptions): Reader {
+    this.#refuseWhenClosed()
+    const reader: Reader = new Reader(this.#process, options, () => this.#open.delete(reader))
+    this.#open.add(reader)
+    return reader
+  }
+
+  admin(): Admin {
+    this.#refuseWhenClosed()
+    return new Admin(this.#process)
+  }
+
+  inspect(): Inspect {
+    this.#refuseWhenClosed()
+    return new Inspect(this.#process)
+  }
+
+  /** Drains: handlers that run end and are committed, sends that were accepted are settled; then it disconnects. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    const open = [...this.#open]
+    await Promise.all(open.filter((one) => !(one instanceof Producer)).map((one) => one.close()))
+    await Promise.all(open.filter((one) => one instanceof Producer).map((one) => one.close()))
+    this.#process.directory.close()
+    await this.#leave()
+  }
+
+  #refuseWhenClosed(): void {
+    if (this.#isClosed) throw new StateMQError('CLOSED', 'the client is closed: connect() again')
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * Hosts a rebalancer machine: carries its orders to the coordinator and to the brokers of the queues.
+ *
+ * What is read, and how, is the consumer's: this file only says which queue it owns from which offset on.
+ */
+import type { Allocation } from '../../machines/allocation/index.ts'
+import { coordinatorOf } from '../../machines/coordinator-of.ts'
+import { bind } from '../../machines/effect.ts'
+import { rebalancerMachine } from '../../machines/rebalancer.ts'
+import { type QueueRef, queueKey } from '../../machines/topic.ts'
+import { ask, hear } from '../../transport/codec.ts'
+import { codes } from '../../transport/codes.ts'
+import { type ClaimAnswer, membership } from '../../transport/messages.ts'
+import { host } from '../node/host.ts'
+import type { Process } from '../node/process.ts'
+import { watchCluster } from './cluster-watch.ts'
+
+const ASK_MS = 2_000
+
+export type GroupMemberOptions = {
+  group: string
+  clientId: string
+  topics: string[]
+  allocation: Allocation
+  /** The mastership of a broker, 0 when it is not known. */
+  epochOf(brokerName: string): number
+  /** The queue is ours: read it. */
+  granted(queue: QueueRef, generation: number, claim: Extract<ClaimAnswer, { granted: true }>): void
+  /** Finish what was read and commit; then call back. Called for queues that were never granted, too. */
+  drain(queue: QueueRef, drained: () => void): void
+  /** Another one owns it: forget what was read. */
+  drop(queue: QueueRef): void
+  assigned(owned: QueueRef[]): void
+  /** Every queue that is ours is held; again after each change. */
+  settled(): void
+  refused(message: string): void
+  left(): void
+}
+
+export type GroupMember = {
+  queuesChanged(topic: string, queues: QueueRef[]): void
+  /** Asks the queue's broker whether it is still ours; it may have forgotten. */
+  reclaim(queue: QueueRef, generation: number, granted: () => void): void
+  close(): void
+}
+
+export function joinGroup(process: Process, options: GroupMemberOptions): GroupMember {
+  const { world, subjects, directory } = process
+  const { transport, clock, random, log } = world
+  const { group, clientId, epochOf } = options
+  const cluster = watchCluster(process)
+  const instance = random.id()
+  const refs = new Map<string, QueueRef>()
+  const refOf = (key: string): QueueRef => refs.get(key)!
+
+  /** The subjects of the broker that coordinates the group now, or null when no broker is known. */
+  function coordinator() {
+    const brokerName = coordinatorOf(
+      group,
+      cluster.masters.map((master) => master.brokerName),
+    )
+    const master = cluster.masters.find((known) => known.brokerName === brokerName)
+    return master ? subjects.broker(master.brokerName, master.epoch) : null
+  }
+
+  const machine = bind(rebalancerMachine, {
+    joinGroup: (member) =>
+      cluster.refresh(() => {
+        const to = coordinator()
+        if (!to) {
+          const message = 'no name server tells of a broker'
+          return rebalancer.actor.send({ type: 'join.failed', code: 'noResponders', message })
+        }
+        ask(transport, to.join, member, ASK_MS, (outcome) => {
+          if (!outcome.ok) rebalancer.actor.send({ type: 'join.failed', ...outcome.failure })
+          else if (outcome.value.code === 0 && 'value' in outcome.value) {
+            const { generation, members } = outcome.value.value
+            rebalancer.actor.send({ type: 'member.welcomed', generation, members })
+          } else if ('message' in outcome.value) {
+            rebalancer.actor.send({ type: 'join.refused', code: 'refused', message: outcome.value.message })
+          }
+        })
+      }),
+    sendBeat: (beat) => {
+      const to = coordinator()
+      if (!to) return rebalancer.actor.send({ type: 'beat.failed' })
+      ask(transport, to.beat, beat, ASK_MS, (outcome) => {
+        if (!outcome.ok) rebalancer.actor.send({ type: 'beat.failed' })
+        else if (outcome.value.code !== 0) rebalancer.actor.send({ type: 'beat.rejected' })
+      })
+    },
+    leaveGroup: (member) => {
+      const to = coordinator()
+      if (to) ask(transport, to.leave, { ...member, generation: 0 }, ASK_MS, () => options.left())
+      else options.left()
+    },
+    claimQueue: ({ queue, generation, force }) =>
+      claim(refOf(queue), generation, force, (answer) => {
+        if (answer === null) rebalancer.actor.send({ type: 'claim.failed', queue, generation })
+        else if (!answer.granted) {
+          rebalancer.actor.send({ type: 'claim.refused', queue, generation, owner: answer.owner })
+        } else {
+          rebalancer.actor.send({ type: 'queue.claimed', queue, generation })
+          const holding = rebalancer.actor.getSnapshot().context.held[queue]
+          if (holding?.status === 'owned' && holding.generation === generation) {
+            options.granted(refOf(queue), generation, answer)
+          }
+        }
+      }),
+    drainQueue: ({ queue }) => {
+      const ref = refOf(queue)
+      options.drain(ref, () => {
+        const { topic, brokerName, queueId } = ref
+        const to = subjects.broker(brokerName, epochOf(brokerName))
+        const order = { group, topic, queueId, clientId, generation: 0 }
+        ask(transport, to.release, order, ASK_MS, () =>
+          rebalancer.actor.send({ type: 'queue.drained', queue }),
+        )
+      })
+    },
+    dropQueue: ({ queue }) => options.drop(refOf(queue)),
+    announceAssignment: ({ owned }) => options.assigned(owned.map(refOf)),
+    reportRefused: ({ message }) => options.refused(message),
+  })
+
+  function claim(
+    { topic, brokerName, queueId }: QueueRef,
+    generation: number,
+    force: boolean,
+    answered: (answer: ClaimAnswer | null) => void,
+  ): void {
+    const epoch = epochOf(brokerName)
+    if (epoch === 0) return void clock.defer(() => answered(null))
+    const to = subjects.broker(brokerName, epoch)
+    ask(transport, to.claim, { group, topic, queueId, clientId, generation, force }, ASK_MS, (outcome) => {
+      const granted = outcome.ok && outcome.value.code === codes.SUCCESS && 'value' in outcome.value
+      answered(granted ? outcome.value.value : null)
+    })
+  }
+
+  const rebalancer = host({
+    address: `rebalancer/${group}/${clientId}`,
+    machine,
+    input: { group, clientId, instance, topics: options.topics, allocation: options.allocation },
+    clock,
+    directory,
+    failed: (cause) => log.error(`the rebalancer of '${group}' failed`, { cause }),
+  })
+  rebalancer.actor.subscribe({
+    next(snapshot) {
+      const isSettled =
+        snapshot.matches({ member: { balance: 'balanced' } }) ||
+        snapshot.matches({ member: { balance: 'idle' } })
+      if (isSettled) options.settled()
+    },
+    complete() {
+      pushes.unsubscribe()
+      cluster.stop()
+      rebalancer.stop()
+    },
+    error() {},
+  })
+  const pushes = hear(transport, subjects.membersChanged(group), membership, ({ generation, members }) =>
+    rebalancer.actor.send({ type: 'members.changed', generation, members }),
+  )
+  rebalancer.start()
+
+  return {
+    queuesChanged(topic, queues) {
+      for (const queue of queues) refs.set(queueKey(queue), queue)
+      rebalancer.actor.send({ type: 'queues.changed', topic, queues })
+    },
+    reclaim(ref, generation, granted) {
+      claim(ref, generation, false, (answer) => {
+        if (answer?.granted) granted()
+        else rebalancer.actor.send({ type: 'queue.fenced', queue: queueKey(ref), generation })
+      })
+    },
+    close: () => rebalancer.actor.send({ type: 'consumer.closed' }),
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * ProcessQueue: one queue that a consumer owns, from the pull to the offset that may be committed.
+ *
+ * A message that is not finished holds the committed offset back: whoever reads the queue next gets it again. When the
+ * queue is given back, what is cached is dropped, what runs is awaited, and only then is the offset final.
+ *
+ * RocketMQ: client/impl/consumer/ProcessQueue.java
+ */
+import { javaHash } from '../../transport/frames.ts'
+import type { IncomingMessage } from './incoming-message.ts'
+import { OffsetTracker } from './offset-tracker.ts'
+import type { QueueReader } from './queue-reader.ts'
+
+/** Which messages are wanted; null for all. */
+export type TagFilter = { tags: ReadonlySet<string>; codes: ReadonlySet<number> } | null
+
+export const tagFilterOf = (tags: ReadonlySet<string> | null): TagFilter =>
+  tags && { tags, codes: new Set([...tags].map(javaHash)) }
+
+/** RocketMQ's consumeConcurrentlyMaxSpan: how far the newest message may run ahead of the oldest unfinished one. */
+const SPAN_MAX = 2_000
+
+export class ProcessQueue {
+  readonly reader: QueueReader
+  /** Of the claim under which it is read. */
+  readonly generation: number
+  running = 0
+  /** The offset that the broker has confirmed as committed, or -1. */
+  committed: number
+  readonly #filter: TagFilter
+  readonly #tracker: OffsetTracker
+  #expected: number
+  /** Messages that failed and are due again. */
+  #again: IncomingMessage[] = []
+  #isSuspended = false
+  #isStopped = false
+  #drained: (() => void) | null = null
+
+  constructor(reader: QueueReader, filter: TagFilter, generation: number, offset: number, committed: number) {
+    this.reader = reader
+    this.generation = generation
+    this.committed = committed
+    this.#filter = filter
+    this.#tracker = new OffsetTracker(offset)
+    this.#expected = offset
+  }
+
+  /** What may be committed. */
+  get position(): number {
+    return this.#tracker.position
+  }
+
+  get isStopped(): boolean {
+    return this.#isStopped
+  }
+
+  /** Whether the next pull may go: the oldest unfinished message must not be too far behind. */
+  get isWithinSpan(): boolean {
+    return this.#expected - this.#tracker.position <= SPAN_MAX
+  }
+
+  /** The next message to run, or null. `ordered`: only while none runs. */
+  take(ordered: boolean): IncomingMessage | null {
+    if (this.#isStopped || this.#isSuspended || (ordered && this.running > 0)) return null
+    const again = this.#again.shift()
+    if (again) {
+      this.running++
+      return again
+    }
+    for (;;) {
+      const message = this.reader.next()
+      if (message === null) return null
+      const { queueOffset } = message
+      // Messages between were removed by retention before they were read.
+      for (; this.#expected < queueOffset; this.#expected++) this.#tracker.finish(this.#expected)
+      this.#expected = queueOffset + 1
+      if (this.#isWanted(message)) {
+        this.running++
+        return message
+      }
+      this.#tracker.finish(queueOffset)
+    }
+  }
+
+  #isWanted(message: IncomingMessage): boolean {
+    if (this.#filter === null) return true
+    const { tags, codes } = this.#filter
+    return codes.has(message.tagsCode) && tags.has(message.tag ?? '')
+  }
+
+  finished(message: IncomingMessage): void {
+    this.running--
+    this.#tracker.finish(message.queueOffset)
+    this.reader.want()
+    this.#tellDrained()
+  }
+
+  /** It is to run again later; until `redeliver` an ordered queue stands still. */
+  failed(ordered: boolean): void {
+    this.running--
+    if (ordered) this.#isSuspended = true
+    this.#tellDrained()
+  }
+
+  redeliver(message: IncomingMessage): void {
+    this.#isSuspended = false
+    if (this.#isStopped) return
+    message.deliveryAttempt++
+    this.#again.push(message)
+  }
+
+  /** Takes no more messages; calls back AFTER those that run have ended. */
+  drain(drained: () => void): void {
+    this.stop()
+    this.#drained = drained
+    this.#tellDrained()
+  }
+
+  #tellDrained(): void {
+    if (this.#drained === null || this.running > 0) return
+    const drained = this.#drained
+    this.#drained = null
+    drained()
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    this.#again = []
+    this.reader.stop()
+  }
+}

@@ -1,0 +1,36 @@
+/** What users of the library import. */
+export type { Allocation } from '../machines/allocation/index.ts'
+export type { QueueRef, TopicConfig, TopicRoute } from '../machines/topic.ts'
+export type {
+  ActorView,
+  BrokerDescription,
+  Member,
+  TopicOverview,
+  Transition,
+} from '../transport/messages.ts'
+export type { Transport } from '../transport/transport.ts'
+export type {
+  Admin,
+  GroupDescription,
+  OffsetChange,
+  OffsetPosition,
+  TopicDescription,
+} from './admin/admin.ts'
+export type { Inspect } from './admin/inspect.ts'
+export { type Client, type ConnectOptions, connect } from './client.ts'
+export type {
+  Assignment,
+  Consumer,
+  ConsumerOptions,
+  Handler,
+  MessageContext,
+  PulledMessage,
+} from './consumer/consumer.ts'
+export type { IncomingMessage } from './consumer/incoming-message.ts'
+export type { Reader, ReaderOptions, SeekPosition } from './consumer/reader.ts'
+export { type ErrorCode, StateMQError } from './errors.ts'
+export { type Node, type NodeOptions, type Role, startNode } from './node/node.ts'
+export type { Receipt } from './producer/batch.ts'
+export type { OutgoingMessage } from './producer/message.ts'
+export type { Producer, ProducerOptions } from './producer/producer.ts'
+export { createTestCluster, type TestCluster, type TestClusterOptions } from './test-cluster.ts'

@@ -1,0 +1,246 @@
+/**
+ * Lane: one producer's way to one queue. It keeps the order of what it was given.
+ *
+ * A frame is numbered by (producer id, sequence) and the broker takes the numbers of one id without a gap. So a frame
+ * that MAY have been stored is repeated under its old number, BEFORE anything newer of this queue is shipped; a frame
+ * that was surely not stored gets a new number, on this lane or, when nobody asked for its order, on another broker's.
+ *
+ *   open ──a frame failed──▶ settling ──all frames under way came back──▶ waiting ──pause over, new route──▶ repeating
+ *     ▲                                                                     (what stays is tried again)        │
+ *     └───────────────────────────── nothing is left that may have been stored ────────────────────────────────┘
+ */
+import { StateMQError } from '../errors.ts'
+import { Batch, type Moved, type Reject, type Resolve } from './batch.ts'
+import type { Pipe } from './pipe.ts'
+
+/** What a lane needs of the producer it belongs to. */
+export type LaneOwner = {
+  readonly topic: string
+  readonly topicBytes: Buffer
+  monotonic(): number
+  setTimeout(run: () => void, ms: number): unknown
+  clearTimeout(id: unknown): void
+  newProducerId(): number
+  /** A lane of another broker that is thought to work, or null. */
+  elsewhere(lane: Lane): Lane | null
+  /** `bytes` more, or fewer, of this producer's memory are in use. */
+  grew(bytes: number): void
+  released(bytes: number): void
+}
+
+const BATCH_BYTES = 128 * 1024
+const BATCH_COUNT = 16_384
+const SEQUENCE_MAX = 2 ** 32 - 2 ** 17
+const SPARE_BYTES_MAX = 64 * 1024
+const PAUSE_MS_MIN = 5
+const PAUSE_MS_MAX = 200
+
+export class Lane {
+  readonly queueId: number
+  readonly pipe: Pipe
+  /** True while the pipe has it on its list of lanes with something to ship. */
+  isListed = false
+  readonly #owner: LaneOwner
+  #mode: 'open' | 'settling' | 'waiting' | 'repeating' = 'open'
+  #open: Batch | null = null
+  #ready: Batch[] = []
+  #failed: Batch[] = []
+  #underWay = 0
+  #producerId: number
+  #sequence = 0
+  #spare: Buffer | null = null
+  #pause: unknown = null
+
+  constructor(owner: LaneOwner, pipe: Pipe, queueId: number) {
+    this.#owner = owner
+    this.pipe = pipe
+    this.queueId = queueId
+    this.#producerId = owner.newProducerId()
+  }
+
+  get isOpen(): boolean {
+    return this.#mode === 'open'
+  }
+
+  get isEmpty(): boolean {
+    return (
+      this.#underWay === 0 && this.#open === null && this.#ready.length === 0 && this.#failed.length === 0
+    )
+  }
+
+  /** Adds a message to the frame that is being filled; returns the bytes it takes until it is settled. */
+  add(
+    tagsCode: number,
+    properties: Buffer,
+    body: string | Uint8Array,
+    ordered: boolean,
+    bornTime: number,
+    deadline: number,
+    budgetMs: number,
+    resolve: Resolve,
+    reject: Reject,
+    id?: string,
+  ): number {
+    let batch = this.#open
+    if (batch === null) {
+      batch = this.#begin(bornTime, deadline, budgetMs)
+      this.#open = batch
+    }
+    const before = batch.count === 0 ? 0 : batch.size
+    batch.add(tagsCode, properties, body, bornTime, resolve, reject, id)
+    if (ordered) batch.ordered = true
+    if (deadline < batch.deadline) batch.deadline = deadline
+    if (batch.size >= BATCH_BYTES || batch.count >= BATCH_COUNT) this.#close()
+    return batch.size - before
+  }
+
+  /** A frame of the caller's own, that nothing else may join. */
+  addClosed(bornTime: number, deadline: number, budgetMs: number, fill: (batch: Batch) => void): number {
+    this.#close()
+    const batch = this.#begin(bornTime, deadline, budgetMs)
+    batch.ordered = true
+    fill(batch)
+    this.#ready.push(batch)
+    return batch.size
+  }
+
+  #begin(bornTime: number, deadline: number, budgetMs: number): Batch {
+    const batch = new Batch(this.#owner.topicBytes, this.#spare, bornTime, deadline, budgetMs)
+    this.#spare = null
+    return batch
+  }
+
+  #close(): void {
+    if (this.#open === null) return
+    this.#ready.push(this.#open)
+    this.#open = null
+  }
+
+  /** The next frame to ship, numbered and sealed, or null when there is none that may go now. */
+  take(bytesMax: number): Batch | null {
+    if (this.#mode !== 'open' && this.#mode !== 'repeating') return null
+    const batch = this.#ready[0] ?? this.#open
+    if (!batch || batch.size > bytesMax) return null
+    if (this.#mode === 'repeating' && !batch.isSealed) return null
+    if (batch === this.#open) this.#open = null
+    else this.#ready.shift()
+    if (!batch.isSealed) {
+      if (this.#sequence > SEQUENCE_MAX) this.#renumber()
+      batch.seal(this.#producerId, this.#sequence, this.queueId)
+      this.#sequence += batch.count
+    }
+    batch.attempts++
+    this.#underWay++
+    return batch
+  }
+
+  get hasMore(): boolean {
+    if (this.#mode === 'open') return this.#open !== null || this.#ready.length > 0
+    return this.#mode === 'repeating' && this.#ready[0] !== undefined && this.#ready[0].isSealed
+  }
+
+  stored(batch: Batch, queueOffset: number, epoch: number): void {
+    this.#underWay--
+    this.#owner.released(batch.size)
+    if (batch.bytes.length <= SPARE_BYTES_MAX) this.#spare = batch.bytes
+    batch.resolve(this.#owner.topic, this.pipe.brokerName, this.queueId, queueOffset, epoch)
+    this.#came()
+  }
+
+  refused(batch: Batch): void {
+    this.#underWay--
+    this.#failed.push(batch)
+    this.#mode = 'settling'
+    this.#came()
+  }
+
+  #came(): void {
+    if (this.#underWay > 0) return
+    if (this.#mode === 'settling') this.#recover()
+    else if (this.#mode === 'repeating' && !this.hasMore) this.#reopen()
+  }
+
+  #reopen(): void {
+    this.#mode = 'open'
+    if (this.hasMore) this.pipe.list(this)
+  }
+
+  /** Decides for each frame that failed, and for what waits behind it, what becomes of it. */
+  #recover(): void {
+    const now = this.#owner.monotonic()
+    const failed = this.#failed.sort((a, b) => a.sequence - b.sequence)
+    this.#failed = []
+    this.#renumber()
+    this.#close()
+    const waiting = this.#ready
+    this.#ready = []
+    for (const batch of failed) {
+      const { error, unknown, retryable } = batch.failure!
+      if (!retryable || batch.deadline <= now) this.#giveUp(batch, error)
+      else if (!this.#move(batch, unknown, now)) {
+        if (!unknown) batch.producerId = 0
+        this.#ready.push(batch)
+      }
+    }
+    for (const batch of waiting) {
+      if (batch.deadline <= now) this.#giveUp(batch, batch.failure?.error ?? this.#outOfTime(batch))
+      else if (batch.isSealed || !this.#move(batch, false, now)) this.#ready.push(batch)
+    }
+    const first = this.#ready[0]
+    if (!first) return this.#reopen()
+    this.#mode = 'waiting'
+    const pause = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** Math.min(first.attempts, 10))
+    this.#pause = this.#owner.setTimeout(
+      () => this.wake(),
+      Math.max(1, Math.min(pause, first.deadline - now)),
+    )
+  }
+
+  /** Tries again at once: the pause is over, or the route is new. */
+  wake(): void {
+    if (this.#mode !== 'waiting') return
+    this.#owner.clearTimeout(this.#pause)
+    this.#pause = null
+    const now = this.#owner.monotonic()
+    if (this.#ready.some((batch) => batch.deadline <= now)) {
+      this.#mode = 'settling'
+      return this.#recover()
+    }
+    this.#mode = this.#ready.some((batch) => batch.isSealed) ? 'repeating' : 'open'
+    this.pipe.list(this)
+  }
+
+  /** Leaves this broker when order does not matter: at once, or, when a copy may be stored here, after half the time. */
+  #move(batch: Batch, mayBeStored: boolean, now: number): boolean {
+    if (batch.ordered || (mayBeStored && batch.deadline - now > batch.budgetMs / 2)) return false
+    const other = this.#owner.elsewhere(this)
+    if (other === null) return false
+    batch.moveTo(mayBeStored, ({ tagsCode, properties, body, resolve, reject, id }: Moved) => {
+      const { bornTime, deadline, budgetMs } = batch
+      this.#owner.grew(
+        other.add(tagsCode, properties, body, false, bornTime, deadline, budgetMs, resolve, reject, id),
+      )
+    })
+    this.#owner.released(batch.size)
+    other.pipe.list(other)
+    return true
+  }
+
+  #giveUp(batch: Batch, error: StateMQError): void {
+    this.#owner.released(batch.size)
+    batch.reject(error)
+  }
+
+  #outOfTime(batch: Batch): StateMQError {
+    return new StateMQError(
+      'TIMED_OUT',
+      `${this.pipe.brokerName} did not take the message within ${batch.budgetMs} ms: see 'statemq broker list'`,
+      { retryable: true },
+    )
+  }
+
+  #renumber(): void {
+    this.#producerId = this.#owner.newProducerId()
+    this.#sequence = 0
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * A message as a producer's caller writes it: its checks and its bytes.
+ *
+ * A message that passes `checkMessage` can be stored; one that does not is refused BEFORE anything of it is sent.
+ *
+ * RocketMQ: client/Validators.java, common/message/MessageDecoder.java (properties: name 0x01 value 0x02).
+ */
+import { sendTopicFault } from '../../machines/names.ts'
+import type { QueueRef } from '../../machines/topic.ts'
+import { javaHash, MAX_BODY_BYTES, MAX_PROPERTY_BYTES, RECORD_HEAD_BYTES } from '../../transport/frames.ts'
+import { badInput, StateMQError } from '../errors.ts'
+
+export type OutgoingMessage = {
+  topic: string
+  /** 1 byte to 4 MiB. A string travels as UTF-8. */
+  body: string | Uint8Array
+  /** One tag, that consumers filter by. */
+  tag?: string
+  /** Keys to find the message by. */
+  keys?: string | readonly string[]
+  properties?: Readonly<Record<string, string>>
+  /** Messages of one group go to one queue and are consumed in the order of their sends. */
+  messageGroup?: string
+  /** Chooses the queue: an index into `queues`, which are sorted by broker and id. Wins over `messageGroup`. */
+  selectQueue?: (queues: readonly QueueRef[]) => number
+}
+
+/** Names under which RocketMQ keeps a message's own attributes among its properties. */
+export const attributes = {
+  tag: 'TAGS',
+  keys: 'KEYS',
+  messageGroup: '__SHARDINGKEY',
+  id: 'UNIQ_KEY',
+} as const
+const reserved = new Set<string>(Object.values(attributes))
+
+const later = ['delayMs', 'deliverAt', 'delayLevel'] as const
+
+/** Throws what is wrong with a message: `code` MESSAGE_ILLEGAL and a sentence that says what is allowed. */
+export function checkMessage(message: OutgoingMessage): void {
+  if (typeof message !== 'object' || message === null)
+    throw badInput('a message is an object { topic, body, … }')
+  const { body, tag, keys, messageGroup, properties } = message
+  if (typeof body === 'string' || body instanceof Uint8Array) {
+    if (body.length === 0) throw badInput('the body is empty: send at least one byte')
+    if (body.length > MAX_BODY_BYTES || (typeof body === 'string' && isTooLong(body))) {
+      throw badInput(
+        `the body is larger than ${MAX_BODY_BYTES} bytes (4 MiB): send it in parts or store it elsewhere`,
+      )
+    }
+  } else {
+    throw badInput(
+      `the body is ${nameOfType(body)}: give a string or a Uint8Array, e.g. JSON.stringify(value)`,
+    )
+  }
+  if (tag !== undefined) checkText('tag', tag)
+  if (messageGroup !== undefined) checkText('messageGroup', messageGroup)
+  if (keys !== undefined) {
+    for (const key of typeof keys === 'string' ? [keys] : asList(keys)) checkText('key', key)
+  }
+  if (properties !== undefined) checkProperties(properties)
+  for (const option of later) {
+    if (option in message) {
+      throw new StateMQError(
+        'REQUEST_CODE_NOT_SUPPORTED',
+        `'${option}' is not supported by this version: send the message when it is due`,
+      )
+    }
+  }
+}
+
+export function checkTopic(topic: unknown): asserts topic is string {
+  if (typeof topic !== 'string') throw badInput(`the topic is ${nameOfType(topic)}: give a string`)
+  const fault = sendTopicFault(topic)
+  if (fault) throw badInput(fault.message, fault.code)
+}
+
+function checkProperties(properties: unknown): void {
+  if (typeof properties !== 'object' || properties === null) {
+    throw badInput(`properties are ${nameOfType(properties)}: give an object of strings`)
+  }
+  for (const [name, value] of Object.entries(properties)) {
+    if (name === '') throw badInput('a property has an empty name')
+    if (reserved.has(name))
+      throw badInput(`the property '${name}' is reserved: use tag, keys or messageGroup`)
+    checkText('property name', name)
+    if (value !== '') checkText(`property '${name}'`, value)
+  }
+}
+
+function checkText(what: string, value: unknown): void {
+  if (typeof value !== 'string') throw badInput(`the ${what} is ${nameOfType(value)}: give a string`)
+  if (value === '') throw badInput(`the ${what} is empty`)
+  if (/[\u0001\u0002]/.test(value))
+    throw badInput(`the ${what} has a control character 1 or 2, which RocketMQ reserves`)
+}
+
+function asList(keys: unknown): readonly unknown[] {
+  if (Array.isArray(keys)) return keys
+  throw badInput(`keys are ${nameOfType(keys)}: give a string or a list of strings`)
+}
+
+const isTooLong = (body: string): boolean =>
+  body.length * 3 > MAX_BODY_BYTES && Buffer.byteLength(body) > MAX_BODY_BYTES
+
+const nameOfType = (value: unknown): string => (value === null ? 'null' : `of type ${typeof value}`)
+
+const none = Buffer.alloc(0)
+
+/** The attributes and properties as RocketMQ's text; throws MESSAGE_ILLEGAL when they exceed 32,767 bytes. */
+export function encodeProperties(
+  { tag, keys, messageGroup, properties }: OutgoingMessage,
+  id?: string,
+): Buffer {
+  let text = ''
+  if (tag !== undefined) text += `${attributes.tag}\u0001${tag}\u0002`
+  if (keys !== undefined && keys.length > 0) {
+    text += `${attributes.keys}\u0001${typeof keys === 'string' ? keys : keys.join(' ')}\u0002`
+  }
+  if (messageGroup !== undefined) text += `${attributes.messageGroup}\u0001${messageGroup}\u0002`
+  if (id !== undefined) text += `${attributes.id}\u0001${id}\u0002`
+  if (properties !== undefined) {
+    for (const name in properties) text += `${name}\u0001${properties[name]}\u0002`
+  }
+  if (text === '') return none
+  const encoded = Buffer.from(text)
+  if (encoded.length > MAX_PROPERTY_BYTES) {
+    throw badInput(
+      `tag, keys and properties take ${encoded.length} bytes, more than ${MAX_PROPERTY_BYTES}: move data to the body`,
+    )
+  }
+  return encoded
+}
+
+export const tagsCodeOf = (tag: string | undefined): number => (tag === undefined ? 0 : javaHash(tag))
+
+/** An upper bound of a record's bytes, without measuring short strings. */
+export function recordBytesMax(body: string | Uint8Array, properties: Buffer): number {
+  const bodyMax =
+    typeof body !== 'string' ? body.length : body.length < 1_024 ? body.length * 3 : Buffer.byteLength(body)
+  return RECORD_HEAD_BYTES + properties.length + bodyMax
+}
+
+/** Writes a record at `at`, where `recordBytesMax` bytes are free; returns where it ends. */
+export function writeRecord(
+  bytes: Buffer,
+  at: number,
+  bornDelta: number,
+  tagsCode: number,
+  properties: Buffer,
+  body: string | Uint8Array,
+): number {
+  bytes.writeUInt32LE(bornDelta, at + 4)
+  bytes.writeInt32LE(tagsCode, at + 8)
+  bytes.writeUInt16LE(properties.length, at + 12)
+  bytes.writeUInt16LE(0, at + 14)
+  let end = at + RECORD_HEAD_BYTES
+  if (properties.length > 0) {
+    bytes.set(properties, end)
+    end += properties.length
+  }
+  if (typeof body === 'string') end += bytes.write(body, end)
+  else {
+    bytes.set(body, end)
+    end += body.length
+  }
+  bytes.writeUInt32LE(end - at, at)
+  return end
+}

@@ -1,0 +1,190 @@
+/**
+ * Pipe: one producer's way to one broker. It ships what its lanes have gathered, many frames in one request.
+ *
+ * No fixed linger: a request leaves at the end of the loop turn while fewer than `REQUESTS_MAX` are under way; while
+ * more are, the next grows. So an idle pipe adds no delay and a busy one ships large requests.
+ */
+import { codeName, codes, isRetryable } from '../../transport/codes.ts'
+import {
+  answerCode,
+  answerEpoch,
+  sendResultCode,
+  sendResultOffset,
+  sendResults,
+} from '../../transport/exchange.ts'
+import type { Failure, Outcome } from '../../transport/failures.ts'
+import type { Subjects } from '../../transport/subjects.ts'
+import type { Transport } from '../../transport/transport.ts'
+import { errorOfFailure, errorOfRefusal } from '../errors.ts'
+import type { Batch, BatchFailure } from './batch.ts'
+import type { Lane } from './lane.ts'
+
+/** The broker remembers the last eight frames of a lane; no more may be under way. */
+const REQUESTS_MAX = 4
+const REQUEST_BYTES = 512 * 1024
+
+/** What a pipe needs of the producer it belongs to. */
+export type PipeOwner = {
+  readonly transport: Transport
+  readonly subjects: Subjects
+  monotonic(): number
+  /** Asks for `flush` at the end of this turn of the loop. */
+  wantFlush(pipe: Pipe): void
+  /** How long a request may take before it is tried again. */
+  readonly attemptMs: number
+  answered(brokerName: string, tookMs: number): void
+  unreachable(brokerName: string, epoch: number): void
+}
+
+export class Pipe {
+  readonly brokerName: string
+  /** True while the producer has it on its list of pipes to flush. */
+  isWanted = false
+  readonly #owner: PipeOwner
+  #epoch = 0
+  #subject = ''
+  #underWay = 0
+  #lanes: Lane[] = []
+
+  constructor(owner: PipeOwner, brokerName: string) {
+    this.#owner = owner
+    this.brokerName = brokerName
+  }
+
+  get epoch(): number {
+    return this.#epoch
+  }
+
+  /** The broker's mastership that requests go to from now on. An older one NEVER replaces a newer. */
+  setEpoch(epoch: number): boolean {
+    if (epoch <= this.#epoch) return false
+    this.#epoch = epoch
+    this.#subject = this.#owner.subjects.broker(this.brokerName, epoch).send
+    return true
+  }
+
+  /** The lane has something to ship. */
+  list(lane: Lane): void {
+    if (!lane.isListed) {
+      lane.isListed = true
+      this.#lanes.push(lane)
+    }
+    if (!this.isWanted && this.#underWay < REQUESTS_MAX) this.#owner.wantFlush(this)
+  }
+
+  flush(): void {
+    this.isWanted = false
+    while (this.#underWay < REQUESTS_MAX && this.#lanes.length > 0) {
+      const lanes: Lane[] = []
+      const batches: Batch[] = []
+      this.#gather(lanes, batches)
+      if (batches.length === 0) return
+      this.#ship(lanes, batches)
+    }
+  }
+
+  #gather(lanes: Lane[], batches: Batch[]): void {
+    let bytes = 0
+    let next = 0
+    while (next < this.#lanes.length) {
+      const lane = this.#lanes[next]!
+      // A frame larger than a whole request travels alone.
+      const batch = lane.take(batches.length === 0 ? Number.MAX_SAFE_INTEGER : REQUEST_BYTES - bytes)
+      if (batch !== null) {
+        lanes.push(lane)
+        batches.push(batch)
+        bytes += batch.size
+        if (bytes >= REQUEST_BYTES) break
+      } else if (lane.hasMore) break
+      else {
+        lane.isListed = false
+        next++
+      }
+    }
+    if (next > 0) this.#lanes.splice(0, next)
+  }
+
+  #ship(lanes: Lane[], batches: Batch[]): void {
+    let bytes = 0
+    for (const batch of batches) bytes += batch.size
+    const request = Buffer.allocUnsafe(bytes)
+    let at = 0
+    for (const batch of batches) at += batch.bytes.copy(request, at, 0, batch.size)
+    const { transport, attemptMs } = this.#owner
+    const epoch = this.#epoch
+    const began = this.#owner.monotonic()
+    this.#underWay++
+    transport.request(this.#subject, request, attemptMs, (outcome) => {
+      this.#underWay--
+      this.#owner.answered(
+        this.brokerName,
+        outcome.ok ? this.#owner.monotonic() - began : Number.POSITIVE_INFINITY,
+      )
+      if (this.#tell(lanes, batches, outcome)) this.#owner.unreachable(this.brokerName, epoch)
+      if (this.#lanes.length > 0 && !this.isWanted) this.#owner.wantFlush(this)
+    })
+  }
+
+  /** Tells each lane what became of its frame; true when this broker is no longer the one to talk to. */
+  #tell(lanes: readonly Lane[], batches: readonly Batch[], outcome: Outcome<Buffer>): boolean {
+    if (!outcome.ok) {
+      const failure = this.#failureOf(outcome.failure)
+      for (let i = 0; i < batches.length; i++) refuse(lanes[i]!, batches[i]!, failure)
+      return true
+    }
+    const answer = outcome.value
+    const code = answerCode(answer)
+    if (code !== codes.SUCCESS || sendResults(answer) !== batches.length) {
+      const failure = this.#refusalOf(code === codes.SUCCESS ? codes.SYSTEM_ERROR : code)
+      for (let i = 0; i < batches.length; i++) refuse(lanes[i]!, batches[i]!, failure)
+      return code === codes.NOT_MASTER
+    }
+    const epoch = answerEpoch(answer)
+    for (let i = 0; i < batches.length; i++) {
+      const result = sendResultCode(answer, i)
+      if (result === codes.SUCCESS) lanes[i]!.stored(batches[i]!, sendResultOffset(answer, i), epoch)
+      else refuse(lanes[i]!, batches[i]!, this.#refusalOf(result))
+    }
+    return false
+  }
+
+  #failureOf(failure: Failure): BatchFailure {
+    const { code, message } = failure
+    const error = errorOfFailure({ ...failure, message: `sending to ${this.brokerName}: ${message}` })
+    return {
+      error,
+      unknown: code === 'timedOut' || code === 'disconnected',
+      retryable: code !== 'closed' && code !== 'tooLarge',
+    }
+  }
+
+  #refusalOf(code: number): BatchFailure {
+    const error = errorOfRefusal(code, `${this.brokerName} refused the message: ${adviceFor(code)}`)
+    // A master that is deposed says so of frames that it may have stored already.
+    return { error, unknown: code === codes.NOT_MASTER, retryable: isRetryable(codeName(code)) }
+  }
+}
+
+function refuse(lane: Lane, batch: Batch, failure: BatchFailure): void {
+  batch.failure = failure
+  lane.refused(batch)
+}
+
+function adviceFor(code: number): string {
+  switch (code) {
+    case codes.SERVICE_NOT_AVAILABLE:
+      return 'its disk is nearly full, it takes no more messages until old ones expire or space is freed'
+    case codes.TOPIC_NOT_EXIST:
+      return "it does not know the topic: create it with 'statemq topic create'"
+    case codes.NO_PERMISSION:
+      return "the topic is not writable there: see 'statemq topic show'"
+    case codes.NOT_MASTER:
+      return 'it is not the master any more'
+    case codes.CORRUPT_FRAME:
+      return 'the bytes were damaged on the way'
+    case codes.OUT_OF_ORDER_SEQUENCE:
+      return 'an earlier message of the same queue is missing'
+    default:
+      return `code ${code} ${codeName(code)}`
+  }
+}

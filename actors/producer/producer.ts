@@ -1,0 +1,388 @@
+/**
+ * Producer: sends messages, each awaited on its own, shipped in frames.
+ *
+ * A promise of `send` resolves AFTER the broker stored the message as durably as the broker is configured to, and
+ * rejects when that did not happen within `timeoutMs`, all tries together. Memory is bounded: beyond `bufferBytes`
+ * sends wait for room, and beyond `waitingMax` waiting sends they are refused.
+ *
+ * RocketMQ: client/producer/DefaultMQProducer.java, client/impl/producer/DefaultMQProducerImpl.java
+ */
+import { type FaultTable, isAvailable, observe } from '../../machines/latency-fault-tolerance.ts'
+import { groupFault } from '../../machines/names.ts'
+import type { TopicRoute } from '../../machines/topic.ts'
+import { MAX_BODY_BYTES } from '../../transport/frames.ts'
+import { badInput, StateMQError } from '../errors.ts'
+import type { Process } from '../node/process.ts'
+import type { Batch, Receipt, Reject, Resolve } from './batch.ts'
+import { checkMessage, checkTopic, encodeProperties, type OutgoingMessage, tagsCodeOf } from './message.ts'
+import { Pipe, type PipeOwner } from './pipe.ts'
+import { type RouteWatch, watchRoute } from './route.ts'
+import { type SenderOwner, TopicSender } from './topic-sender.ts'
+
+export type ProducerOptions = {
+  /** Names the producers of one application. */
+  group?: string
+  /** For all tries of a send together; default 3,000. */
+  timeoutMs?: number
+  /** Create an unknown topic on every broker that allows it; default true. */
+  createTopics?: boolean
+  /** Bytes of messages that are under way or gathered; default 64 MiB. */
+  bufferBytes?: number
+  /** Sends that wait for room in the buffer or for a route; default 65,535. */
+  waitingMax?: number
+}
+
+/** A send that waits for room or for a route. */
+type Parked = { go(sender: TopicSender): void; reject: Reject; deadline: number }
+type Destination = { sender: TopicSender; route: RouteWatch; parked: Parked[] }
+type Waiting = Parked & { destination: Destination }
+
+const SWEEP_MS = 50
+const RECHECK_MS = 500
+const ignore = () => {}
+
+export class Producer {
+  readonly group: string
+  readonly #process: Process
+  readonly #released: () => void
+  readonly #timeoutMs: number
+  readonly #createTopics: boolean
+  readonly #bufferBytes: number
+  readonly #waitingMax: number
+  readonly #destinations = new Map<string, Destination>()
+  readonly #pipes = new Map<string, Pipe>()
+  readonly #owner: SenderOwner & PipeOwner
+  #wanted: Pipe[] = []
+  #isTurnOpen = false
+  #turn = 0
+  #now = 0
+  #wallNow = 0
+  /** Bytes of every message that is not settled, heads of frames included. */
+  #buffered = 0
+  #waiting: Waiting[] = []
+  #parkedCount = 0
+  #sweepTimer: unknown = null
+  #faults: FaultTable = {}
+  #healthVersion = 0
+  #recheckAt = Number.POSITIVE_INFINITY
+  #isClosed = false
+  #drained: (() => void) | null = null
+
+  constructor(process: Process, options: ProducerOptions, released: () => void) {
+    const { group = 'DEFAULT_PRODUCER', timeoutMs = 3_000 } = options
+    const fault = groupFault(group)
+    if (fault) throw badInput(fault.message, fault.code)
+    if (!(timeoutMs > 0)) throw badInput('timeoutMs must be above 0', 'INVALID_PARAMETER')
+    this.group = group
+    this.#process = process
+    this.#released = released
+    this.#timeoutMs = timeoutMs
+    this.#createTopics = options.createTopics ?? true
+    this.#bufferBytes = options.bufferBytes ?? 64 * 1024 * 1024
+    this.#waitingMax = options.waitingMax ?? 65_535
+    this.#owner = this.#ownerOfLanes()
+  }
+
+  /** Stores one message. Rejects with a StateMQError whose `code` says why and `retryable` whether to try again. */
+  send(message: OutgoingMessage): Promise<Receipt> {
+    return new Promise((resolve, reject) => this.#accept(message, resolve, reject))
+  }
+
+  /** Sends and does not wait: what becomes of the message is not told. Throws when the message is illegal. */
+  sendOneway(message: OutgoingMessage): void {
+    this.#accept(message, ignore, ignore)
+  }
+
+  /** Stores messages of one topic in one queue, one after the other, all or none. At most 4 MiB together. */
+  sendBatch(messages: readonly OutgoingMessage[]): Promise<Receipt[]> {
+    return new Promise((resolve, reject) => {
+      this.#refuseWhenClosed()
+      const first = checkBatch(messages)
+      const encoded = messages.map((message) => encodeProperties(message))
+      const receipts: Receipt[] = []
+      const stored: Resolve = (receipt) => {
+        if (receipts.push(receipt) === messages.length) resolve(receipts)
+      }
+      const fill = (batch: Batch) => {
+        messages.forEach(({ tag, body }, i) => {
+          batch.add(tagsCodeOf(tag), encoded[i]!, body, this.#wallNow, stored, reject)
+        })
+      }
+      this.#dispatch(this.#destinationOf(first.topic), reject, (sender) => {
+        this.#openTurn()
+        const lane = sender.laneFor(first)
+        this.#buffered += lane.addClosed(this.#wallNow, this.#now + this.#timeoutMs, this.#timeoutMs, fill)
+        lane.pipe.list(lane)
+      })
+    })
+  }
+
+  /** Resolves AFTER everything sent so far is settled. */
+  async close(): Promise<void> {
+    if (!this.#isClosed) {
+      this.#isClosed = true
+      if (this.#buffered > 0 || this.#parkedCount > 0) {
+        await new Promise<void>((resolve) => {
+          this.#drained = resolve
+        })
+      }
+      this.#process.world.clock.clearTimeout(this.#sweepTimer)
+      for (const { route } of this.#destinations.values()) route.stop()
+      this.#released()
+    }
+  }
+
+  #refuseWhenClosed(): void {
+    if (this.#isClosed) {
+      throw new StateMQError('CLOSED', 'the producer is closed: make a new one with client.producer()')
+    }
+  }
+
+  #accept(message: OutgoingMessage, resolve: Resolve, reject: Reject): void {
+    this.#refuseWhenClosed()
+    checkMessage(message)
+    const destination = this.#destinations.get(message.topic) ?? this.#destinationOf(message.topic)
+    const properties = encodeProperties(message)
+    if (this.#mayGo(destination)) this.#place(destination.sender, message, properties, resolve, reject)
+    else
+      this.#park(destination, reject, (sender) => this.#place(sender, message, properties, resolve, reject))
+  }
+
+  #place(
+    sender: TopicSender,
+    message: OutgoingMessage,
+    properties: Buffer,
+    resolve: Resolve,
+    reject: Reject,
+  ): void {
+    if (!this.#isTurnOpen) this.#openTurn()
+    const lane = sender.laneFor(message)
+    this.#buffered += lane.add(
+      tagsCodeOf(message.tag),
+      properties,
+      message.body,
+      message.messageGroup !== undefined || message.selectQueue !== undefined,
+      this.#wallNow,
+      this.#now + this.#timeoutMs,
+      this.#timeoutMs,
+      resolve,
+      reject,
+    )
+    if (!lane.isListed || !lane.pipe.isWanted) lane.pipe.list(lane)
+  }
+
+  #mayGo(destination: Destination): boolean {
+    return this.#buffered < this.#bufferBytes && this.#waiting.length === 0 && destination.sender.hasRoute
+  }
+
+  #dispatch(destination: Destination, reject: Reject, go: (sender: TopicSender) => void): void {
+    if (this.#mayGo(destination)) go(destination.sender)
+    else this.#park(destination, reject, go)
+  }
+
+  #park(destination: Destination, reject: Reject, go: (sender: TopicSender) => void): void {
+    if (this.#parkedCount >= this.#waitingMax) {
+      throw new StateMQError(
+        'TOO_MANY_REQUESTS',
+        `${this.#waitingMax} sends wait already: await sends, or raise waitingMax or bufferBytes`,
+        { retryable: true },
+      )
+    }
+    const { clock } = this.#process.world
+    const parked: Parked = { go, reject, deadline: clock.monotonic() + this.#timeoutMs }
+    this.#parkedCount++
+    if (destination.sender.hasRoute) this.#waiting.push({ ...parked, destination })
+    else {
+      destination.parked.push(parked)
+      destination.route.want()
+    }
+    this.#sweepTimer ??= clock.setTimeout(() => this.#sweep(), SWEEP_MS)
+  }
+
+  #resume(sender: TopicSender, { go, reject }: Parked): void {
+    this.#parkedCount--
+    try {
+      go(sender)
+    } catch (error) {
+      reject(error as StateMQError)
+    }
+  }
+
+  /** There is room again: the sends that waited for it go first. */
+  #drainWaiting(): void {
+    let gone = 0
+    while (gone < this.#waiting.length && this.#buffered < this.#bufferBytes) {
+      const parked = this.#waiting[gone++]!
+      this.#resume(parked.destination.sender, parked)
+    }
+    if (gone > 0) this.#waiting.splice(0, gone)
+  }
+
+  /** Rejects what waited for longer than its time. Runs only while something waits. */
+  #sweep(): void {
+    this.#sweepTimer = null
+    const { clock } = this.#process.world
+    const now = clock.monotonic()
+    const expire = (parked: Parked[], why: string) => {
+      let expired = 0
+      while (expired < parked.length && parked[expired]!.deadline <= now) expired++
+      for (const { reject } of parked.splice(0, expired)) {
+        this.#parkedCount--
+        reject(new StateMQError('TIMED_OUT', why, { retryable: true }))
+      }
+    }
+    expire(
+      this.#waiting,
+      `no room within ${this.#timeoutMs} ms: the brokers take messages slower than they are sent`,
+    )
+    for (const { parked, sender, route } of this.#destinations.values()) {
+      expire(parked, `no route for '${sender.topic}' within ${this.#timeoutMs} ms: ${route.trouble}`)
+    }
+    if (this.#parkedCount > 0) this.#sweepTimer = clock.setTimeout(() => this.#sweep(), SWEEP_MS)
+    this.#tellDrained()
+  }
+
+  #tellDrained(): void {
+    if (this.#drained && this.#buffered === 0 && this.#parkedCount === 0) this.#drained()
+  }
+
+  #destinationOf(topic: string): Destination {
+    const known = this.#destinations.get(topic)
+    if (known) return known
+    checkTopic(topic)
+    const destination: Destination = {
+      sender: new TopicSender(this.#owner, topic),
+      parked: [],
+      route: watchRoute(this.#process, {
+        topic,
+        createTopic: this.#createTopics,
+        announced: (route) => this.#routed(destination, route),
+        missing: (error) => {
+          for (const { reject } of destination.parked.splice(0)) {
+            this.#parkedCount--
+            reject(error)
+          }
+          this.#tellDrained()
+        },
+      }),
+    }
+    this.#destinations.set(topic, destination)
+    return destination
+  }
+
+  #routed({ sender, parked }: Destination, route: TopicRoute): void {
+    for (const { brokerName, epoch } of route.brokers) {
+      const pipe = this.#pipes.get(brokerName)
+      if (pipe && epoch > pipe.epoch) this.#forgive(brokerName)
+    }
+    sender.setRoute(route)
+    if (sender.hasRoute) for (const waiting of parked.splice(0)) this.#resume(sender, waiting)
+  }
+
+  #openTurn(): void {
+    if (this.#isTurnOpen) return
+    this.#isTurnOpen = true
+    this.#turn++
+    const { clock } = this.#process.world
+    this.#now = clock.monotonic()
+    this.#wallNow = clock.now()
+    if (this.#now >= this.#recheckAt) {
+      this.#recheckAt = this.#now + RECHECK_MS
+      this.#healthVersion++
+    }
+    clock.defer(this.#endTurn)
+  }
+
+  readonly #endTurn = (): void => {
+    this.#isTurnOpen = false
+    const wanted = this.#wanted
+    this.#wanted = []
+    for (const pipe of wanted) pipe.flush()
+  }
+
+  #observe(brokerName: string, tookMs: number): void {
+    const failed = tookMs === Number.POSITIVE_INFINITY
+    if (!failed && tookMs < FAULT_LATENCY_MS && this.#faults[brokerName] === undefined) return
+    const now = this.#process.world.clock.monotonic()
+    this.#faults = observe(this.#faults, brokerName, failed ? 0 : tookMs, now, {
+      isolated: failed,
+      reachable: !failed,
+    })
+    this.#recheckAt = now + RECHECK_MS
+    this.#healthVersion++
+  }
+
+  #forgive(brokerName: string): void {
+    const { [brokerName]: _, ...others } = this.#faults
+    this.#faults = others
+    this.#healthVersion++
+  }
+
+  #ownerOfLanes(): SenderOwner & PipeOwner {
+    const { world, subjects } = this.#process
+    const { clock, random, transport } = world
+    const producer = this
+    return {
+      transport,
+      subjects,
+      attemptMs: Math.max(200, this.#timeoutMs / 2),
+      get turn() {
+        return producer.#turn
+      },
+      get healthVersion() {
+        return producer.#healthVersion
+      },
+      monotonic: () => clock.monotonic(),
+      setTimeout: (run, ms) => clock.setTimeout(run, ms),
+      clearTimeout: (id) => clock.clearTimeout(id),
+      newProducerId: () => 1 + random.below(2 ** 53 - 2),
+      random: (bound) => random.below(bound),
+      isUsable: (brokerName) => isAvailable(this.#faults, brokerName, clock.monotonic()),
+      grew: (bytes) => {
+        this.#buffered += bytes
+      },
+      released: (bytes) => {
+        this.#buffered -= bytes
+        if (this.#waiting.length > 0) this.#drainWaiting()
+        if (this.#isClosed) this.#tellDrained()
+      },
+      answered: (brokerName, tookMs) => this.#observe(brokerName, tookMs),
+      unreachable: (brokerName, epoch) => {
+        for (const { route } of this.#destinations.values()) route.unreachable(brokerName, epoch)
+      },
+      wantFlush: (pipe) => {
+        pipe.isWanted = true
+        this.#wanted.push(pipe)
+        this.#openTurn()
+      },
+      pipe: (brokerName) => {
+        let pipe = this.#pipes.get(brokerName)
+        if (!pipe) {
+          pipe = new Pipe(this.#owner, brokerName)
+          this.#pipes.set(brokerName, pipe)
+        }
+        return pipe
+      },
+    }
+  }
+}
+
+/** Below this RocketMQ's table isolates nobody. */
+const FAULT_LATENCY_MS = 550
+
+function checkBatch(messages: readonly OutgoingMessage[]): OutgoingMessage {
+  if (!Array.isArray(messages) || messages.length === 0)
+    throw badInput('the batch is empty: give at least one message')
+  if (messages.length > 16_384) throw badInput('the batch has more than 16,384 messages: split it')
+  const first = messages[0]!
+  let bytes = 0
+  for (const message of messages) {
+    checkMessage(message)
+    if (message.topic !== first.topic) throw badInput('a batch has one topic: send one batch for each topic')
+    if (message.messageGroup !== first.messageGroup) throw badInput('a batch has one message group')
+    bytes += typeof message.body === 'string' ? Buffer.byteLength(message.body) : message.body.length
+  }
+  if (bytes > MAX_BODY_BYTES)
+    throw badInput(`the batch is larger than ${MAX_BODY_BYTES} bytes (4 MiB): split it`)
+  return first
+}

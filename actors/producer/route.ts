@@ -1,0 +1,139 @@
+/**
+ * Hosts a producer-route machine: what one client knows of one topic's route, kept fresh by pushes.
+ *
+ * Producers and consumers use it alike. Losing every name server takes no route away.
+ */
+import { bind } from '../../machines/effect.ts'
+import { producerRouteMachine } from '../../machines/producer-route.ts'
+import type { TopicRoute } from '../../machines/topic.ts'
+import { ask, hear } from '../../transport/codec.ts'
+import { topicRoute } from '../../transport/messages.ts'
+import { StateMQError } from '../errors.ts'
+import { host } from '../node/host.ts'
+import type { Process } from '../node/process.ts'
+
+const ASK_MS = 1_000
+/** RocketMQ's DefaultMQProducer.defaultTopicQueueNums: queues of a topic made by its first send, on each broker. */
+const DEFAULT_QUEUES = 4
+
+export type RouteWatchOptions = {
+  topic: string
+  createTopic: boolean
+  announced(route: TopicRoute): void
+  /** There is no such topic, and it is not made; told each time somebody wanted it. */
+  missing(error: StateMQError): void
+}
+
+export type RouteWatch = {
+  /** Somebody needs the route and has none. */
+  want(): void
+  /** A request to this broker met nobody, or somebody who is not the master. */
+  unreachable(brokerName: string, epoch: number): void
+  /** Why there is no route at the moment, for an error message. */
+  readonly trouble: string
+  stop(): void
+}
+
+export function watchRoute(process: Process, options: RouteWatchOptions): RouteWatch {
+  const { world, subjects, directory } = process
+  const { transport, clock, log } = world
+  const { topic, createTopic } = options
+  let trouble = 'no name server has answered yet'
+
+  const machine = bind(producerRouteMachine, {
+    requestRoute: () =>
+      ask(transport, subjects.nameServer.route, { topic }, ASK_MS, (outcome) => {
+        if (!outcome.ok) {
+          const { code, message, retryable } = outcome.failure
+          route.actor.send({
+            type: 'request.failed',
+            code,
+            message: `asking a name server: ${message}`,
+            retryable,
+          })
+        } else if (outcome.value.code !== 0) {
+          const { message } = outcome.value as { message: string }
+          route.actor.send({ type: 'request.failed', code: 'refused', message, retryable: true })
+        } else {
+          const { value } = outcome.value as { value: TopicRoute | null }
+          route.actor.send(value ? { type: 'route.answered', route: value } : { type: 'route.missing' })
+        }
+      }),
+    createTopic: () => createEverywhere(),
+    announceRoute: ({ route }) => options.announced(route),
+    reportMissing: ({ message }) =>
+      options.missing(
+        new StateMQError(
+          'TOPIC_NOT_EXIST',
+          `${message}: create the topic with 'statemq topic create ${topic}'`,
+          { retryable: false },
+        ),
+      ),
+    reportUnreachable: ({ message }) => {
+      trouble = `${message}; is 'statemq start' running there?`
+    },
+  })
+
+  const route = host({
+    address: `producer-route/${process.id}/${topic}`,
+    machine,
+    input: { topic, createTopic },
+    clock,
+    directory,
+    failed: (cause) => log.error(`the route of '${topic}' failed`, { cause }),
+  })
+  route.start()
+  const pushes = hear(transport, subjects.routeChanged(topic), topicRoute, (pushed) =>
+    route.actor.send({ type: 'route.pushed', route: pushed }),
+  )
+  // Pushes may have been lost with the connection.
+  const unhear = transport.onState((state) => {
+    if (state === 'connected') route.actor.send({ type: 'route.wanted' })
+  })
+
+  return {
+    want: () => route.actor.send({ type: 'route.wanted' }),
+    unreachable: (brokerName, epoch) => route.actor.send({ type: 'broker.unreachable', brokerName, epoch }),
+    get trouble() {
+      return trouble
+    },
+    stop() {
+      unhear()
+      pushes.unsubscribe()
+      route.stop()
+    },
+  }
+
+  /** Makes the topic on EVERY broker that allows it, so that its load is spread from the first message on. */
+  function createEverywhere(): void {
+    ask(transport, subjects.nameServer.cluster, {}, ASK_MS, (outcome) => {
+      const view = outcome.ok && outcome.value.code === 0 ? outcome.value : null
+      const brokers = view && 'value' in view ? view.value.brokers : []
+      const willing = brokers.filter(({ role, autoCreateTopic }) => role === 'master' && autoCreateTopic)
+      if (willing.length === 0) {
+        const message = 'no broker creates topics by itself'
+        return route.actor.send({ type: 'topic.refused', code: 'TOPIC_NOT_EXIST', message })
+      }
+      let left = willing.length
+      let created = 0
+      const config = { topic, readQueues: DEFAULT_QUEUES, writeQueues: DEFAULT_QUEUES, perm: 6 }
+      for (const { brokerName, epoch } of willing) {
+        ask(
+          transport,
+          subjects.broker(brokerName, epoch).createTopic,
+          { config, ifMissing: true },
+          ASK_MS,
+          (answered) => {
+            if (answered.ok && answered.value.code === 0) created++
+            if (--left > 0) return
+            if (created > 0) route.actor.send({ type: 'topic.created' })
+            else {
+              const message = 'no broker took the topic'
+              route.actor.send({ type: 'topic.refused', code: 'SYSTEM_ERROR', message })
+            }
+          },
+        )
+      }
+    })
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * TopicSender: which queue the next message of one topic goes to.
+ *
+ * Round robin over the writable queues of all masters, from a random start, as RocketMQ does; brokers that were slow
+ * or failed are left out for the time that RocketMQ's table gives. Of a topic with very many queues, one loop turn
+ * uses a window of neighbouring queues and the next turn the window after it: the spread is as even, the frames are
+ * larger.
+ *
+ * RocketMQ: client/impl/producer/TopicPublishInfo.java, client/latency/MQFaultStrategy.java,
+ * client/producer/selector/SelectMessageQueueByHash.java
+ */
+import type { QueueRef, TopicRoute } from '../../machines/topic.ts'
+import { javaHash } from '../../transport/frames.ts'
+import { badInput } from '../errors.ts'
+import { Lane, type LaneOwner } from './lane.ts'
+import type { OutgoingMessage } from './message.ts'
+import type { Pipe } from './pipe.ts'
+
+const WINDOW = 16
+const WRITABLE = 2
+
+/** What the sender of one topic needs of the producer. */
+export type SenderOwner = Omit<LaneOwner, 'topic' | 'topicBytes' | 'elsewhere'> & {
+  random(bound: number): number
+  pipe(brokerName: string): Pipe
+  /** Counts the loop turns in which something was sent. */
+  readonly turn: number
+  /** Changes whenever the answer of `isUsable` may have changed. */
+  readonly healthVersion: number
+  isUsable(brokerName: string): boolean
+}
+
+export class TopicSender {
+  readonly topic: string
+  readonly topicBytes: Buffer
+  readonly #owner: SenderOwner
+  readonly #laneOwner: LaneOwner
+  readonly #lanesByQueue = new Map<string, Lane>()
+  #lanes: Lane[] = []
+  #queues: QueueRef[] = []
+  #usable: Lane[] = []
+  #healthVersion = -1
+  #turn = -1
+  #first: number
+  #taken = 0
+
+  constructor(owner: SenderOwner, topic: string) {
+    this.#owner = owner
+    this.topic = topic
+    this.topicBytes = Buffer.from(topic, 'latin1')
+    this.#first = owner.random(2 ** 20)
+    this.#laneOwner = {
+      topic,
+      topicBytes: this.topicBytes,
+      monotonic: () => owner.monotonic(),
+      setTimeout: (run, ms) => owner.setTimeout(run, ms),
+      clearTimeout: (id) => owner.clearTimeout(id),
+      newProducerId: () => owner.newProducerId(),
+      released: (bytes) => owner.released(bytes),
+      grew: (bytes) => owner.grew(bytes),
+      elsewhere: (lane) => this.#elsewhere(lane),
+    }
+  }
+
+  get hasRoute(): boolean {
+    return this.#lanes.length > 0
+  }
+
+  get lanes(): Iterable<Lane> {
+    return this.#lanesByQueue.values()
+  }
+
+  setRoute(route: TopicRoute): void {
+    const lanes: Lane[] = []
+    const queues: QueueRef[] = []
+    for (const { brokerName, epoch, perm, writeQueues } of route.brokers) {
+      const pipe = this.#owner.pipe(brokerName)
+      const isNewEpoch = pipe.setEpoch(epoch)
+      for (let queueId = 0; queueId < writeQueues; queueId++) {
+        if ((perm & WRITABLE) === 0) break
+        const key = `${brokerName}/${queueId}`
+        let lane = this.#lanesByQueue.get(key)
+        if (!lane) {
+          lane = new Lane(this.#laneOwner, pipe, queueId)
+          this.#lanesByQueue.set(key, lane)
+        }
+        lanes.push(lane)
+        queues.push({ topic: this.topic, brokerName, queueId })
+        if (isNewEpoch) lane.wake()
+      }
+    }
+    this.#lanes = lanes
+    this.#queues = queues
+    this.#healthVersion = -1
+    for (const [key, lane] of this.#lanesByQueue) {
+      if (lane.isEmpty && !lanes.includes(lane)) this.#lanesByQueue.delete(key)
+    }
+  }
+
+  /** The lane of the next message. Call only while there is a route. */
+  laneFor(message: OutgoingMessage): Lane {
+    if (message.selectQueue !== undefined) return this.#selected(message.selectQueue)
+    if (message.messageGroup !== undefined) {
+      return this.#lanes[Math.abs(javaHash(message.messageGroup) % this.#lanes.length)]!
+    }
+    return this.nextLane()
+  }
+
+  nextLane(): Lane {
+    if (this.#healthVersion !== this.#owner.healthVersion) this.#look()
+    const usable = this.#usable
+    if (this.#turn !== this.#owner.turn) {
+      this.#turn = this.#owner.turn
+      this.#first = (this.#first + Math.min(this.#taken, WINDOW)) % usable.length
+      this.#taken = 0
+    }
+    const step = usable.length <= WINDOW ? this.#taken : this.#taken % WINDOW
+    this.#taken++
+    return usable[(this.#first + step) % usable.length]!
+  }
+
+  #look(): void {
+    this.#healthVersion = this.#owner.healthVersion
+    const health = new Map<string, boolean>()
+    const isUsable = (brokerName: string): boolean => {
+      let usable = health.get(brokerName)
+      if (usable === undefined) {
+        usable = this.#owner.isUsable(brokerName)
+        health.set(brokerName, usable)
+      }
+      return usable
+    }
+    const usable = this.#lanes.filter((lane) => isUsable(lane.pipe.brokerName))
+    this.#usable = usable.length > 0 ? usable : this.#lanes
+  }
+
+  #selected(select: (queues: readonly QueueRef[]) => number): Lane {
+    const index = select(this.#queues)
+    const lane = this.#lanes[index]
+    if (!lane) {
+      throw badInput(`selectQueue gave ${index}: give a whole number from 0 to ${this.#lanes.length - 1}`)
+    }
+    return lane
+  }
+
+  #elsewhere(lane: Lane): Lane | null {
+    const { brokerName } = lane.pipe
+    const others = this.#lanes.filter(
+      (other) =>
+        other.pipe.brokerName !== brokerName && other.isOpen && this.#owner.isUsable(other.pipe.brokerName),
+    )
+    return others.length === 0 ? null : others[this.#owner.random(others.length)]!
+  }
+}

@@ -1,0 +1,22 @@
+#!/usr/bin/env node
+/** The door: hands the command line, the terminal, the clock and the library to the commands, and leaves with their exit code. */
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { runCli } from '../actors/admin/cli/main.ts'
+import { processTerminal } from '../actors/admin/cli/terminal.ts'
+import { realClock } from '../actors/node/real-world.ts'
+
+// This file runs as dist/bin/statemq.js.
+const near = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+const { version } = JSON.parse(readFileSync(near('../../package.json'), 'utf8')) as { version: string }
+const benchFile = near('../test/bench/main.js')
+
+const code = await runCli(process.argv.slice(2), {
+  version,
+  terminal: processTerminal(),
+  clock: realClock,
+  library: () => import('../actors/index.ts'),
+  benchFile: existsSync(benchFile) ? benchFile : undefined,
+})
+// What was printed goes out first; whatever a command left open does not keep the process.
+process.stdout.write('', () => process.exit(code))

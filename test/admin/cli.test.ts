@@ -1,0 +1,378 @@
+/** The command line against a library that only remembers: what is printed, on which stream, with which exit code. */
+import test from 'ava'
+import { Observable } from 'rxjs'
+import type { Client, GroupDescription, Incoming, Library, NodeOptions } from '../../actors/admin/cli/face.ts'
+import { runCli } from '../../actors/admin/cli/main.ts'
+import type { Terminal } from '../../actors/admin/cli/terminal.ts'
+import { StateMQError } from '../../actors/errors.ts'
+import { realClock } from '../../actors/node/real-world.ts'
+
+const group: GroupDescription = {
+  group: 'billing',
+  members: [
+    { clientId: 'c1', instance: 'i1', topics: ['orders'] },
+    { clientId: 'c2', instance: 'i2', topics: ['orders'] },
+  ],
+  idle: ['c2'],
+  queues: [
+    {
+      topic: 'orders',
+      brokerName: 'broker-a',
+      queueId: 0,
+      owner: 'c1',
+      committed: 5,
+      minOffset: 0,
+      maxOffset: 1_205,
+      lag: 1_200,
+      behindSince: null,
+    },
+  ],
+}
+
+function stage(lines: string[] = [], { hasInput = true } = {}) {
+  const stop = new AbortController()
+  const calls: unknown[][] = []
+  const nodes: string[] = []
+  let stdout = ''
+  let stderr = ''
+  let sent = 0
+  const call =
+    <T>(name: string, answer: T) =>
+    (...args: unknown[]): Promise<T> => {
+      calls.push([name, ...args])
+      return Promise.resolve(answer)
+    }
+  const client: Client = {
+    producer: () => ({
+      async send(message) {
+        calls.push(['send', message])
+        if (message.topic === 'absent') throw new StateMQError('TOPIC_NOT_EXIST', "no broker has 'absent'")
+        return {
+          messageId: 'M1',
+          topic: message.topic,
+          brokerName: 'broker-a',
+          queueId: 3,
+          queueOffset: sent++,
+        }
+      },
+    }),
+    consumer: (options) => ({
+      subscribe: (topic, tags) => calls.push(['consume', options, topic, tags]),
+      async *messages() {
+        for (let offset = 0; ; offset++) yield incoming(offset, () => calls.push(['ack', offset]))
+      },
+    }),
+    admin: () => ({
+      createTopic: call('createTopic', {}),
+      deleteTopic: call('deleteTopic', {}),
+      topics: call('topics', [
+        { topic: '订单', readQueues: 8, writeQueues: 8, perm: 6, brokers: ['broker-a'] },
+      ]),
+      topic: call('topic', { topic: 'orders', queues: [] }),
+      route: call('route', { topic: 'orders', nameServerId: 'n1', revision: 1, brokers: [] }),
+      groups: call('groups', ['billing']),
+      group: call('group', group),
+      resetOffsets: call('resetOffsets', [{ brokerName: 'broker-a', queueId: 0, from: 5, to: 0 }]),
+      brokers: call('brokers', []),
+      broker: () =>
+        Promise.reject(new StateMQError('TIMED_OUT', 'no answer in 3000 ms', { retryable: true })),
+    }),
+    inspect: () => ({
+      actors: call('actors', []),
+      actor: () => Promise.reject(new StateMQError('QUERY_NOT_FOUND', 'nobody has this address')),
+      watch: (address) =>
+        new Observable((observer) => {
+          observer.next({
+            address,
+            at: 0,
+            event: 'store.recovered',
+            from: 'recovering',
+            to: 'master',
+            context: {},
+          })
+          setImmediate(() => stop.abort())
+        }),
+    }),
+    close: call('close', undefined),
+  }
+  const library: Library = {
+    async connect(options) {
+      calls.push(['connect', options])
+      if (options.servers.includes('nowhere')) throw new StateMQError('DISCONNECTED', 'connection refused')
+      return client
+    },
+    async startNode(options: NodeOptions) {
+      const name = options.broker?.name ?? 'name-server'
+      if (name === 'broker-c') throw new StateMQError('IN_USE', 'the folder is in use')
+      calls.push(['startNode', options])
+      nodes.push(name)
+      setImmediate(() => stop.abort())
+      return {
+        servers: 'nats://127.0.0.1:5000',
+        transport: 'T',
+        close: async () => void nodes.splice(nodes.indexOf(name), 1),
+      }
+    },
+  }
+  const terminal: Terminal = {
+    env: {},
+    columns: undefined,
+    interactive: false,
+    colours: false,
+    hasInput,
+    signal: stop.signal,
+    write(text) {
+      stdout += text
+    },
+    tell(text) {
+      stderr += text
+    },
+    async *lines() {
+      yield* lines
+    },
+    ask: () => Promise.resolve('no'),
+    runProgram: () => Promise.resolve(0),
+  }
+  return {
+    calls,
+    nodes,
+    named: (name: string) => calls.filter((one) => one[0] === name).map((one) => one.slice(1)),
+    async run(...args: string[]) {
+      stdout = ''
+      stderr = ''
+      const code = await runCli(args, {
+        version: '1.2.3',
+        terminal,
+        clock: realClock,
+        library: () => Promise.resolve(library),
+      })
+      return { code, stdout, stderr }
+    },
+  }
+}
+
+const incoming = (queueOffset: number, ack: () => void): Incoming => ({
+  topic: 'orders',
+  brokerName: 'broker-a',
+  queueId: 0,
+  queueOffset,
+  messageId: `M${queueOffset}`,
+  tag: 'paid',
+  keys: [],
+  properties: {},
+  body: Buffer.from(`body ${queueOffset}`),
+  ack,
+})
+
+const commands = [
+  'start',
+  'node',
+  'topic create',
+  'topic list',
+  'topic show',
+  'topic route',
+  'topic delete',
+  'group list',
+  'group show',
+  'group lag',
+  'group reset',
+  'broker list',
+  'broker show',
+  'send',
+  'consume',
+  'inspect',
+]
+
+for (const command of commands) {
+  test(`statemq ${command}: its help has an example and connects to nothing`, async (t) => {
+    const { run, calls } = stage()
+    const { code, stdout, stderr } = await run(...command.split(' '), '--help')
+    t.is(code, 0)
+    t.is(stderr, '')
+    t.regex(stdout, new RegExp(`Examples?:\\n {2}\\$ .*statemq ${command}`))
+    t.regex(stdout, /--cluster <name>/)
+    t.deepEqual(calls, [])
+  })
+}
+
+test('command line: an unknown command is a usage error that names the nearest', async (t) => {
+  const { code, stderr } = await stage().run('topik', 'list')
+  t.is(code, 2)
+  t.regex(stderr, /Did you mean topic\?/)
+})
+
+test('command line: an option out of range is a usage error that says the range', async (t) => {
+  const { code, stderr } = await stage().run('start', '--port', '70000')
+  t.is(code, 2)
+  t.regex(stderr, /from 0 to 65535/)
+})
+
+test('command line: a noun without its verb shows the help of the noun', async (t) => {
+  const { code, stderr } = await stage().run('topic')
+  t.is(code, 2)
+  t.regex(stderr, /create .*<topic>/)
+})
+
+test('command line: global options are heard before and after the verb', async (t) => {
+  const { run, named } = stage()
+  await run('--cluster', 'blue', 'topic', 'list', '--servers', 'nats://h:1', '--json')
+  t.deepEqual(named('connect'), [[{ servers: 'nats://h:1', cluster: 'blue' }]])
+})
+
+test('error: says what was tried, what happened and what to type next', async (t) => {
+  const { run } = stage()
+  const { code, stdout, stderr } = await run('topic', 'list', '--servers', 'nats://nowhere:1')
+  t.is(code, 1)
+  t.is(stdout, '')
+  t.regex(
+    stderr,
+    /^error: could not list the topics\n {2}DISCONNECTED: connection refused\n {2}next: .*statemq start/,
+  )
+})
+
+test('error: with --json it is one object on stderr', async (t) => {
+  const { stderr } = await stage().run('broker', 'show', 'broker-a', '--json')
+  const { error } = JSON.parse(stderr)
+  t.is(error.tried, "could not show the broker 'broker-a'")
+  t.is(error.code, 'TIMED_OUT')
+  t.true(error.retryable)
+})
+
+test('error: the client is closed also when the command fails', async (t) => {
+  const { run, named } = stage()
+  await run('inspect', 'broker/none/0')
+  t.is(named('close').length, 1)
+})
+
+test('topic list: columns stand straight under wide letters', async (t) => {
+  const { stdout } = await stage().run('topic', 'list')
+  t.is(
+    stdout,
+    'TOPIC  READ QUEUES  WRITE QUEUES  PERM  BROKERS\n' +
+      '订单             8             8  rw    broker-a\n',
+  )
+})
+
+test('topic delete: in a pipe it needs --yes', async (t) => {
+  const { run, named } = stage()
+  t.is((await run('topic', 'delete', 'orders')).code, 2)
+  t.deepEqual(named('deleteTopic'), [])
+  t.is((await run('topic', 'delete', 'orders', '--yes')).code, 0)
+  t.deepEqual(named('deleteTopic'), [['orders']])
+})
+
+test('topic delete: on a terminal any answer but the name deletes nothing', async (t) => {
+  const { run, named } = stage([], { hasInput: false })
+  t.is((await run('topic', 'delete', 'orders')).code, 130)
+  t.deepEqual(named('deleteTopic'), [])
+})
+
+test('group show: members without a queue are shown', async (t) => {
+  const { stdout } = await stage().run('group', 'show', 'billing')
+  t.regex(stdout, /1 of the members own no queue/)
+  t.regex(stdout, /1,205 {2}1,200/)
+})
+
+test('group reset: --dry-run says that nothing was changed', async (t) => {
+  const { run, named } = stage()
+  const { stdout } = await run('group', 'reset', 'billing', 'orders', '--to', 'offset:7', '--dry-run')
+  t.deepEqual(named('resetOffsets'), [['billing', 'orders', 7, { dryRun: true }]])
+  t.regex(stdout, /Nothing was changed/)
+})
+
+test('send: one body is one message with its attributes', async (t) => {
+  const { run, named } = stage()
+  const { stdout } = await run(
+    ...['send', 'orders', 'hello', '--tag', 'paid', '--keys', 'a,b', '--property', 'x=1=2', '--group', 'g'],
+  )
+  t.deepEqual(named('send'), [
+    [
+      {
+        topic: 'orders',
+        body: 'hello',
+        tag: 'paid',
+        keys: ['a', 'b'],
+        properties: { x: '1=2' },
+        messageGroup: 'g',
+      },
+    ],
+  ])
+  t.is(stdout, 'Sent M1 to broker-a, queue 3, offset 0.\n')
+})
+
+test('send: a line is a body, or a message when it is an object with a body', async (t) => {
+  const { run, named } = stage(['plain', '', '{"a":1}', '{"body":{"a":1},"tag":"t","keys":["k"]}', '{broken'])
+  const { code } = await run('send', 'orders', '--tag', 'all')
+  t.is(code, 0)
+  t.deepEqual(
+    named('send').map(([message]) => message),
+    [
+      { topic: 'orders', tag: 'all', body: 'plain' },
+      { topic: 'orders', tag: 'all', body: '{"a":1}' },
+      { topic: 'orders', tag: 't', keys: ['k'], body: '{"a":1}' },
+      { topic: 'orders', tag: 'all', body: '{broken' },
+    ],
+  )
+})
+
+test('send: a failure stops it and names the topic', async (t) => {
+  const { code, stderr } = await stage().run('send', 'absent', 'x', '--count', '5000')
+  t.is(code, 1)
+  t.regex(stderr, /could not send to 'absent'\n {2}TOPIC_NOT_EXIST: .*\n {2}next: .*statemq topic create/)
+})
+
+test('send: without anything to send it is a usage error', async (t) => {
+  const { code, stderr } = await stage([], { hasInput: false }).run('send', 'orders')
+  t.is(code, 2)
+  t.regex(stderr, /nothing to send/)
+})
+
+test('consume: acknowledges exactly the messages that it printed', async (t) => {
+  const { run, named } = stage()
+  const { code, stdout } = await run(
+    'consume',
+    'orders',
+    '--group',
+    'billing',
+    '--limit',
+    '2',
+    '--tags',
+    'a || b',
+  )
+  t.is(code, 0)
+  t.is(stdout, 'broker-a/0@0  paid  body 0\nbroker-a/0@1  paid  body 1\n')
+  t.deepEqual(named('ack'), [[0], [1]])
+  t.deepEqual(named('consume'), [
+    [{ group: 'billing', messageModel: 'clustering', from: 'last', ordered: false }, 'orders', 'a || b'],
+  ])
+  t.is(named('close').length, 1)
+})
+
+test('start: brokers share the transport of the first node, and all are closed on Ctrl-C', async (t) => {
+  const { run, nodes, named } = stage()
+  const { code, stdout } = await run('start', '--brokers', '2', '--port', '0', '--flush', 'sync', '--json')
+  t.is(code, 0)
+  t.deepEqual(JSON.parse(stdout).brokers, ['broker-a', 'broker-b'])
+  t.deepEqual(named('startNode')[0], [{ roles: ['nameServer'], listen: { port: 0 }, cluster: 'default' }])
+  t.like(named('startNode')[2]?.[0], { transport: 'T', broker: { name: 'broker-b', flush: 'sync' } })
+  t.deepEqual(nodes, [])
+})
+
+test('start: when one broker cannot start the others are closed again', async (t) => {
+  const { run, nodes } = stage()
+  const { code, stderr } = await run('start', '--brokers', '3')
+  t.is(code, 1)
+  t.regex(stderr, /IN_USE/)
+  t.deepEqual(nodes, [])
+})
+
+test('node: a broker needs a name', async (t) => {
+  t.is((await stage().run('node', '--roles', 'broker')).code, 2)
+  t.is((await stage().run('node', '--roles', 'king')).code, 2)
+})
+
+test('inspect: transitions of one actor are printed until Ctrl-C', async (t) => {
+  const { code, stdout } = await stage().run('inspect', 'broker/broker-a/0', '--watch')
+  t.is(code, 0)
+  t.regex(stdout, /broker\/broker-a\/0 {2}recovering -> master {2}store.recovered\n$/)
+})

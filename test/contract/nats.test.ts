@@ -1,0 +1,114 @@
+/** What only the NATS home can do: reach or miss a server, log in, outlive what the server does. */
+
+import net from 'node:net'
+import test from 'ava'
+import { createHub } from '../../transport/memory.ts'
+import { startNatsServer } from '../support/nats-server.ts'
+import {
+  ask,
+  clock,
+  close,
+  closeListener,
+  connectTo,
+  openListener,
+  random,
+  reaches,
+  tryConnect,
+} from '../support/transports.ts'
+
+test('nats: a server that is not there is a failure that names it and what to do', async (t) => {
+  const listener = await openListener({ hub: createHub({ clock, random }) })
+  await closeListener(listener) // A port where nobody listens now.
+  const outcome = await tryConnect([`nats://me:secret@127.0.0.1:${listener.port}`])
+  t.false(outcome.ok)
+  if (outcome.ok) return
+  const { code, retryable, message, cause } = outcome.failure
+  t.is(code, 'disconnected')
+  t.true(retryable)
+  t.regex(message, new RegExp(`no NATS server answers at nats://127\\.0\\.0\\.1:${listener.port} `))
+  t.regex(message, /start one with 'nats-server' or 'statemq start'/)
+  t.notRegex(message, /secret/)
+  t.true(cause instanceof Error)
+})
+
+test('nats: a server that says nothing is given up after the time to connect', async (t) => {
+  const mute = net.createServer((socket) => socket.on('error', () => {}))
+  const port = await new Promise<number>((resolve) => {
+    mute.listen(0, '127.0.0.1', () => resolve((mute.address() as net.AddressInfo).port))
+  })
+  const outcome = await tryConnect(`nats://127.0.0.1:${port}`, { connectTimeoutMs: 100 })
+  t.is(outcome.ok ? 'ok' : outcome.failure.code, 'disconnected')
+  mute.close()
+})
+
+test('nats: an address that is none is a failure', async (t) => {
+  for (const servers of ['', 'nats://', 'http//x:y', '127.0.0.1:port']) {
+    const outcome = await tryConnect(servers)
+    t.is(outcome.ok ? 'ok' : outcome.failure.code, 'malformed', servers)
+    if (!outcome.ok) t.regex(outcome.failure.message, /write nats:\/\/host:4222/)
+  }
+})
+
+test('nats: the first of several servers that answers is taken', async (t) => {
+  const [gone, here] = await Promise.all(
+    [0, 0].map(() => openListener({ hub: createHub({ clock, random }) })),
+  )
+  await closeListener(gone!)
+  const outcome = await tryConnect([gone!.url, here!.url])
+  t.true(outcome.ok)
+  if (outcome.ok) await close(outcome.value)
+  await closeListener(here!)
+})
+
+test('nats: users, passwords and tokens are taken from options and from addresses', async (t) => {
+  const byUser = await startNatsServer({ config: 'authorization { user: "me", password: "s3cr/t" }' })
+  const byToken = await startNatsServer({ config: 'authorization { token: "t0k" }' })
+  const logins = [
+    tryConnect(byUser.url, { user: 'me', pass: 's3cr/t' }),
+    tryConnect(`nats://me:s3cr%2Ft@127.0.0.1:${byUser.port}`),
+    tryConnect(byToken.url, { token: 't0k' }),
+    tryConnect(`nats://t0k@127.0.0.1:${byToken.port}`),
+  ]
+  for (const outcome of await Promise.all(logins)) {
+    t.true(outcome.ok, outcome.ok ? '' : outcome.failure.message)
+    if (outcome.ok) await close(outcome.value)
+  }
+  const denied = await tryConnect(byUser.url, { user: 'me', pass: 'wrong' })
+  t.false(denied.ok)
+  if (!denied.ok) {
+    t.false(denied.failure.retryable)
+    t.regex(denied.failure.message, /refuses the user, token or credentials/)
+  }
+  await Promise.all([byUser.stop(), byToken.stop()])
+})
+
+test('nats: the largest payload is that of the server, also after it came back with another', async (t) => {
+  const hub = (maxPayload: number) => createHub({ clock, random, maxPayload })
+  const small = await openListener({ hub: hub(100_000) })
+  const transport = await connectTo(small.url)
+  t.is(transport.maxPayload, 100_000)
+  const broken = reaches(transport, 'reconnecting')
+  await closeListener(small)
+  await broken
+  const large = await openListener({ hub: hub(200_000), port: small.port })
+  await reaches(transport, 'connected')
+  t.is(transport.maxPayload, 200_000)
+  await close(transport)
+  await closeListener(large)
+})
+
+test('nats: requests are answered again after the server was killed', async (t) => {
+  const server = await startNatsServer()
+  const [one, other] = [await connectTo(server.url), await connectTo(server.url)]
+  other.subscribe('echo', (payload, reply) => other.publish(reply, payload))
+  for (let round = 0; round < 2; round++) {
+    const broken = [reaches(one, 'reconnecting'), reaches(other, 'reconnecting')]
+    await server.kill()
+    await Promise.all(broken)
+    await server.restart()
+    await Promise.all([reaches(one, 'connected'), reaches(other, 'connected')])
+    t.is(await ask(one, 'echo', `round ${round}`), `round ${round}`)
+  }
+  await Promise.all([close(one), close(other)])
+  await server.stop()
+})

@@ -1,0 +1,149 @@
+/**
+ * Requests: many callers, one inbox subscription, one timer.
+ *
+ * A request costs one small record. It waits in a slot of a wheel that turns once a tick; its token, which travels in
+ * the reply subject, names the slot, so that an answer finds it in one look-up. A promise and a timer a call, as
+ * NATS's client spends them, cap a process at a sixth of the requests that this carries.
+ *
+ * Invariants: each request is answered EXACTLY ONCE and NEVER from inside the call that made it; it does not time out
+ * BEFORE its time and at most one tick and one loop turn AFTER it; the wheel turns only while requests wait.
+ */
+import type { Clock } from '../actors/node/world.ts'
+import { type FailureCode, fail, type Outcome, succeed } from './failures.ts'
+import { NO_RESPONDERS, TOO_LARGE } from './headers.ts'
+import type { Hear } from './transport.ts'
+
+export type Answer = (outcome: Outcome<Buffer>) => void
+
+export interface Requests {
+  /** What the home subscribes to, once, with `hear`. */
+  readonly inbox: string
+  readonly hear: Hear
+  /** How many wait for an answer. */
+  readonly pending: number
+  request(subject: string, payload: Uint8Array, timeoutMs: number, answer: Answer): void
+  /** Answers a request that cannot even be sent. */
+  refuse(subject: string, code: RefusalCode, answer: Answer): void
+  /** Fails all that wait. */
+  failAll(code: RefusalCode): void
+}
+
+export type RefusalCode = Extract<FailureCode, 'disconnected' | 'closed' | 'tooLarge'>
+
+export type RequestsOptions = {
+  readonly clock: Clock
+  /** Unlike that of any other transport at the same hub or server. */
+  readonly id: string
+  readonly publish: (subject: string, payload: Uint8Array, reply: string) => void
+  /** Hears what an answer's hearer throws. */
+  readonly report: (error: unknown) => void
+}
+
+const TICK_MS = 10
+const SLOTS = 512
+
+type Waiting = { subject: string; timeoutMs: number; due: number; answer: Answer }
+
+export function createRequests({ clock, id, publish, report }: RequestsOptions): Requests {
+  const prefix = `_INBOX.${id}.`
+  const slots = Array.from({ length: SLOTS }, () => new Map<number, Waiting>())
+  let pending = 0
+  let calls = 0
+  let hand = 0 // The tick up to which the wheel has been read.
+  let turning = false
+
+  const tickNow = () => Math.floor(clock.monotonic() / TICK_MS)
+
+  function request(subject: string, payload: Uint8Array, timeoutMs: number, answer: Answer): void {
+    if (!turning) start()
+    const due = Math.max(hand + 1, Math.ceil((clock.monotonic() + timeoutMs) / TICK_MS))
+    const slot = due % SLOTS
+    const token = calls++ * SLOTS + slot
+    publish(subject, payload, prefix + token) // BEFORE it is noted: a malformed subject throws.
+    slots[slot]!.set(token, { subject, timeoutMs, due, answer })
+    pending++
+  }
+
+  const hear: Hear = (payload, _reply, subject, headers) => {
+    const token = Number(subject.slice(prefix.length))
+    const slot = slots[token % SLOTS]
+    const waiting = slot?.get(token)
+    if (slot === undefined || waiting === undefined) return // A second answer, or one that came too late.
+    slot.delete(token)
+    pending--
+    const status = payload.length === 0 ? headers?.Status : undefined
+    if (status === NO_RESPONDERS) settle(waiting, 'noResponders')
+    else if (status === TOO_LARGE) settle(waiting, 'tooLarge')
+    else tell(waiting.answer, succeed(payload))
+  }
+
+  function start(): void {
+    turning = true
+    hand = tickNow()
+    clock.setTimeout(turn, TICK_MS)
+  }
+
+  // What has arrived is heard BEFORE anything expires: after a stall of the loop, answers lie in the socket already.
+  const turn = () => clock.defer(expire)
+
+  function expire(): void {
+    const now = tickNow()
+    const from = Math.max(hand + 1, now - SLOTS + 1) // A long stall passes each slot once.
+    hand = now
+    for (let tick = from; tick <= now; tick++) {
+      const slot = slots[tick % SLOTS]!
+      for (const [token, waiting] of slot) {
+        if (waiting.due > now) continue // Of a later revolution.
+        slot.delete(token)
+        pending--
+        settle(waiting, 'timedOut')
+      }
+    }
+    turning = pending > 0
+    if (turning) clock.setTimeout(turn, TICK_MS)
+  }
+
+  function failAll(code: RefusalCode): void {
+    const all = slots.flatMap((slot) => [...slot]).sort(([one], [other]) => one - other) // In the order of the calls.
+    for (const slot of slots) slot.clear()
+    pending = 0
+    for (const [, waiting] of all) settle(waiting, code)
+  }
+
+  const settle = ({ subject, timeoutMs, answer }: Waiting, code: keyof typeof sentences) =>
+    tell(answer, failure(code, subject, timeoutMs))
+
+  function tell(answer: Answer, outcome: Outcome<Buffer>): void {
+    try {
+      answer(outcome)
+    } catch (error) {
+      report(error)
+    }
+  }
+
+  return {
+    inbox: `${prefix}*`,
+    hear,
+    get pending() {
+      return pending
+    },
+    request,
+    refuse: (subject, code, answer) => clock.defer(() => tell(answer, failure(code, subject, 0))),
+    failAll,
+  }
+}
+
+const sentences = {
+  timedOut: (subject: string, timeoutMs: number) =>
+    `'${subject}' did not answer within ${timeoutMs} ms: whether the order was carried out is unknown`,
+  noResponders: (subject: string) => `nobody listens on '${subject}'`,
+  disconnected: (subject: string) =>
+    `there is no connection, or it broke before '${subject}' answered: the client reconnects by itself, try again`,
+  closed: (subject: string) => `the transport was closed before '${subject}' answered`,
+  tooLarge: (subject: string) =>
+    `the request to '${subject}' is larger than its hearers can take in one piece: send less at a time`,
+}
+const retryable = { timedOut: true, noResponders: true, disconnected: true, closed: false, tooLarge: false }
+
+const failure = (code: keyof typeof sentences, subject: string, timeoutMs: number) =>
+  fail(code, sentences[code](subject, timeoutMs), retryable[code])

@@ -1,0 +1,87 @@
+/**
+ * The name of every subject: `mq.<cluster>.<to>.<id>.<message-in-kebab>`. Subjects are built here and nowhere else.
+ *
+ * THE ADDRESS CARRIES THE EPOCH: a master listens only under its own epoch, so whoever talks to an old one reaches
+ * nobody, and "no responders" says so in one round trip.
+ *
+ * A subject is typed by what travels on it: `Subject<Request, Answer>`; codec.ts turns both into bytes and back.
+ */
+import type { TopicRoute } from '../machines/topic.ts'
+import type * as m from './messages.ts'
+
+declare const carries: unique symbol
+/** A subject on which a `Request` travels and, where one is asked for, a `Reply<Answer>` comes back. */
+export type Subject<Request, Answer = never> = string & { readonly [carries]?: [Request, Answer] }
+
+export const subjectsOf = (cluster: string) => {
+  const subject = <Request, Answer = never>(...tokens: (string | number)[]): Subject<Request, Answer> =>
+    ['mq', cluster, ...tokens].join('.')
+
+  return {
+    /** To every name server; each decides for itself. */
+    nameServer: {
+      register: subject<m.Registration>('name-server', 'register'),
+      beat: subject<m.BrokerBeat>('name-server', 'beat'),
+      unregister: subject<m.BrokerLeave>('name-server', 'unregister'),
+      /** From a name server to every broker: register now. */
+      started: subject<{ nameServerId: string }>('name-server', 'started'),
+      /** To any ONE name server that answers (queue group `nameServerQueue`). */
+      route: subject<{ topic: string }, TopicRoute | null>('name-server', 'route'),
+      cluster: subject<Record<string, never>, m.ClusterView>('name-server', 'cluster'),
+      topics: subject<Record<string, never>, m.TopicOverview[]>('name-server', 'topics'),
+    },
+    nameServerQueue: 'name-server',
+    /** Pushed by every name server when the route of a topic, or the set of brokers, changed. */
+    routeChanged: (topic: string) => subject<TopicRoute>('route', topic),
+    clusterChanged: subject<m.ClusterView>('cluster-changed'),
+
+    /** To a broker process, whatever its role. */
+    brokerProcess: (brokerName: string, brokerId: number) => ({
+      registerAgain: subject<Record<string, never>>('broker-process', brokerName, brokerId, 'register-again'),
+      refused: subject<m.RegistrationRefused>('broker-process', brokerName, brokerId, 'registration-refused'),
+    }),
+
+    /** To the master of one epoch, and to nobody else. `send` and `pull` are binary (exchange.ts). */
+    broker: (brokerName: string, epoch: number) => {
+      const to = <Request, Answer>(message: string) =>
+        subject<Request, Answer>('broker', brokerName, epoch, message)
+      return {
+        send: to<Uint8Array, Uint8Array>('send'),
+        pull: to<m.PullRequest, Uint8Array>('pull'),
+        createTopic: to<m.TopicOrder, m.TopicConfig>('create-topic'),
+        deleteTopic: to<{ topic: string }, Record<string, never>>('delete-topic'),
+        queues: to<{ topic: string }, m.QueueBounds[]>('queues'),
+        searchOffset: to<m.OffsetSearch, { offset: number }>('search-offset'),
+        claim: to<m.ClaimRequest, m.ClaimAnswer>('claim'),
+        release: to<m.ReleaseRequest, Record<string, never>>('release'),
+        commit: to<m.CommitRequest, Record<string, never>>('commit'),
+        resetOffsets: to<m.OffsetReset, Record<string, never>>('reset-offsets'),
+        group: to<{ group: string }, m.GroupOnBroker>('group'),
+        groups: to<Record<string, never>, string[]>('groups'),
+        describe: to<Record<string, never>, m.BrokerDescription>('describe'),
+        /** The coordinator of a group is one broker: see `coordinatorOf`. */
+        join: to<m.JoinRequest, m.Membership>('join'),
+        beat: to<m.MemberBeat, Record<string, never>>('member-beat'),
+        leave: to<m.MemberBeat, Record<string, never>>('leave'),
+      }
+    },
+    /** Pushed by a group's coordinator to its members. */
+    membersChanged: (group: string) => subject<m.Membership>('group', group, 'members-changed'),
+
+    /** First sight of state. `list` is heard by every process, and each answers for its own actors. */
+    inspect: {
+      list: subject<Record<string, never>, m.ActorView[]>('inspect', 'list'),
+      show: (address: string) =>
+        subject<Record<string, never>, m.ActorView>('inspect', 'show', ...tokensOf(address)),
+      /** Asks the process that hosts the actor to publish its transitions for the next `leaseMs`. */
+      watch: (address: string) =>
+        subject<{ leaseMs: number }, m.ActorView>('inspect', 'watch', ...tokensOf(address)),
+      transitions: (address: string) => subject<m.Transition>('inspect', 'transitions', ...tokensOf(address)),
+    },
+  }
+}
+
+export type Subjects = ReturnType<typeof subjectsOf>
+
+/** An actor's address, `broker/broker-a/0`, as tokens of a subject. */
+const tokensOf = (address: string): string[] => address.split('/')
