@@ -18,14 +18,9 @@ export type {
 } from './admin/admin.ts'
 export type { Inspect } from './admin/inspect.ts'
 export { type Client, type ConnectOptions, connect } from './client.ts'
-export type {
-  Assignment,
-  Consumer,
-  ConsumerOptions,
-  Handler,
-  MessageContext,
-  PulledMessage,
-} from './consumer/consumer.ts'
+export type { Assignment, Consumer, PulledMessage } from './consumer/consumer.ts'
+export type { ConsumerOptions } from './consumer/consumer-options.ts'
+export type { Handler, MessageContext } from './consumer/dispatcher.ts'
 export type { IncomingMessage } from './consumer/incoming-message.ts'
 export type { Reader, ReaderOptions, SeekPosition } from './consumer/reader.ts'
 export { type ErrorCode, StateMQError } from './errors.ts'

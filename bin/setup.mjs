@@ -102,6 +102,8 @@ async function build() {
 const installHash = () =>
   sha256([
     fs.readFileSync(at('package-lock.json')),
+    // npm's own record of the tree: another install, or a prune, changes it.
+    readText(at('node_modules', '.package-lock.json')),
     // Some packages hold binaries: a tree made for another machine or another major of Node is no good here.
     `node ${process.versions.node.split('.')[0]} ${process.platform} ${process.arch}`,
   ])

@@ -16,6 +16,7 @@ const code = await runCli(process.argv.slice(2), {
   terminal: processTerminal(),
   clock: realClock,
   library: () => import('../actors/index.ts'),
+  demo: async (options) => (await import('../examples/flights.ts')).demo(options),
   benchFile: existsSync(benchFile) ? benchFile : undefined,
 })
 // What was printed goes out first; whatever a command left open does not keep the process.

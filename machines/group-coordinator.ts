@@ -1,14 +1,14 @@
 /**
  * GroupCoordinator: who belongs to one consumer group. Hosted by one broker; each member divides the queues itself.
  *
- * Every member sees the same list under the same generation, and a generation is NEVER used for two lists. It also
- * never goes back: a coordinator that starts anew learns the last generation from those who join again.
+ * Every member sees the same list under the same generation: a generation is NEVER used for two lists, and never goes
+ * back. A coordinator keeps nothing on disk. One that starts anew learns that it had a predecessor from a member that
+ * remembers a later generation; it leaps ahead of all that one may have said, and gathers: those who only lost their
+ * coordinator still hold their queues, and a list without them would move queues for nothing. Nobody is told a list
+ * until they had time to join again.
  *
- * Such a coordinator first gathers: members that only lost their coordinator still hold their queues, and a list that
- * is missing some of them would move queues for nothing. It tells nobody a list until they had time to join again.
- *
- *   empty ──joined──▶ active                        the last one left or expired: ──▶ empty
- *     └──joined, and remembers a later generation──▶ gathering ──gatherWindow──▶ active
+ *   empty ──joined──▶ active ──joined, and remembers more──▶ gathering ──gatherWindow──▶ active
+ *     └──joined, and remembers more──▶ gathering                  the last one left or expired: ──▶ empty
  *
  * RocketMQ: broker/client/ConsumerManager.java, ConsumerGroupInfo.java
  */
@@ -56,7 +56,6 @@ const isAnothers = ({ members }: GroupCoordinatorContext, { clientId, instance }
 /** Whether a join changes nothing: a member asks again because the answer was lost. */
 const isRepeated = (context: GroupCoordinatorContext, joined: Member & { generation: number }): boolean =>
   isMember(context, joined) &&
-  joined.generation <= context.generation &&
   JSON.stringify(context.members[joined.clientId]?.topics) ===
     JSON.stringify([...joined.topics].sort(compareText))
 
@@ -84,7 +83,7 @@ const coordinator = setup({
   },
   guards: {
     isAnothers: ({ context }, who: Who) => isAnothers(context, who),
-    isRemembered: ({ context }, { generation }: { generation: number }) => generation > context.generation,
+    remembersMore: ({ context }, { generation }: { generation: number }) => generation > context.generation,
     isLast: ({ context }, who: Who) => isMember(context, who) && Object.keys(context.members).length === 1,
     isMember: ({ context }, who: Who) => isMember(context, who),
   },
@@ -93,8 +92,14 @@ const coordinator = setup({
 
 const who = ({ event: { clientId, instance } }: { event: Who }): Who => ({ clientId, instance })
 
+/** More lists than a predecessor can have made without any of its members hearing of one. */
+const LEAP = 1_000
+
+const generationAfter = ({ generation }: GroupCoordinatorContext, event: GroupCoordinatorEvent): number =>
+  event.type === 'member.joined' && event.generation > generation ? event.generation + LEAP : generation + 1
+
 const change = coordinator.assign(({ context, event }) => ({
-  generation: Math.max(context.generation, 'generation' in event ? event.generation : 0) + 1,
+  generation: generationAfter(context, event),
   members: membersAfter(context, event),
 }))
 
@@ -132,6 +137,14 @@ const refused = {
   },
 } as const
 const rejected = { actions: { type: 'rejectBeat', params: who } } as const
+const remembered = {
+  guard: {
+    type: 'remembersMore',
+    params: ({ event: { generation } }: { event: { generation: number } }) => ({ generation }),
+  },
+  target: '#gathering',
+  actions: [change, armSession],
+} as const
 const lastGone = {
   guard: { type: 'isLast', params: who },
   target: '#empty',
@@ -146,22 +159,16 @@ export const groupCoordinatorMachine = coordinator.createMachine({
     empty: {
       id: 'empty',
       on: {
-        'member.joined': [
-          {
-            guard: { type: 'isRemembered', params: ({ event: { generation } }) => ({ generation }) },
-            target: 'gathering',
-            actions: [change, armSession],
-          },
-          { target: 'active', actions: [change, armSession, welcome] },
-        ],
+        'member.joined': [remembered, { target: 'active', actions: [change, armSession, welcome] }],
         'member.beat': rejected,
       },
     },
     gathering: {
+      id: 'gathering',
       after: { gatherWindow: { target: 'active', actions: push } },
       on: {
         'member.joined': [refused, { actions: [change, armSession] }],
-        'member.beat': rejected,
+        'member.beat': [{ guard: { type: 'isMember', params: who }, actions: armSession }, rejected],
         'member.left': [
           lastGone,
           { guard: { type: 'isMember', params: who }, actions: [change, cancelSession] },
@@ -173,6 +180,7 @@ export const groupCoordinatorMachine = coordinator.createMachine({
       on: {
         'member.joined': [
           refused,
+          remembered,
           { guard: ({ context, event }) => isRepeated(context, event), actions: [armSession, welcome] },
           { actions: [change, armSession, welcome, push] },
         ],

@@ -37,7 +37,10 @@ export type RebalancerInput = {
   allocation: Allocation
 }
 export type RebalancerContext = RebalancerInput & {
+  /** Of the list of members. */
   generation: number
+  /** The latest heard of anywhere: a broker may know a later one than a coordinator that started anew. */
+  latest: number
   members: Member[]
   /** Of each topic whose route is known, the queues to read. */
   queues: Record<string, QueueRef[]>
@@ -55,7 +58,7 @@ export type RebalancerEvent =
   | { type: 'queues.changed'; topic: string; queues: QueueRef[] }
   /** Answers to a claim; `queue` is a key, `generation` the claim's. */
   | { type: 'queue.claimed'; queue: string; generation: number }
-  | { type: 'claim.refused'; queue: string; generation: number; owner: string }
+  | ({ type: 'claim.refused' } & Refusal)
   /** Nobody knows whether it was granted. */
   | { type: 'claim.failed'; queue: string; generation: number }
   /** Finished, committed and released. */
@@ -68,6 +71,8 @@ export type RebalancerEvent =
 
 type Membership = { generation: number; members: Member[] }
 type Claim = { queue: string; generation: number }
+/** Who holds the queue, and since which generation. */
+type Refusal = Claim & { owner: string; ownerGeneration: number }
 
 /** The share of this member. Only those who subscribe a topic count for it. */
 export const shareOf = ({ clientId, topics, members, queues, allocation }: RebalancerContext): string[] =>
@@ -85,6 +90,13 @@ export const ownedOf = ({ held }: RebalancerContext): string[] =>
 
 const isMember = ({ members }: RebalancerContext, clientId: string): boolean =>
   members.some((member) => member.clientId === clientId)
+
+/**
+ * The generation that the group must have reached for a broker to refuse us like this. An owner that our list does not
+ * have cannot come from our coordinator: a predecessor made another list of the same generation.
+ */
+const generationBehind = (context: RebalancerContext, { owner, ownerGeneration }: Refusal): number =>
+  ownerGeneration === context.generation && !isMember(context, owner) ? ownerGeneration + 1 : ownerGeneration
 
 const isWanted = ({ target }: RebalancerContext, queue: string): boolean => target.includes(queue)
 
@@ -115,10 +127,11 @@ const rebalancer = setup({
     leaveGroup: effect<{ group: string; clientId: string; instance: string }>('leaveGroup'),
     /** Asks the queue's broker. Answers queue.claimed, claim.refused or claim.failed, exactly once. */
     claimQueue: effect<{ queue: string; generation: number; force: boolean }>('claimQueue'),
-    /** Stop pulling, finish what was read, commit, release; then queue.drained, whatever failed. Idempotent. */
-    drainQueue: effect<{ queue: string }>('drainQueue'),
+    /** Stop pulling, finish what was read, commit, release what was claimed up to this generation; then queue.drained,
+     * whatever failed. Idempotent. */
+    drainQueue: effect<Claim>('drainQueue'),
     /** It is another one's: forget what was read, commit nothing. */
-    dropQueue: effect<{ queue: string }>('dropQueue'),
+    dropQueue: effect<Claim>('dropQueue'),
     announceAssignment: effect<{ owned: string[]; generation: number }>('announceAssignment'),
     reportRefused: effect<{ code: string; message: string }>('reportRefused'),
   },
@@ -127,6 +140,7 @@ const rebalancer = setup({
     isOurs: ({ context: { generation, clientId, instance } }, told: Membership) =>
       told.generation >= generation &&
       told.members.some((member) => member.clientId === clientId && member.instance === instance),
+    isOvertaken: ({ context }, refusal: Refusal) => generationBehind(context, refusal) > context.generation,
     isNewer: ({ context }, { generation }: Membership) => generation > context.generation,
     isBalanced: ({ context }) => isSettled(context) && context.target.length > 0,
     isIdle: ({ context }) => isSettled(context) && context.target.length === 0,
@@ -174,7 +188,7 @@ function stopClaiming({ enqueue }: Args, queue: string): void {
 
 function drain(args: Args, queue: string, generation: number): Holding {
   stopClaiming(args, queue)
-  args.enqueue({ type: 'drainQueue', params: { queue } })
+  args.enqueue({ type: 'drainQueue', params: { queue, generation } })
   return { status: 'draining', generation }
 }
 
@@ -220,6 +234,12 @@ function askLater(
   args.enqueue.assign({ held: { ...args.context.held, [queue]: { status, generation } } })
 }
 
+function heedRefusal(args: Args, refusal: Refusal): void {
+  const { context, enqueue } = args
+  enqueue.assign({ latest: Math.max(context.latest, generationBehind(context, refusal)) })
+  if (isAwaited(context, refusal)) askLater(args, refusal, 'refused', refusal.owner)
+}
+
 function askAgain(args: Args, queue: string, force: boolean): void {
   args.enqueue.assign({ held: { ...args.context.held, [queue]: claim(args, queue, force) } })
 }
@@ -238,7 +258,7 @@ function forget(args: Args, queue: string): void {
 function drop(args: Args, { queue, generation }: Claim): void {
   const { context, enqueue } = args
   const held = without(context.held, queue)
-  enqueue({ type: 'dropQueue', params: { queue } })
+  enqueue({ type: 'dropQueue', params: { queue, generation } })
   if (isWanted(context, queue)) {
     held[queue] = { status: 'refused', generation }
     retryLater(args, queue, null)
@@ -268,9 +288,11 @@ const told = ({ event: { generation, members } }: { event: Membership }): Member
   members,
 })
 
-const adopt = rebalancer.assign(({ event }) =>
-  'members' in event ? { generation: event.generation, members: event.members } : {},
-)
+const adopt = rebalancer.assign(({ context, event }) => {
+  if (!('members' in event)) return {}
+  const { generation, members } = event
+  return { generation, latest: Math.max(context.latest, generation), members }
+})
 const learnQueues = rebalancer.assign(({ context, event }) =>
   event.type === 'queues.changed' ? { queues: { ...context.queues, [event.topic]: event.queues } } : {},
 )
@@ -289,7 +311,15 @@ const changed = [
 
 export const rebalancerMachine = rebalancer.createMachine({
   id: 'rebalancer',
-  context: ({ input }) => ({ ...input, generation: 0, members: [], queues: {}, target: [], held: {} }),
+  context: ({ input }) => ({
+    ...input,
+    generation: 0,
+    latest: 0,
+    members: [],
+    queues: {},
+    target: [],
+    held: {},
+  }),
   initial: 'joining',
   on: {
     'queue.claimed': [
@@ -302,10 +332,7 @@ export const rebalancerMachine = rebalancer.createMachine({
         actions: enqueueActions((args) => giveBack(args, args.event)),
       },
     ],
-    'claim.refused': {
-      guard: ({ context, event }) => isAwaited(context, event),
-      actions: enqueueActions((args) => askLater(args, args.event, 'refused', args.event.owner)),
-    },
+    'claim.refused': { actions: enqueueActions((args) => heedRefusal(args, args.event)) },
     'claim.failed': [
       {
         guard: ({ context, event }) => isAwaited(context, event),
@@ -350,12 +377,12 @@ export const rebalancerMachine = rebalancer.createMachine({
         asking: {
           entry: {
             type: 'joinGroup',
-            params: ({ context: { group, clientId, instance, topics, generation } }) => ({
+            params: ({ context: { group, clientId, instance, topics, latest } }) => ({
               group,
               clientId,
               instance,
               topics,
-              generation,
+              generation: latest,
             }),
           },
           on: {
@@ -378,6 +405,15 @@ export const rebalancerMachine = rebalancer.createMachine({
         'member.welcomed': changed,
         'members.changed': changed,
         'queues.changed': { actions: [learnQueues, aim, reconcile] },
+        // Our coordinator is behind, or we are: joining again tells which.
+        'claim.refused': [
+          {
+            guard: { type: 'isOvertaken', params: ({ event }) => event },
+            target: '#joining',
+            actions: enqueueActions((args) => heedRefusal(args, args.event)),
+          },
+          { actions: enqueueActions((args) => heedRefusal(args, args.event)) },
+        ],
         'beat.rejected': '#joining',
         'beat.failed': '#joining',
         'consumer.closed': 'leaving',

@@ -7,7 +7,10 @@ export const asBuffer = (bytes: Uint8Array): Buffer =>
 
 /**
  * Bytes that nobody else holds, in a form that may be kept: as they are when they fill most of the memory under them,
- * else a copy. Who keeps a small message would otherwise keep alive the whole 64 KiB that the socket read with it.
+ * or when that is small; else a copy. Who keeps a small message would otherwise keep alive the whole 64 KiB that the
+ * socket read with it.
  */
-export const keepable = (bytes: Uint8Array): Buffer =>
-  bytes.byteLength * 2 >= bytes.buffer.byteLength ? asBuffer(bytes) : Buffer.from(bytes)
+export const keepable = (bytes: Uint8Array): Buffer => {
+  const under = bytes.buffer.byteLength
+  return bytes.byteLength * 2 >= under || under <= Buffer.poolSize ? asBuffer(bytes) : Buffer.from(bytes)
+}

@@ -27,6 +27,8 @@ export interface Hub extends Switchboard {
   connect(name?: string): MemoryTransport
 }
 
+export type { Delivery, SwitchboardOptions as HubOptions } from './switchboard.ts'
+
 export function createHub(options: SwitchboardOptions): Hub {
   const board = createSwitchboard(options)
   let members = 0

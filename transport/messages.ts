@@ -84,7 +84,7 @@ export type ClaimRequest = z.infer<typeof claimRequest>
 /** `granted: false` names who holds the queue; `committed` is null when the group never committed there. */
 export type ClaimAnswer =
   | { granted: true; committed: number | null; minOffset: number; maxOffset: number }
-  | { granted: false; owner: string }
+  | { granted: false; owner: string; ownerGeneration: number }
 
 export const releaseRequest = z.object(owned)
 export type ReleaseRequest = z.infer<typeof releaseRequest>
@@ -96,6 +96,8 @@ export const commitRequest = z.object({
   offsets: z.array(z.tuple([name, whole, whole, whole])),
 })
 export type CommitRequest = z.infer<typeof commitRequest>
+/** The queues that are another one's by now, or nobody's; all others are committed. */
+export type CommitAnswer = { fenced: [topic: string, queueId: number][] }
 
 export const offsetReset = z.object({
   group: name,

@@ -41,6 +41,7 @@ export function startListener(options: ListenerOptions, done: (outcome: Outcome<
   const connections = new Set<Connection>()
   let touched: Connection[] = []
   let clients = 0
+  let emptied = () => {}
 
   const info = {
     server_id: random.id(),
@@ -72,7 +73,10 @@ export function startListener(options: ListenerOptions, done: (outcome: Outcome<
       touched: touch,
     })
     connections.add(connection)
-    socket.on('close', () => connections.delete(connection))
+    socket.on('close', () => {
+      connections.delete(connection)
+      if (connections.size === 0) emptied()
+    })
   })
 
   let timer: unknown
@@ -83,7 +87,10 @@ export function startListener(options: ListenerOptions, done: (outcome: Outcome<
 
   function close(closed: () => void): void {
     clock.clearTimeout(timer)
-    server.close(closed)
+    server.close(() => {
+      if (connections.size === 0) closed()
+      else emptied = closed // The last sockets tell of their end just after the server.
+    })
     // AFTER the messages that have arrived were heard, so that answers given at once still go out.
     hub.later(() => {
       for (const connection of connections) connection.end()

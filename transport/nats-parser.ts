@@ -77,14 +77,12 @@ export function createParser(orders: Orders): Parser {
     const stop = end < 0 ? chunk.length : end
     if (end >= 0 && lineBytes === 0) obey(chunk, at, end)
     else {
-      if (stop - at > LINE_BYTES - lineBytes) throw tooLongLine()
       line ??= Buffer.allocUnsafeSlow(LINE_BYTES)
-      chunk.copy(line, lineBytes, at, stop)
-      lineBytes += stop - at
-      if (end < 0) {
-        if (!names.some((name) => begins(line!, 0, lineBytes, name))) throw unknownOrder()
-        return chunk.length
-      }
+      const copied = chunk.copy(line, lineBytes, at, stop)
+      lineBytes += copied
+      if (!names.some((name) => begins(line!, 0, lineBytes, name))) throw unknownOrder()
+      if (copied < stop - at) throw tooLongLine()
+      if (end < 0) return chunk.length
       const whole = lineBytes
       lineBytes = 0
       obey(line, 0, whole)
@@ -122,6 +120,7 @@ export function createParser(orders: Orders): Parser {
     const to = lineEnd > from && bytes[lineEnd - 1] === CR ? lineEnd - 1 : lineEnd
     const name = names.find((name) => begins(bytes, from, to, name) && to - from >= name.length)
     if (name === undefined) throw unknownOrder()
+    if (lineEnd - from > LINE_BYTES) throw tooLongLine()
     let at = from + name.length
     if (!withoutArguments.has(name)) {
       if (name !== 'connect' && (at >= to || !isBlank(bytes[at]!))) throw unknownOrder()

@@ -253,7 +253,7 @@ function transportOver(connection: NatsConnection, { clock, random, log }: NatsO
 
 function packageOptions(
   options: NatsOptions,
-  { servers, login }: Servers,
+  { servers, more }: Servers,
   connectTimeoutMs: number,
 ): ConnectionOptions {
   const { random, name, token, user, pass, creds, tls } = options
@@ -265,7 +265,7 @@ function packageOptions(
     ignoreAuthErrorAbort: true,
     pingInterval: PING_INTERVAL_MS,
     reconnectDelayHandler: () => RECONNECT_MS + random.below(RECONNECT_MS),
-    ...login,
+    ...more,
     ...(name === undefined ? {} : { name }),
     ...(token === undefined ? {} : { token }),
     ...(user === undefined ? {} : { user }),
@@ -275,28 +275,37 @@ function packageOptions(
   }
 }
 
-type Login = { user?: string; pass?: string; token?: string }
-type Servers = { servers: string[]; login: Login }
+type Servers = { servers: string[]; more: Pick<ConnectionOptions, 'user' | 'pass' | 'token' | 'tls'> }
 
-/** The package reads hosts and ports only: a user or a token in an address is taken out here. */
+/** The package reads hosts and ports only: what else an address says is taken out here. */
 function parseServers(addresses: readonly string[]): Outcome<Servers> {
-  const servers: string[] = []
-  let login: Login = {}
+  const found: Servers = { servers: [], more: {} }
   for (const address of addresses) {
-    const text = address.includes('://') ? address : `nats://${address}`
-    const url = URL.canParse(text) ? new URL(text) : undefined
-    if (url === undefined || url.hostname === '')
-      return fail('malformed', `'${address}' is no address of a NATS server: write nats://host:4222`)
-    servers.push(`${url.hostname}:${url.port === '' ? 4222 : url.port}`)
-    const user = decodeURIComponent(url.username)
-    if (url.password !== '') login = { user, pass: decodeURIComponent(url.password) }
-    else if (user !== '') login = { token: user }
+    try {
+      const { protocol, hostname, port, pathname, username, password } = new URL(
+        address.includes('://') ? address : `nats://${address}`,
+      )
+      if (!['nats:', 'tls:'].includes(protocol) || hostname === '' || !['', '/'].includes(pathname))
+        throw new TypeError('Invalid URL')
+      found.servers.push(`${hostname}:${port === '' ? 4222 : port}`)
+      if (protocol === 'tls:') found.more.tls = {}
+      if (password !== '') {
+        found.more.user = decodeURIComponent(username)
+        found.more.pass = decodeURIComponent(password)
+      } else if (username !== '') found.more.token = decodeURIComponent(username)
+    } catch (error) {
+      const what = `'${withoutLogin(address)}' is no address of a NATS server: write nats://host:4222`
+      return fail('malformed', what, false, error)
+    }
   }
-  return succeed({ servers, login })
+  return succeed(found)
 }
 
+/** An address as it may be shown. */
+const withoutLogin = (address: string) => address.replace(/^(\w+:\/\/)?.*@/, '$1')
+
 function unreachable(addresses: readonly string[], error: unknown): Outcome<never> {
-  const where = addresses.map((address) => address.replace(/\/\/[^@/]*@/, '//')).join(', ')
+  const where = addresses.map(withoutLogin).join(', ')
   const code = error instanceof NatsError ? error.code : ''
   const denied = ['AUTHORIZATION_VIOLATION', 'BAD_AUTHENTICATION', 'BAD_CREDS', 'AUTHENTICATION_TIMEOUT']
   if (denied.includes(code))

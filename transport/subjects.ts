@@ -54,7 +54,7 @@ export const subjectsOf = (cluster: string) => {
         searchOffset: to<m.OffsetSearch, { offset: number }>('search-offset'),
         claim: to<m.ClaimRequest, m.ClaimAnswer>('claim'),
         release: to<m.ReleaseRequest, Record<string, never>>('release'),
-        commit: to<m.CommitRequest, Record<string, never>>('commit'),
+        commit: to<m.CommitRequest, m.CommitAnswer>('commit'),
         resetOffsets: to<m.OffsetReset, Record<string, never>>('reset-offsets'),
         group: to<{ group: string }, m.GroupOnBroker>('group'),
         groups: to<Record<string, never>, string[]>('groups'),

@@ -276,7 +276,11 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   function beat(): void {
     clock.clearTimeout(beatTimer)
     if (servedEpoch === null) return
-    tell(transport, subjects.nameServer.beat, { ...run(), epoch: servedEpoch, dataVersion: state.dataVersion })
+    tell(transport, subjects.nameServer.beat, {
+      ...run(),
+      epoch: servedEpoch,
+      dataVersion: state.dataVersion,
+    })
     beatTimer = clock.setTimeout(beat, BEAT_MS)
   }
 

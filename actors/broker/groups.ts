@@ -13,6 +13,7 @@ import { kinds, storeTimeAt } from '../../transport/frames.ts'
 import type {
   ClaimAnswer,
   ClaimRequest,
+  CommitAnswer,
   CommitRequest,
   GroupOnBroker,
   Membership,
@@ -54,33 +55,29 @@ export class Groups {
       return answer(refuse(codes.TOPIC_NOT_EXIST, `there is no topic '${topic}'`))
     const queue = queueOf(topic, queueId)
     const holder = this.owners.claim(group, queue, { clientId, generation }, force)
-    if (holder) return answer(accept({ granted: false, owner: holder.clientId }))
+    if (holder)
+      return answer(accept({ granted: false, owner: holder.clientId, ownerGeneration: holder.generation }))
     const committed = this.#state.offsets.get(group)?.get(queue) ?? null
     answer(accept({ granted: true, committed, ...this.#store.bounds(this.#store.queue(topic, queueId)) }))
   }
 
-  release({ group, topic, queueId, clientId }: ReleaseRequest, answer: Tell<Nothing>): void {
-    this.owners.release(group, queueOf(topic, queueId), clientId)
+  release({ group, topic, queueId, clientId, generation }: ReleaseRequest, answer: Tell<Nothing>): void {
+    this.owners.release(group, queueOf(topic, queueId), { clientId, generation })
     answer(accept({}))
   }
 
-  commit({ group, clientId, offsets }: CommitRequest, answer: Tell<Nothing>): void {
+  commit({ group, clientId, offsets }: CommitRequest, answer: Tell<CommitAnswer>): void {
     const committed = this.#state.offsets.get(group)
     const changed: OffsetChange['offsets'] = []
+    const fenced: CommitAnswer['fenced'] = []
     for (const [topic, queueId, offset, generation] of offsets) {
       const queue = queueOf(topic, queueId)
-      if (!this.owners.isOwner(group, queue, clientId, generation)) {
-        return answer(refuse(codes.FENCED_OWNER, `${clientId} does not own ${queue} for '${group}' any more`))
-      }
       const { maxOffset } = this.#store.bounds(this.#store.queue(topic, queueId))
-      if (offset > maxOffset) {
-        return answer(
-          refuse(codes.INVALID_PARAMETER, `${offset} is beyond ${maxOffset}, the end of ${queue}`),
-        )
-      }
-      if (offset > (committed?.get(queue) ?? -1)) changed.push([topic, queueId, offset])
+      if (!this.owners.isOwner(group, queue, clientId, generation)) fenced.push([topic, queueId])
+      else if (offset > (committed?.get(queue) ?? -1) && offset <= maxOffset)
+        changed.push([topic, queueId, offset])
     }
-    this.#record({ group, offsets: changed }, answer)
+    this.#record({ group, offsets: changed }, () => answer(accept({ fenced })))
   }
 
   /** An operator's decision: offsets may go backwards. Refused while somebody reads the queues. */
@@ -99,15 +96,15 @@ export class Groups {
       const { minOffset, maxOffset } = this.#store.bounds(this.#store.queue(topic, queueId))
       changed.push([topic, queueId, Math.max(minOffset, Math.min(offset, maxOffset))])
     }
-    this.#record({ group, offsets: changed }, answer)
+    this.#record({ group, offsets: changed }, () => answer(accept({})))
   }
 
-  #record(change: OffsetChange, answer: Tell<Nothing>): void {
+  #record(change: OffsetChange, stored: () => void): void {
     if (change.offsets.length > 0) {
       this.#store.appendControl(kinds.offsets, encode(change))
       this.#state.changeOffsets(change)
     }
-    this.#afterStored(() => answer(accept({})))
+    this.#afterStored(stored)
   }
 
   /** The groups that have an offset or an owner here. */

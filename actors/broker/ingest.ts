@@ -24,6 +24,8 @@ import { GAP, NEXT } from './producer-states.ts'
 import type { Store, StoredQueue } from './store/store.ts'
 
 const WRITABLE = 2
+/** Beyond it the disk is too slow for the senders; they are told so, and memory stays bounded. */
+const UNSTORED_BYTES_MAX = 128 * 1024 * 1024
 /** Answered entries are cut off the lists in one go, not one by one. */
 const COMPACT_AT = 4_096
 
@@ -69,6 +71,9 @@ export class Ingest {
       at += frameBytesAt(request, at)
     }
     if (!this.isOpen) return this.#refuse(codes.SERVICE_NOT_AVAILABLE, reply)
+    if (this.#store.endPosition - this.#store.confirmPosition > UNSTORED_BYTES_MAX) {
+      return this.#refuse(codes.SYSTEM_BUSY, reply)
+    }
     const answer = sendAnswer(codes.SUCCESS, frames, this.#epoch)
     const now = this.#clock.now()
     at = 0

@@ -43,9 +43,11 @@ export class QueueOwners {
     return null
   }
 
-  release(group: string, queue: string, clientId: string): void {
+  /** Gives back what was claimed up to this generation; a release that comes late NEVER undoes a newer claim. */
+  release(group: string, queue: string, { clientId, generation }: Owner): void {
     const owners = this.#owners.get(group)
-    if (owners?.get(queue)?.clientId !== clientId) return
+    const owner = owners?.get(queue)
+    if (!owners || owner?.clientId !== clientId || owner.generation > generation) return
     owners.delete(queue)
     if (owners.size === 0) this.#owners.delete(group)
   }

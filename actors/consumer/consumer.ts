@@ -4,67 +4,32 @@
  * AT LEAST ONCE: an offset is committed AFTER every message below it was handled. A handler that throws gets the same
  * message again, later; nothing is skipped. In a group a queue is read by one consumer at a time.
  *
- * RocketMQ: client/consumer/DefaultMQPushConsumer.java, client/impl/consumer/ConsumeMessageConcurrentlyService.java
+ * RocketMQ: client/consumer/DefaultMQPushConsumer.java, client/impl/consumer/DefaultMQPushConsumerImpl.java
  */
 import { BehaviorSubject, type Observable } from 'rxjs'
-import { type Allocation, allocations } from '../../machines/allocation/index.ts'
 import { tagExpressionFault, tagsOf } from '../../machines/filter/tag.ts'
-import { groupFault, topicFault } from '../../machines/names.ts'
+import { topicFault } from '../../machines/names.ts'
 import { type QueueRef, queueKey, readQueuesOf, type TopicRoute } from '../../machines/topic.ts'
-import { ask } from '../../transport/codec.ts'
-import { badInput, StateMQError } from '../errors.ts'
+import { badInput } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import { type RouteWatch, watchRoute } from '../producer/route.ts'
+import { commitOffsets } from './commit.ts'
+import { type ConsumerOptions, type ConsumerSettings, settingsOf } from './consumer-options.ts'
+import { Dispatcher, type Handler } from './dispatcher.ts'
 import { type GroupMember, joinGroup } from './group-member.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { ProcessQueue, type TagFilter, tagFilterOf } from './process-queue.ts'
-import {
-  defaultLimits,
-  type FlowLimits,
-  findOffset,
-  QueueReader,
-  type StartPosition,
-} from './queue-reader.ts'
+import { findOffset, QueueReader } from './queue-reader.ts'
 
-export type ConsumerOptions = {
-  group: string
-  /** 'clustering' (default): each message to one consumer of the group. 'broadcasting': each to all. */
-  messageModel?: 'clustering' | 'broadcasting'
-  /** How the queues are divided; default 'averagely'. */
-  allocation?: Allocation
-  /** Where a group begins that has committed nothing; default 'last'. A queue that appears later is read from its start. */
-  from?: 'first' | 'last' | Date
-  /** One message of a queue at a time, in order; default false. */
-  ordered?: boolean
-  /** Handlers that run at once; default 20. */
-  concurrency?: number
-  /** Names this consumer in its group; two that run at once need two names. Made up by default. */
-  clientId?: string
-  flow?: Partial<FlowLimits>
-}
-
-export type MessageContext = {
-  readonly group: string
-  readonly queue: QueueRef
-  /** Messages of the queue that were stored after this one, when the broker last told. */
-  readonly behind: number
-}
-
-export type Handler = (message: IncomingMessage, context: MessageContext) => unknown
-
-/** A queue that this consumer owns; `assignEpoch` rises whenever the queues of the group are divided anew. */
+/** A queue that this consumer owns; `assignEpoch` rises whenever the queue changes hands. */
 export type Assignment = QueueRef & { assignEpoch: number }
 
-/** A message of `messages()`: the next one follows when there is room, the offset moves when it is acknowledged. */
+/** A message of `messages()`: the offset moves when it is acknowledged. */
 export type PulledMessage = IncomingMessage & { ack(): Promise<void> }
 
 const COMMIT_MS = 1_000
-const ASK_MS = 3_000
 const SETTLE_MS = 5_000
-const RETRY_MS_MIN = 1_000
-const RETRY_MS_MAX = 30_000
-/** Messages that are given out before other work of the process has a turn. */
-const TURN_MESSAGES = 2_000
+const RETRY_MS = 1_000
 
 export class Consumer {
   readonly group: string
@@ -73,9 +38,7 @@ export class Consumer {
   readonly assignment$: Observable<readonly Assignment[]>
   readonly #process: Process
   readonly #released: () => void
-  readonly #options: Required<Omit<ConsumerOptions, 'clientId' | 'flow' | 'from'>>
-  readonly #from: StartPosition
-  readonly #limits: FlowLimits
+  readonly #settings: ConsumerSettings
   readonly #filters = new Map<string, TagFilter>()
   readonly #routes = new Map<string, RouteWatch>()
   readonly #epochs = new Map<string, number>()
@@ -84,70 +47,52 @@ export class Consumer {
   readonly #initial = new Set<string>()
   readonly #seenTopics = new Set<string>()
   readonly #assignments = new BehaviorSubject<readonly Assignment[]>([])
-  #order: ProcessQueue[] = []
-  #cursor = 0
-  #running = 0
-  #isDispatching = false
-  #isTurnOver = false
-  #handler: Handler | null = null
+  #dispatcher: Dispatcher | null = null
   #member: GroupMember | null = null
   #commitTimer: unknown = null
-  #state: 'new' | 'running' | 'closing' | 'closed' = 'new'
-  #settled: (() => void) | null = null
-  #left: (() => void) | null = null
+  #state: 'new' | 'running' | 'closed' = 'new'
+  #closing: Promise<void> | null = null
+  #settled: () => void = () => {}
+  #left: () => void = () => {}
+  #woken: () => void = () => {}
 
-  constructor(process: Process, options: ConsumerOptions, clientId: string, released: () => void) {
-    checkOptions(options)
-    const { from = 'last' } = options
+  constructor(process: Process, options: ConsumerOptions, madeUpId: string, released: () => void) {
+    this.#settings = settingsOf(options, madeUpId)
     this.#process = process
     this.#released = released
-    this.group = options.group
-    this.clientId = options.clientId ?? clientId
-    this.#from = from instanceof Date ? { time: from.getTime() } : from
-    this.#limits = { ...defaultLimits, ...options.flow }
-    this.#options = {
-      group: options.group,
-      messageModel: options.messageModel ?? 'clustering',
-      allocation: options.allocation ?? 'averagely',
-      ordered: options.ordered ?? false,
-      concurrency: options.concurrency ?? 20,
-    }
+    this.group = this.#settings.group
+    this.clientId = this.#settings.clientId
     this.assignment$ = this.#assignments.asObservable()
   }
 
   /** Before `run`: which messages of which topic. `expression`: `*` (default) or tags, `a || b`. */
   subscribe(topic: string, expression = '*'): this {
-    if (this.#state !== 'new')
-      throw new StateMQError('INVALID_PARAMETER', 'subscribe before run() or messages()')
-    const fault =
-      typeof topic === 'string'
-        ? topicFault(topic)
-        : { code: 'MESSAGE_ILLEGAL' as const, message: 'the topic is no string' }
+    if (this.#state !== 'new') throw badInput('subscribe before run() or messages()', 'INVALID_PARAMETER')
+    if (typeof topic !== 'string') throw badInput('the topic is no string')
+    const fault = topicFault(topic)
     if (fault) throw badInput(fault.message, fault.code)
     const broken =
       typeof expression === 'string'
         ? tagExpressionFault(expression)
-        : 'SQL filters are not supported by this version: give tags'
+        : "this version filters by tags only: give an expression as 'a || b'"
     if (broken !== null) throw badInput(broken, 'SUBSCRIPTION_PARSE_FAILED')
     this.#filters.set(topic, tagFilterOf(tagsOf(expression)))
     return this
   }
 
-  /** Starts. Resolves when the queues are divided, at most seconds later; handlers may run before. */
+  /** Starts. Resolves when the queues are divided, at most seconds later; the handler may be called before. */
   async run(handler: Handler): Promise<void> {
-    if (this.#state !== 'new')
-      throw new StateMQError('INVALID_PARAMETER', 'this consumer has been started already')
+    if (this.#state !== 'new') throw badInput('this consumer has been started already', 'INVALID_PARAMETER')
     if (typeof handler !== 'function') throw badInput('run() takes a function', 'INVALID_PARAMETER')
-    if (this.#filters.size === 0)
-      throw new StateMQError('INVALID_PARAMETER', 'subscribe to a topic before run()')
-    this.#handler = handler
+    if (this.#filters.size === 0) throw badInput('subscribe to a topic before run()', 'INVALID_PARAMETER')
+    const { clock } = this.#process.world
     this.#state = 'running'
+    this.#dispatcher = new Dispatcher(this.#process.world, this.#settings, handler)
     const settled = new Promise<void>((resolve) => {
       this.#settled = resolve
     })
-    const { clock } = this.#process.world
-    const timer = clock.setTimeout(() => this.#settled?.(), SETTLE_MS)
-    if (this.#options.messageModel === 'clustering') this.#join()
+    const timer = clock.setTimeout(this.#settled, SETTLE_MS)
+    if (this.#settings.messageModel === 'clustering') this.#join()
     for (const topic of this.#filters.keys()) this.#watch(topic)
     await settled
     clock.clearTimeout(timer)
@@ -156,133 +101,128 @@ export class Consumer {
   /** The messages one by one, acknowledged by the caller; at most `concurrency` are out at a time. */
   async *messages(): AsyncGenerator<PulledMessage, void, undefined> {
     const ready: PulledMessage[] = []
-    let wake: (() => void) | null = null
-    await this.run(
-      (message) =>
-        new Promise<void>((resolve) => {
-          ready.push(
-            Object.assign(message, {
-              async ack() {
-                resolve()
-              },
-            }),
-          )
-          wake?.()
-        }),
-    )
+    const offer = (message: IncomingMessage) =>
+      new Promise<void>((acknowledged) => {
+        const ack = async () => acknowledged()
+        ready.push(Object.assign(message, { ack }))
+        this.#woken()
+      })
+    await this.run(offer)
     try {
       while (this.#state === 'running') {
         const message = ready.shift()
         if (message) yield message
         else {
           await new Promise<void>((resolve) => {
-            wake = resolve
             this.#woken = resolve
           })
         }
       }
     } finally {
-      // Messages that were given out and not acknowledged go to whoever reads the queue next.
-      this.#abandonRunning()
+      // What was given out and not acknowledged goes to whoever reads the queue next.
+      for (const queue of this.#owned.values()) queue.running = 0
       await this.close()
     }
   }
 
-  #woken: (() => void) | null = null
-
   /** Finishes what runs, commits, gives the queues back and leaves the group. */
-  async close(): Promise<void> {
-    if (this.#state === 'closed' || this.#state === 'closing') return
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
     const wasRunning = this.#state === 'running'
-    this.#state = 'closing'
-    this.#woken?.()
-    if (wasRunning) {
-      if (this.#member) {
-        const left = new Promise<void>((resolve) => {
-          this.#left = resolve
-        })
-        this.#member.close()
-        await left
-      } else {
-        await Promise.all(
-          [...this.#owned.values()].map((queue) => new Promise<void>((done) => queue.drain(done))),
-        )
-      }
+    this.#state = 'closed'
+    this.#woken()
+    if (wasRunning && this.#member) {
+      const left = new Promise<void>((resolve) => {
+        this.#left = resolve
+      })
+      this.#member.close()
+      await left
+    } else {
+      const drains = [...this.#owned.values()].map((queue) => new Promise<void>((done) => queue.drain(done)))
+      await Promise.all(drains)
     }
-    const { clock } = this.#process.world
-    clock.clearTimeout(this.#commitTimer)
+    this.#process.world.clock.clearTimeout(this.#commitTimer)
     for (const route of this.#routes.values()) route.stop()
     for (const queue of this.#owned.values()) queue.stop()
     this.#owned.clear()
-    this.#state = 'closed'
     this.#assignments.complete()
-    this.#settled?.()
+    this.#settled()
     this.#released()
   }
 
-  #abandonRunning(): void {
-    for (const queue of this.#owned.values()) queue.running = 0
-  }
+  readonly #epochOf = (brokerName: string): number => this.#epochs.get(brokerName) ?? 0
 
   #join(): void {
-    const { group, allocation } = this.#options
+    const { group, clientId, allocation } = this.#settings
     const { clock, log } = this.#process.world
     this.#member = joinGroup(this.#process, {
       group,
-      clientId: this.clientId,
+      clientId,
       topics: [...this.#filters.keys()],
       allocation,
-      epochOf: (brokerName) => this.#epochs.get(brokerName) ?? 0,
+      epochOf: this.#epochOf,
       granted: (ref, generation, { committed, minOffset, maxOffset }) => {
         if (committed !== null) return this.#own(ref, generation, committed, committed)
         this.#begin(ref, { minOffset, maxOffset }, (offset) => this.#own(ref, generation, offset, -1))
       },
-      drain: (ref, drained) => {
-        const key = queueKey(ref)
-        const queue = this.#owned.get(key)
-        if (!queue) return drained()
-        queue.drain(() => {
-          this.#commit([queue], () => {
-            if (this.#owned.get(key) === queue) this.#owned.delete(key)
-            drained()
-          })
-        })
-        this.#reorder()
-      },
-      drop: (ref) => {
-        this.#owned.get(queueKey(ref))?.stop()
-        this.#owned.delete(queueKey(ref))
-        this.#reorder()
-      },
+      drain: (ref, drained) => this.#giveBack(ref, drained),
+      drop: (ref) => this.#forget(queueKey(ref)),
       assigned: (owned) => this.#announce(owned),
-      settled: () => this.#settled?.(),
-      refused: (message) => log.error(`consumer ${this.clientId} may not join '${group}': ${message}`),
-      left: () => this.#left?.(),
+      settled: () => this.#settled(),
+      refused: (message) => log.error(`consumer ${clientId} may not join '${group}': ${message}`),
+      left: () => this.#left(),
     })
-    this.#commitTimer = clock.setTimeout(() => this.#commitRegularly(), COMMIT_MS)
+    const commitRegularly = () => {
+      this.#commitTimer = clock.setTimeout(commitRegularly, COMMIT_MS)
+      this.#commit([...this.#owned.values()], () => {})
+    }
+    this.#commitTimer = clock.setTimeout(commitRegularly, COMMIT_MS)
+  }
+
+  #commit(queues: readonly ProcessQueue[], done: () => void): void {
+    commitOffsets(this.#process, this.#settings, this.#epochOf, queues, done)
+  }
+
+  #giveBack(ref: QueueRef, drained: () => void): void {
+    const key = queueKey(ref)
+    const queue = this.#owned.get(key)
+    if (!queue) return drained()
+    queue.drain(() => {
+      this.#commit([queue], () => {
+        if (this.#owned.get(key) === queue) this.#forget(key)
+        drained()
+      })
+    })
+  }
+
+  #forget(key: string): void {
+    this.#owned.get(key)?.stop()
+    this.#owned.delete(key)
+    this.#dispatcher!.setQueues([...this.#owned.values()])
   }
 
   #announce(owned: readonly QueueRef[]): void {
-    this.#assignments.next(
-      owned.map((ref) => ({ ...ref, assignEpoch: this.#owned.get(queueKey(ref))?.generation ?? 0 })),
-    )
+    const epochOf = (ref: QueueRef) => this.#owned.get(queueKey(ref))?.generation ?? 0
+    this.#assignments.next(owned.map((ref) => ({ ...ref, assignEpoch: epochOf(ref) })))
   }
 
   #watch(topic: string): void {
     const { log } = this.#process.world
-    this.#routes.set(
+    const route = watchRoute(this.#process, {
       topic,
-      watchRoute(this.#process, {
-        topic,
-        createTopic: false,
-        announced: (route) => this.#routed(route),
-        missing: () => {
-          if (!this.#seenTopics.has(topic)) log.warn(`there is no topic '${topic}' yet: waiting for it`)
-          this.#seenTopics.add(topic)
-          this.#queuesChanged(topic, [])
-        },
-      }),
-    )
+      createTopic: false,
+      announced: (route) => this.#routed(route),
+      missing: () => {
+        if (!this.#seenTopics.has(topic)) log.warn(`there is no topic '${topic}' yet: waiting for it`)
+        this.#seenTopics.add(topic)
+        this.#queuesChanged(topic, [])
+      },
+    })
+    this.#routes.set(topic, route)
   }
 
   #routed(route: TopicRoute): void {
@@ -291,7 +231,7 @@ export class Consumer {
     if (!this.#seenTopics.has(topic)) for (const queue of queues) this.#initial.add(queueKey(queue))
     this.#seenTopics.add(topic)
     for (const { brokerName, epoch } of route.brokers) {
-      if (epoch <= (this.#epochs.get(brokerName) ?? 0)) continue
+      if (epoch <= this.#epochOf(brokerName)) continue
       this.#epochs.set(brokerName, epoch)
       for (const { reader } of this.#owned.values()) if (reader.ref.brokerName === brokerName) reader.again()
     }
@@ -299,61 +239,62 @@ export class Consumer {
   }
 
   #queuesChanged(topic: string, queues: QueueRef[]): void {
-    if (this.#member) return this.#member.queuesChanged(topic, queues)
+    if (this.#member) this.#member.queuesChanged(topic, queues)
+    else this.#readAll(topic, queues)
+  }
+
+  /** Broadcasting: every queue is ours. */
+  #readAll(topic: string, queues: QueueRef[]): void {
     const wanted = new Set(queues.map(queueKey))
-    for (const [key, queue] of this.#owned) {
-      if (queue.reader.ref.topic !== topic || wanted.has(key)) continue
-      queue.stop()
-      this.#owned.delete(key)
+    for (const [key, { reader }] of this.#owned) {
+      if (reader.ref.topic === topic && !wanted.has(key)) this.#forget(key)
     }
-    let left = queues.length
+    const missing = queues.filter((ref) => !this.#owned.has(queueKey(ref)))
+    let left = missing.length
     const settle = () => {
       if (left > 0) return
       this.#announce([...this.#owned.values()].map(({ reader }) => reader.ref))
-      this.#settled?.()
+      this.#settled()
     }
-    for (const ref of queues) {
-      if (this.#owned.has(queueKey(ref))) left--
-      else {
-        this.#begin(ref, null, (offset) => {
-          left--
-          this.#own(ref, 0, offset, -1)
-          settle()
-        })
-      }
+    for (const ref of missing) {
+      this.#begin(ref, null, (offset) => {
+        left--
+        this.#own(ref, 0, offset, -1)
+        settle()
+      })
     }
     settle()
   }
 
-  /** Where to begin in a queue that nothing is committed of. */
+  /** Where to begin in a queue of which nothing is committed. */
   #begin(
     ref: QueueRef,
     bounds: { minOffset: number; maxOffset: number } | null,
     found: (offset: number) => void,
   ): void {
-    const from = this.#initial.has(queueKey(ref)) ? this.#from : 'first'
+    const from = this.#initial.has(queueKey(ref)) ? this.#settings.from : 'first'
     if (bounds && from === 'first') return found(bounds.minOffset)
     if (bounds && from === 'last') return found(bounds.maxOffset)
-    findOffset(this.#process, ref, this.#epochs.get(ref.brokerName) ?? 0, from, (offset) => {
+    findOffset(this.#process, ref, this.#epochOf(ref.brokerName), from, (offset) => {
       if (this.#state !== 'running') return
       if (offset !== null) found(offset)
-      else this.#process.world.clock.setTimeout(() => this.#begin(ref, bounds, found), RETRY_MS_MIN)
+      else this.#process.world.clock.setTimeout(() => this.#begin(ref, bounds, found), RETRY_MS)
     })
   }
 
   #own(ref: QueueRef, generation: number, offset: number, committed: number): void {
     const key = queueKey(ref)
     if (this.#state !== 'running' || this.#owned.has(key)) return
-    const { group, messageModel } = this.#options
-    const owner = messageModel === 'clustering' ? { group, clientId: this.clientId, generation } : undefined
+    const { group, clientId, messageModel, flow } = this.#settings
     const hooks = {
-      epoch: () => this.#epochs.get(ref.brokerName) ?? 0,
-      arrived: () => this.#dispatch(),
+      epoch: () => this.#epochOf(ref.brokerName),
+      arrived: this.#dispatcher!.give,
       unreachable: (epoch: number) => this.#routes.get(ref.topic)?.unreachable(ref.brokerName, epoch),
       fenced: () => this.#member?.reclaim(ref, generation, () => reader.again()),
       mayPull: () => queue.isWithinSpan,
     }
-    const reader = new QueueReader(this.#process, ref, hooks, this.#limits, owner)
+    const owner = messageModel === 'clustering' ? { group, clientId, generation } : undefined
+    const reader = new QueueReader(this.#process, ref, hooks, flow, owner)
     const queue = new ProcessQueue(
       reader,
       this.#filters.get(ref.topic) ?? null,
@@ -362,190 +303,7 @@ export class Consumer {
       committed,
     )
     this.#owned.set(key, queue)
-    this.#reorder()
+    this.#dispatcher!.setQueues([...this.#owned.values()])
     reader.start(offset)
-  }
-
-  #reorder(): void {
-    this.#order = [...this.#owned.values()].filter((queue) => !queue.isStopped)
-  }
-
-  /** Gives messages to the handler while it may take more. Queues take turns. */
-  #dispatch(): void {
-    if (this.#isDispatching || this.#isTurnOver) return
-    this.#isDispatching = true
-    const { concurrency } = this.#options
-    let given = 0
-    while (this.#running < concurrency) {
-      if (given++ >= TURN_MESSAGES) {
-        this.#isTurnOver = true
-        this.#process.world.clock.defer(() => {
-          this.#isTurnOver = false
-          this.#dispatch()
-        })
-        break
-      }
-      if (!this.#giveNext()) break
-    }
-    this.#isDispatching = false
-  }
-
-  #giveNext(): boolean {
-    const order = this.#order
-    const { ordered } = this.#options
-    for (let tried = 0; tried < order.length; tried++) {
-      if (this.#cursor >= order.length) this.#cursor = 0
-      const queue = order[this.#cursor]!
-      const message = queue.take(ordered)
-      if (message === null) this.#cursor++
-      else {
-        if (ordered) this.#cursor++
-        this.#handle(queue, message)
-        return true
-      }
-    }
-    return false
-  }
-
-  #handle(queue: ProcessQueue, message: IncomingMessage): void {
-    this.#running++
-    let result: unknown
-    try {
-      result = this.#handler!(message, new Context(this.group, queue, message))
-    } catch (error) {
-      return this.#failed(queue, message, error)
-    }
-    if (isThenable(result)) {
-      result.then(
-        () => this.#finished(queue, message),
-        (error: unknown) => this.#failed(queue, message, error),
-      )
-    } else this.#finished(queue, message)
-  }
-
-  #finished(queue: ProcessQueue, message: IncomingMessage): void {
-    this.#running--
-    queue.finished(message)
-    if (!this.#isDispatching) this.#dispatch()
-  }
-
-  #failed(queue: ProcessQueue, message: IncomingMessage, error: unknown): void {
-    this.#running--
-    const { ordered } = this.#options
-    const { log, clock } = this.#process.world
-    const pause = Math.min(RETRY_MS_MIN * 2 ** (message.deliveryAttempt - 1), RETRY_MS_MAX)
-    log.warn(`the handler of '${this.group}' failed; the message is given to it again in ${pause} ms`, {
-      messageId: message.messageId,
-      attempt: message.deliveryAttempt,
-      error: String(error),
-    })
-    queue.failed(ordered)
-    clock.setTimeout(() => {
-      queue.redeliver(message)
-      this.#dispatch()
-    }, pause)
-    if (!this.#isDispatching) this.#dispatch()
-  }
-
-  #commitRegularly(): void {
-    this.#commitTimer = this.#process.world.clock.setTimeout(() => this.#commitRegularly(), COMMIT_MS)
-    this.#commit([...this.#owned.values()], () => {})
-  }
-
-  /** Tells the brokers how far the queues are handled; calls back when all have answered, or failed to. */
-  #commit(queues: readonly ProcessQueue[], done: () => void): void {
-    const { transport } = this.#process.world
-    const { subjects } = this.#process
-    const byBroker = new Map<string, { queue: ProcessQueue; position: number }[]>()
-    for (const queue of queues) {
-      const { position } = queue
-      if (position <= queue.committed) continue
-      const { brokerName } = queue.reader.ref
-      const listed = byBroker.get(brokerName)
-      if (listed) listed.push({ queue, position })
-      else byBroker.set(brokerName, [{ queue, position }])
-    }
-    let left = byBroker.size
-    if (left === 0) return done()
-    for (const [brokerName, progress] of byBroker) {
-      const offsets = progress.map(({ queue, position }): [string, number, number, number] => {
-        const { topic, queueId } = queue.reader.ref
-        return [topic, queueId, position, queue.generation]
-      })
-      const to = subjects.broker(brokerName, this.#epochs.get(brokerName) ?? 0)
-      ask(
-        transport,
-        to.commit,
-        { group: this.group, clientId: this.clientId, offsets },
-        ASK_MS,
-        (outcome) => {
-          if (outcome.ok && outcome.value.code === 0) {
-            for (const { queue, position } of progress) queue.committed = Math.max(queue.committed, position)
-          }
-          if (--left === 0) done()
-        },
-      )
-    }
-  }
-}
-
-/** Looked at by few handlers: it costs one small object and computes on demand. */
-class Context implements MessageContext {
-  readonly group: string
-  /** @internal */ private readonly processQueue: ProcessQueue
-  /** @internal */ private readonly offset: number
-
-  constructor(group: string, queue: ProcessQueue, message: IncomingMessage) {
-    this.group = group
-    this.processQueue = queue
-    this.offset = message.queueOffset
-  }
-
-  get queue(): QueueRef {
-    return this.processQueue.reader.ref
-  }
-
-  get behind(): number {
-    return Math.max(0, this.processQueue.reader.maxOffset - this.offset - 1)
-  }
-}
-
-const isThenable = (value: unknown): value is PromiseLike<unknown> =>
-  typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
-
-function checkOptions({
-  group,
-  messageModel,
-  allocation,
-  from,
-  concurrency,
-  clientId,
-}: ConsumerOptions): void {
-  if (typeof group !== 'string')
-    throw badInput('a consumer needs a group: client.consumer({ group })', 'INVALID_PARAMETER')
-  const fault = groupFault(group)
-  if (fault) throw badInput(fault.message, fault.code)
-  const invalid = (message: string): never => {
-    throw badInput(message, 'INVALID_PARAMETER')
-  }
-  if (messageModel !== undefined && messageModel !== 'clustering' && messageModel !== 'broadcasting') {
-    invalid(`messageModel '${messageModel}': give 'clustering' or 'broadcasting'`)
-  }
-  if (allocation !== undefined && !Object.hasOwn(allocations, allocation)) {
-    invalid(`allocation '${allocation}': give one of ${Object.keys(allocations).join(', ')}`)
-  }
-  if (
-    from !== undefined &&
-    from !== 'first' &&
-    from !== 'last' &&
-    !(from instanceof Date && !Number.isNaN(from.getTime()))
-  ) {
-    invalid("from: give 'first', 'last' or a Date")
-  }
-  if (concurrency !== undefined && !(Number.isInteger(concurrency) && concurrency > 0)) {
-    invalid(`concurrency ${concurrency}: give a whole number above 0`)
-  }
-  if (clientId !== undefined && !/^[\w%|@-]{1,120}$/.test(clientId)) {
-    invalid(`clientId '${clientId}': give 1 to 120 letters, digits, _, -, @, % or |`)
   }
 }

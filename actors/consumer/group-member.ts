@@ -16,6 +16,7 @@ import type { Process } from '../node/process.ts'
 import { watchCluster } from './cluster-watch.ts'
 
 const ASK_MS = 2_000
+const RECLAIM_MS = 200
 
 export type GroupMemberOptions = {
   group: string
@@ -40,7 +41,7 @@ export type GroupMemberOptions = {
 export type GroupMember = {
   queuesChanged(topic: string, queues: QueueRef[]): void
   /** Asks the queue's broker whether it is still ours; it may have forgotten. */
-  reclaim(queue: QueueRef, generation: number, granted: () => void): void
+  reclaim(queue: QueueRef, generation: number, goOn: () => void): void
   close(): void
 }
 
@@ -98,7 +99,8 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       claim(refOf(queue), generation, force, (answer) => {
         if (answer === null) rebalancer.actor.send({ type: 'claim.failed', queue, generation })
         else if (!answer.granted) {
-          rebalancer.actor.send({ type: 'claim.refused', queue, generation, owner: answer.owner })
+          const { owner, ownerGeneration } = answer
+          rebalancer.actor.send({ type: 'claim.refused', queue, generation, owner, ownerGeneration })
         } else {
           rebalancer.actor.send({ type: 'queue.claimed', queue, generation })
           const holding = rebalancer.actor.getSnapshot().context.held[queue]
@@ -107,12 +109,12 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
           }
         }
       }),
-    drainQueue: ({ queue }) => {
+    drainQueue: ({ queue, generation }) => {
       const ref = refOf(queue)
       options.drain(ref, () => {
         const { topic, brokerName, queueId } = ref
         const to = subjects.broker(brokerName, epochOf(brokerName))
-        const order = { group, topic, queueId, clientId, generation: 0 }
+        const order = { group, topic, queueId, clientId, generation }
         ask(transport, to.release, order, ASK_MS, () =>
           rebalancer.actor.send({ type: 'queue.drained', queue }),
         )
@@ -170,9 +172,11 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       for (const queue of queues) refs.set(queueKey(queue), queue)
       rebalancer.actor.send({ type: 'queues.changed', topic, queues })
     },
-    reclaim(ref, generation, granted) {
+    reclaim(ref, generation, goOn) {
       claim(ref, generation, false, (answer) => {
-        if (answer?.granted) granted()
+        // Nobody knows: asked again by the next pull, which is refused again if it is not ours.
+        if (answer === null) clock.setTimeout(goOn, RECLAIM_MS)
+        else if (answer.granted) goOn()
         else rebalancer.actor.send({ type: 'queue.fenced', queue: queueKey(ref), generation })
       })
     },

@@ -30,6 +30,8 @@ export type LaneOwner = {
 
 const BATCH_BYTES = 128 * 1024
 const BATCH_COUNT = 16_384
+/** The broker remembers the last eight frames of a producer id: no more may be in doubt. */
+const UNDER_WAY_MAX = 8
 const SEQUENCE_MAX = 2 ** 32 - 2 ** 17
 const SPARE_BYTES_MAX = 64 * 1024
 const PAUSE_MS_MIN = 5
@@ -82,6 +84,10 @@ export class Lane {
     id?: string,
   ): number {
     let batch = this.#open
+    if (batch !== null && batch.size + body.length > BATCH_BYTES) {
+      this.#close()
+      batch = null
+    }
     if (batch === null) {
       batch = this.#begin(bornTime, deadline, budgetMs)
       this.#open = batch
@@ -118,10 +124,9 @@ export class Lane {
 
   /** The next frame to ship, numbered and sealed, or null when there is none that may go now. */
   take(bytesMax: number): Batch | null {
-    if (this.#mode !== 'open' && this.#mode !== 'repeating') return null
-    const batch = this.#ready[0] ?? this.#open
-    if (!batch || batch.size > bytesMax) return null
-    if (this.#mode === 'repeating' && !batch.isSealed) return null
+    if (!this.hasMore) return null
+    const batch = this.#ready[0] ?? this.#open!
+    if (batch.size > bytesMax) return null
     if (batch === this.#open) this.#open = null
     else this.#ready.shift()
     if (!batch.isSealed) {
@@ -134,7 +139,9 @@ export class Lane {
     return batch
   }
 
+  /** Whether there is a frame that may go now. */
   get hasMore(): boolean {
+    if (this.#underWay >= UNDER_WAY_MAX) return false
     if (this.#mode === 'open') return this.#open !== null || this.#ready.length > 0
     return this.#mode === 'repeating' && this.#ready[0] !== undefined && this.#ready[0].isSealed
   }
@@ -155,13 +162,10 @@ export class Lane {
   }
 
   #came(): void {
-    if (this.#underWay > 0) return
-    if (this.#mode === 'settling') this.#recover()
-    else if (this.#mode === 'repeating' && !this.hasMore) this.#reopen()
-  }
-
-  #reopen(): void {
-    this.#mode = 'open'
+    if (this.#underWay === 0) {
+      if (this.#mode === 'settling') return this.#recover()
+      if (this.#mode === 'repeating' && !this.hasMore) this.#mode = 'open'
+    }
     if (this.hasMore) this.pipe.list(this)
   }
 
@@ -174,8 +178,12 @@ export class Lane {
     this.#close()
     const waiting = this.#ready
     this.#ready = []
+    // The broker takes no frame whose predecessor it has not: what follows one that was surely not stored was not either.
+    const lost = new Set<number>()
     for (const batch of failed) {
-      const { error, unknown, retryable } = batch.failure!
+      const { error, retryable } = batch.failure!
+      const unknown = batch.failure!.unknown && !lost.has(batch.producerId)
+      if (!unknown) lost.add(batch.producerId)
       if (!retryable || batch.deadline <= now) this.#giveUp(batch, error)
       else if (!this.#move(batch, unknown, now)) {
         if (!unknown) batch.producerId = 0
@@ -187,8 +195,8 @@ export class Lane {
       else if (batch.isSealed || !this.#move(batch, false, now)) this.#ready.push(batch)
     }
     const first = this.#ready[0]
-    if (!first) return this.#reopen()
-    this.#mode = 'waiting'
+    this.#mode = first ? 'waiting' : 'open'
+    if (!first) return
     const pause = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** Math.min(first.attempts, 10))
     this.#pause = this.#owner.setTimeout(
       () => this.wake(),

@@ -10,7 +10,7 @@
 import { type FaultTable, isAvailable, observe } from '../../machines/latency-fault-tolerance.ts'
 import { groupFault } from '../../machines/names.ts'
 import type { TopicRoute } from '../../machines/topic.ts'
-import { MAX_BODY_BYTES } from '../../transport/frames.ts'
+import { MAX_BODY_BYTES, MAX_PROPERTY_BYTES, RECORD_HEAD_BYTES } from '../../transport/frames.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import type { Batch, Receipt, Reject, Resolve } from './batch.ts'
@@ -39,6 +39,7 @@ type Waiting = Parked & { destination: Destination }
 
 const SWEEP_MS = 50
 const RECHECK_MS = 500
+const BATCH_MESSAGES_MAX = 16_384
 const ignore = () => {}
 
 export class Producer {
@@ -99,6 +100,7 @@ export class Producer {
       this.#refuseWhenClosed()
       const first = checkBatch(messages)
       const encoded = messages.map((message) => encodeProperties(message))
+      checkBatchBytes(messages, encoded)
       const receipts: Receipt[] = []
       const stored: Resolve = (receipt) => {
         if (receipts.push(receipt) === messages.length) resolve(receipts)
@@ -371,18 +373,29 @@ export class Producer {
 const FAULT_LATENCY_MS = 550
 
 function checkBatch(messages: readonly OutgoingMessage[]): OutgoingMessage {
-  if (!Array.isArray(messages) || messages.length === 0)
+  if (!Array.isArray(messages) || messages.length === 0) {
     throw badInput('the batch is empty: give at least one message')
-  if (messages.length > 16_384) throw badInput('the batch has more than 16,384 messages: split it')
+  }
+  if (messages.length > BATCH_MESSAGES_MAX) {
+    throw badInput(`the batch has more than ${BATCH_MESSAGES_MAX} messages: split it`)
+  }
   const first = messages[0]!
-  let bytes = 0
   for (const message of messages) {
     checkMessage(message)
     if (message.topic !== first.topic) throw badInput('a batch has one topic: send one batch for each topic')
     if (message.messageGroup !== first.messageGroup) throw badInput('a batch has one message group')
-    bytes += typeof message.body === 'string' ? Buffer.byteLength(message.body) : message.body.length
   }
-  if (bytes > MAX_BODY_BYTES)
-    throw badInput(`the batch is larger than ${MAX_BODY_BYTES} bytes (4 MiB): split it`)
   return first
+}
+
+/** RocketMQ counts what the broker will store, not only the bodies. */
+function checkBatchBytes(messages: readonly OutgoingMessage[], properties: readonly Buffer[]): void {
+  let bytes = 0
+  messages.forEach(({ body }, i) => {
+    bytes += RECORD_HEAD_BYTES + properties[i]!.length
+    bytes += typeof body === 'string' ? Buffer.byteLength(body) : body.length
+  })
+  if (bytes > MAX_BODY_BYTES + RECORD_HEAD_BYTES + MAX_PROPERTY_BYTES) {
+    throw badInput(`the batch takes ${bytes} bytes, more than ${MAX_BODY_BYTES} (4 MiB): split it`)
+  }
 }

@@ -6,6 +6,9 @@ import { runCli } from '../../actors/admin/cli/main.ts'
 import type { Terminal } from '../../actors/admin/cli/terminal.ts'
 import { StateMQError } from '../../actors/errors.ts'
 import { realClock } from '../../actors/node/real-world.ts'
+import type { Transport } from '../../transport/transport.ts'
+
+const transport = {} as Transport
 
 const group: GroupDescription = {
   group: 'billing',
@@ -61,6 +64,7 @@ function stage(lines: string[] = [], { hasInput = true } = {}) {
       async *messages() {
         for (let offset = 0; ; offset++) yield incoming(offset, () => calls.push(['ack', offset]))
       },
+      close: async () => {},
     }),
     admin: () => ({
       createTopic: call('createTopic', {}),
@@ -106,10 +110,10 @@ function stage(lines: string[] = [], { hasInput = true } = {}) {
       if (name === 'broker-c') throw new StateMQError('IN_USE', 'the folder is in use')
       calls.push(['startNode', options])
       nodes.push(name)
-      setImmediate(() => stop.abort())
+      setImmediate(() => (name === 'broker-d' ? options.failed?.('the disk is gone') : stop.abort()))
       return {
         servers: 'nats://127.0.0.1:5000',
-        transport: 'T',
+        transport,
         close: async () => void nodes.splice(nodes.indexOf(name), 1),
       }
     },
@@ -159,6 +163,9 @@ const incoming = (queueOffset: number, ack: () => void): Incoming => ({
   messageId: `M${queueOffset}`,
   tag: 'paid',
   keys: [],
+  messageGroup: undefined,
+  bornTime: 0,
+  storeTime: 0,
   properties: {},
   body: Buffer.from(`body ${queueOffset}`),
   ack,
@@ -353,8 +360,8 @@ test('start: brokers share the transport of the first node, and all are closed o
   const { code, stdout } = await run('start', '--brokers', '2', '--port', '0', '--flush', 'sync', '--json')
   t.is(code, 0)
   t.deepEqual(JSON.parse(stdout).brokers, ['broker-a', 'broker-b'])
-  t.deepEqual(named('startNode')[0], [{ roles: ['nameServer'], listen: { port: 0 }, cluster: 'default' }])
-  t.like(named('startNode')[2]?.[0], { transport: 'T', broker: { name: 'broker-b', flush: 'sync' } })
+  t.like(named('startNode')[0]?.[0], { roles: ['nameServer'], listen: { port: 0 }, cluster: 'default' })
+  t.like(named('startNode')[2]?.[0], { transport, broker: { name: 'broker-b', flush: 'sync' } })
   t.deepEqual(nodes, [])
 })
 
@@ -363,6 +370,14 @@ test('start: when one broker cannot start the others are closed again', async (t
   const { code, stderr } = await run('start', '--brokers', '3')
   t.is(code, 1)
   t.regex(stderr, /IN_USE/)
+  t.deepEqual(nodes, [])
+})
+
+test('node: a node that failed for good ends with its reason', async (t) => {
+  const { run, nodes } = stage()
+  const { code, stderr } = await run('node', '--roles', 'broker', '--broker', 'broker-d')
+  t.is(code, 1)
+  t.regex(stderr, /could not run a node over nats.*\n {2}the disk is gone/)
   t.deepEqual(nodes, [])
 })
 

@@ -32,17 +32,27 @@ test('nats: a server that is not there is a failure that names it and what to do
 })
 
 test('nats: a server that says nothing is given up after the time to connect', async (t) => {
-  const mute = net.createServer((socket) => socket.on('error', () => {}))
+  const sockets: net.Socket[] = []
+  const mute = net.createServer((socket) => void sockets.push(socket))
   const port = await new Promise<number>((resolve) => {
     mute.listen(0, '127.0.0.1', () => resolve((mute.address() as net.AddressInfo).port))
   })
   const outcome = await tryConnect(`nats://127.0.0.1:${port}`, { connectTimeoutMs: 100 })
   t.is(outcome.ok ? 'ok' : outcome.failure.code, 'disconnected')
+  for (const socket of sockets) socket.destroy()
   mute.close()
 })
 
 test('nats: an address that is none is a failure', async (t) => {
-  for (const servers of ['', 'nats://', 'http//x:y', '127.0.0.1:port']) {
+  for (const servers of [
+    '',
+    'nats://',
+    'http//x:y',
+    'http://x',
+    '127.0.0.1:port',
+    'nats://a%zz@h',
+    'nats://h/path',
+  ]) {
     const outcome = await tryConnect(servers)
     t.is(outcome.ok ? 'ok' : outcome.failure.code, 'malformed', servers)
     if (!outcome.ok) t.regex(outcome.failure.message, /write nats:\/\/host:4222/)
@@ -80,6 +90,21 @@ test('nats: users, passwords and tokens are taken from options and from addresse
     t.regex(denied.failure.message, /refuses the user, token or credentials/)
   }
   await Promise.all([byUser.stop(), byToken.stop()])
+})
+
+test('nats: credentials that do not parse are a failure', async (t) => {
+  const listener = await openListener({ hub: createHub({ clock, random }) })
+  const outcome = await tryConnect(listener.url, { creds: 'no credentials' })
+  t.false(outcome.ok)
+  if (!outcome.ok) t.regex(outcome.failure.message, /refuses the user, token or credentials/)
+  await closeListener(listener)
+})
+
+test('nats: a server without TLS is a failure for who asks for TLS', async (t) => {
+  const listener = await openListener({ hub: createHub({ clock, random }) })
+  const outcome = await tryConnect(`tls://127.0.0.1:${listener.port}`)
+  t.is(outcome.ok ? 'ok' : outcome.failure.code, 'disconnected')
+  await closeListener(listener)
 })
 
 test('nats: the largest payload is that of the server, also after it came back with another', async (t) => {

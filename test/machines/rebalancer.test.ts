@@ -22,8 +22,8 @@ function started(clientId = 'c1') {
     route: (count: number) => consumer.send({ type: 'queues.changed', topic: 't', queues: queues(count) }),
     grant: (queueId: number, generation: number) =>
       consumer.send({ type: 'queue.claimed', queue: `t/b/${queueId}`, generation }),
-    refuse: (queueId: number, generation: number, owner: string) =>
-      consumer.send({ type: 'claim.refused', queue: `t/b/${queueId}`, generation, owner }),
+    refuse: (queueId: number, generation: number, owner: string, ownerGeneration = 1) =>
+      consumer.send({ type: 'claim.refused', queue: `t/b/${queueId}`, generation, owner, ownerGeneration }),
     drained: (queueId: number) => consumer.send({ type: 'queue.drained', queue: `t/b/${queueId}` }),
     /** The orders for queues, in short: 'claim 0', 'force 0', 'drain 1', 'drop 2'. */
     orders: () =>
@@ -191,6 +191,16 @@ test('rebalancer: forces a claim when the owner did not let go within the hand-o
   consumer.grant(1, 2)
   t.deepEqual(consumer.held, ['1 owned'])
   t.false(consumer.timers.some((id) => id.includes('t/b/1')))
+})
+
+test('rebalancer: joins again with the later generation that a broker knows', (t) => {
+  const consumer = started('c2')
+  consumer.route(1)
+  consumer.members(2, 'c2')
+  consumer.take()
+  consumer.refuse(0, 2, 'c1', 7)
+  t.like(consumer.take(), [{ type: 'joinGroup', params: { generation: 7 } }])
+  t.deepEqual(consumer.held, ['0 refused'])
 })
 
 test('rebalancer: a claim whose fate is unknown is made again, and released when it is not wanted any more', (t) => {

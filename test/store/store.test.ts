@@ -1,6 +1,6 @@
 import test from 'ava'
 import { verifyLog } from '../../actors/broker/store/store.ts'
-import { homes, messages, simulated, valueOf } from './support.ts'
+import { homes, messages, simulated, valueIn } from './support.ts'
 
 /** So small that a few messages fill a segment, and nothing stays in memory. */
 const tiny = { segmentBytes: 2_000, hotBytes: 0 }
@@ -52,7 +52,7 @@ for (const home of homes) {
     t.deepEqual(await again.all('orders', 1), seldom)
     t.deepEqual(await again.all('orders', 0, 0, 300), texts(200))
     await again.close()
-    const report = valueOf(await machine.until(verifyLog(machine.disk, machine.folder)))
+    const report = valueIn(await machine.until(verifyLog(machine.disk, machine.folder)))
     t.deepEqual(report.faults, [])
     t.is(report.messages, 220)
     t.deepEqual(machine.warnings, [])
@@ -95,7 +95,8 @@ for (const home of homes) {
     await running.close()
     const path = `${machine.folder}/consume-queue/${(await machine.list('consume-queue'))[0]}`
     const sound = await machine.read(path)
-    for (let at = 0; at < sound.length; at++) {
+    const step = home === simulated ? 1 : 13
+    for (let at = 0; at < sound.length; at += step) {
       const bytes = Buffer.from(sound)
       bytes[at]! ^= 4
       await machine.write(path, bytes)
@@ -129,7 +130,8 @@ for (const home of homes) {
     const sizes = { segmentBytes: 1_500_000, hotBytes: 0 }
     const running = await machine.start(sizes)
     for (let round = 0; round < 3; round++) {
-      for (let i = 0; i < 10_000; i++) running.append(`topic-${i % 100}`, Math.floor(i / 100), `${round}:${i}`)
+      for (let i = 0; i < 10_000; i++)
+        running.append(`topic-${i % 100}`, Math.floor(i / 100), `${round}:${i}`)
       await running.stored()
     }
     await running.close()
@@ -203,7 +205,7 @@ for (const home of homes) {
     await running.send('others', 0, 'stays')
     running.store.dropQueues('orders')
     t.deepEqual(running.bounds('orders', 0), { minOffset: 40, maxOffset: 40 })
-    t.is(valueOf(await running.read('orders', 0, 39)).status, 'belowMin')
+    t.is(valueIn(await running.read('orders', 0, 39)).status, 'belowMin')
     t.is(await running.send('orders', 0, 'new'), 40)
     t.deepEqual(await running.all('orders', 0), ['new'])
     await machine.kill()
@@ -227,7 +229,7 @@ for (const home of homes) {
     const running = await machine.start()
     await running.send('orders', 0, 'a', 'b')
     const status = async (offset: number) => {
-      const { status, nextOffset } = valueOf(await running.read('orders', 0, offset))
+      const { status, nextOffset } = valueIn(await running.read('orders', 0, offset))
       return [status, nextOffset]
     }
     t.deepEqual(await status(-1), ['belowMin', 0])
@@ -334,6 +336,6 @@ test('a store: a frame keeps its bytes but for the stamp', async (t) => {
   const stamped = Buffer.from(frame)
   frame.fill(0)
   await running.stored()
-  t.deepEqual(valueOf(await running.read('orders', 3, 0)).frames, [stamped])
+  t.deepEqual(valueIn(await running.read('orders', 3, 0)).frames, [stamped])
   await running.close()
 })

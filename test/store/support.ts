@@ -18,7 +18,7 @@ import {
 } from '../../actors/broker/store/store.ts'
 import { realDisk } from '../../actors/node/disk.ts'
 import { SimulatedDisk } from '../../actors/node/simulated-disk.ts'
-import type { Disk, DiskFile } from '../../actors/node/world.ts'
+import type { Clock, Disk, DiskFile } from '../../actors/node/world.ts'
 import type { Json } from '../../machines/effect.ts'
 import type { Failure, Outcome } from '../../transport/failures.ts'
 import {
@@ -70,7 +70,7 @@ export function bodiesOf(frame: Buffer): string[] {
 export const ask = <T>(call: (done: (outcome: Outcome<T>) => void) => void): Promise<Outcome<T>> =>
   new Promise((resolve) => call(resolve))
 
-export function valueOf<T>(outcome: Outcome<T>): T {
+export function valueIn<T>(outcome: Outcome<T>): T {
   if (!outcome.ok) throw new Error(`${outcome.failure.code}: ${outcome.failure.message}`)
   return outcome.value
 }
@@ -91,7 +91,43 @@ export const real: Home = {
 }
 export const homes: readonly Home[] = [simulated, real]
 
+const CHECK_MS = 10_000
 type Sizes = Partial<StoreOptions>
+
+/** The real disk as one process has it. What it has begun comes to its end when it is killed, but it never hears of it. */
+class RealProcess {
+  #running = 0
+  #isAlive = true
+
+  readonly disk: Disk = this.#watch(realDisk)
+
+  #watch<T extends object>(target: T): T {
+    return new Proxy(target, {
+      get: (_, name) => {
+        const member = Reflect.get(target, name)
+        if (typeof member !== 'function') return member
+        return (...given: unknown[]) => {
+          if (!this.#isAlive) return
+          const done = given.pop() as (outcome: Outcome<unknown>) => void
+          this.#running++
+          member.call(target, ...given, (outcome: Outcome<any>) => {
+            this.#running--
+            if (!this.#isAlive) return
+            if (name === 'open' && outcome.ok) {
+              const { file, size } = outcome.value
+              done({ ok: true, value: { file: this.#watch(file), size } })
+            } else done(outcome)
+          })
+        }
+      },
+    })
+  }
+
+  async kill(): Promise<void> {
+    this.#isAlive = false
+    while (this.#running > 0) await turn()
+  }
+}
 
 export class Machine {
   readonly folder: string
@@ -100,13 +136,18 @@ export class Machine {
   readonly simulated: SimulatedDisk | null
   clock: VirtualClock = virtualClock()
   disk: Disk
+  /** What the disk says of its use; the disk's own word when null. */
+  usedRatio: number | null = 0.1
+  /** How many checks of the retention are over, counted by the timers for the next one. */
+  #checks = 0
+  #process = new RealProcess()
 
   constructor(folder: string, seed: number, isSimulated: boolean) {
     this.folder = folder
     this.random = seededRandom(seed)
     const clock = { ...this.clock, defer: (run: () => void) => this.clock.defer(run) }
     this.simulated = isSimulated ? new SimulatedDisk({ clock, random: this.random }) : null
-    this.disk = this.simulated?.mount() ?? realDisk
+    this.disk = this.simulated?.mount() ?? this.#process.disk
   }
 
   async until<T>(promise: Promise<T>): Promise<T> {
@@ -123,20 +164,55 @@ export class Machine {
   }
 
   async do<T>(call: (done: (outcome: Outcome<T>) => void) => void): Promise<T> {
-    return valueOf(await this.until(ask(call)))
+    return valueIn(await this.until(ask(call)))
   }
 
   async open(sizes: Sizes = {}): Promise<Outcome<Running>> {
     const owner = new Owner()
     const log = { info() {}, warn: (line: string) => void this.warnings.push(line), error() {} }
-    const world = { clock: this.clock, random: this.random, disk: this.disk, log }
+    const world = { clock: this.#countingClock(), random: this.random, disk: this.#disk(), log }
     const options = { folder: this.folder, cluster: 'test', broker: 'a', ...sizes }
     const opened = await this.until(openStore(world, options, owner))
     return opened.ok ? { ok: true, value: new Running(this, opened.value, owner) } : opened
   }
 
+  #disk(): Disk {
+    if (this.usedRatio === null) return this.disk
+    const { disk } = this
+    const space: Disk['space'] = (_, done) =>
+      done({ ok: true, value: { totalBytes: 1000, freeBytes: 1000 * (1 - this.usedRatio!) } })
+    return new Proxy(disk, {
+      get: (_, name: keyof Disk) => (name === 'space' ? space : disk[name].bind(disk)),
+    })
+  }
+
+  #countingClock(): Clock {
+    const { clock } = this
+    return {
+      ...clock,
+      setTimeout: (run, ms) => {
+        if (ms === CHECK_MS) this.#checks++
+        return clock.setTimeout(run, ms)
+      },
+    }
+  }
+
+  /** Lets time pass until the retention has looked at the log once more. */
+  async checked(ms = CHECK_MS): Promise<void> {
+    const before = this.#checks
+    this.clock.advance(ms)
+    await this.eventually(() => this.#checks > before)
+  }
+
+  async eventually(holds: () => boolean): Promise<void> {
+    while (!holds()) {
+      this.clock.settle()
+      await turn()
+    }
+  }
+
   async start(sizes: Sizes = {}): Promise<Running> {
-    return valueOf(await this.open(sizes))
+    return valueIn(await this.open(sizes))
   }
 
   /** Ends the process as kill -9 does; with `losesUnsynced`, which only a simulated disk can, as a power cut does. */
@@ -144,8 +220,13 @@ export class Machine {
     const now = this.clock.now()
     this.clock = virtualClock(now)
     this.simulated?.crash(how)
-    if (this.simulated === null) await rm(join(this.folder, 'lock'), { force: true })
-    else this.disk = this.simulated.mount()
+    if (this.simulated === null) {
+      await this.#process.kill()
+      this.#process = new RealProcess()
+      // The lock names this process, which lives on.
+      await rm(join(this.folder, 'lock'), { force: true })
+    }
+    this.disk = this.simulated?.mount() ?? this.#process.disk
   }
 
   async read(path: string): Promise<Buffer> {
@@ -267,7 +348,7 @@ export class Running {
     const bodies: string[] = []
     let offset = from ?? this.bounds(topic, queueId).minOffset
     for (;;) {
-      const result = valueOf(await this.read(topic, queueId, offset, maxBytes))
+      const result = valueIn(await this.read(topic, queueId, offset, maxBytes))
       if (result.status === 'atEnd') return bodies
       if (result.status !== 'found') throw new Error(`${result.status} at ${offset}`)
       for (const frame of result.frames) {

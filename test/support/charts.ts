@@ -9,7 +9,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import process from 'node:process'
 import { fileURLToPath } from 'node:url'
 import type { AnyStateMachine, AnyStateNode } from 'xstate'
-import { leavesOf, machines, type Way, waysFrom, waysOf } from './machines.ts'
+import { allNodes, leavesOf, machines, type Way, waysFrom, waysOf } from './machines.ts'
 
 export const ARCHITECTURE = 'ARCHITECTURE.md'
 

@@ -18,6 +18,11 @@ async function load(): Promise<Map<string, AnyStateMachine>> {
   return found
 }
 
+export const allNodes = (node: AnyStateNode): AnyStateNode[] => [
+  node,
+  ...Object.values(node.states).flatMap(allNodes),
+]
+
 /** The states a machine can be in, the innermost ones, in the order in which they are written. */
 export function leavesOf(node: AnyStateNode): AnyStateNode[] {
   const children = Object.values(node.states)

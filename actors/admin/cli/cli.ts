@@ -71,6 +71,24 @@ export const interruption = (signal: AbortSignal): Promise<void> =>
     else signal.addEventListener('abort', () => resolve(), { once: true })
   })
 
+/** For nodes: waits for Ctrl-C, drains, and fails should the node have failed before. */
+export async function untilStopped(
+  { terminal }: Cli,
+  settings: Settings,
+  what: string,
+  start: (failed: (message: string) => void) => Promise<{ close(): Promise<void> }>,
+): Promise<void> {
+  let failed = (_message: string): void => {}
+  const failure = new Promise<string>((resolve) => {
+    failed = resolve
+  })
+  const running = await attempt(`start ${what}`, () => start(failed))
+  const reason = await Promise.race([interruption(terminal.signal), failure])
+  if (!settings.json) terminal.tell('\nDraining ... (Ctrl-C again stops at once)\n')
+  await attempt(`stop ${what}`, () => running.close())
+  if (reason !== undefined) await attempt(`run ${what}`, () => Promise.reject(new Error(reason)))
+}
+
 function orInterrupted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const interrupted = interruption(signal).then(() => {
     throw new Interrupted()

@@ -5,7 +5,7 @@
  */
 import { StateMQError } from '../../errors.ts'
 import type { Settings } from './cli.ts'
-import { jsonLine, strong } from './table.ts'
+import { jsonLine } from './table.ts'
 import type { Terminal } from './terminal.ts'
 
 /** The command line is wrong in a way that the parser cannot see. */
@@ -45,14 +45,15 @@ export function explain(error: unknown, terminal: Terminal, settings: Settings):
   const tried = failed ? `could not ${error.tried}` : 'statemq has a bug'
   const code = codeOf(cause)
   const message = cause instanceof Error ? cause.message : String(cause)
-  const next = nextStep(code, settings)
+  // Many messages of the library say themselves what to type.
+  const next = message.includes("'statemq ") ? undefined : nextStep(code, settings)
   const retryable = cause instanceof StateMQError && cause.retryable
 
   if (settings.json) {
     terminal.tell(jsonLine({ error: { tried, code: code ?? null, message, retryable, next: next ?? null } }))
     return 1
   }
-  terminal.tell(`${strong(terminal, `error: ${tried}`)}\n`)
+  terminal.tell(`error: ${tried}\n`)
   terminal.tell(`  ${code === undefined ? '' : `${code}: `}${message}\n`)
   if (next !== undefined) terminal.tell(`  next: ${next}\n`)
   // A bug, ours: whoever reports it needs the place.
@@ -89,9 +90,6 @@ function nextStep(code: string | undefined, { servers, cluster }: Settings): str
       return 'try again in a moment'
     case 'DISK_FULL':
       return 'free space in the folder of the broker, then try again'
-    case 'IN_USE':
-    case 'EADDRINUSE':
-      return `stop the other one, or choose another place with --port and --dir`
     case 'ENOENT':
     case 'EACCES':
       return 'look at the path'

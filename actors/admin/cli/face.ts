@@ -12,6 +12,7 @@ import type {
   TopicOverview,
   Transition,
 } from '../../../transport/messages.ts'
+import type { Transport } from '../../../transport/transport.ts'
 
 export type { ActorView, BrokerDescription, Member, TopicOverview, Transition }
 
@@ -28,7 +29,9 @@ export interface NodeOptions {
   /** Exactly one of the three says over what the node talks. */
   servers?: string
   listen?: { port: number }
-  transport?: unknown
+  transport?: Transport
+  /** A role failed for good after it had served: the node does not do its work any more. */
+  failed?: (message: string) => void
 }
 export type Flush = 'sync' | 'async'
 
@@ -36,7 +39,7 @@ export interface RunningNode {
   /** Where clients connect: the listener's address with its true port, or what was given. */
   readonly servers: string
   /** For more nodes in this process. */
-  readonly transport: unknown
+  readonly transport: Transport
   close(): Promise<void>
 }
 
@@ -77,7 +80,8 @@ export interface ConsumerOptions {
 export type Position = 'first' | 'last' | Date
 export interface Consumer {
   subscribe(topic: string, expression?: string): unknown
-  messages(): AsyncIterable<Incoming>
+  messages(): AsyncGenerator<Incoming, void>
+  close(): Promise<void>
 }
 export interface Incoming {
   readonly topic: string
@@ -85,8 +89,11 @@ export interface Incoming {
   readonly queueId: number
   readonly queueOffset: number
   readonly messageId: string
-  readonly tag?: string | undefined
+  readonly tag: string | undefined
   readonly keys: readonly string[]
+  readonly messageGroup: string | undefined
+  readonly bornTime: number
+  readonly storeTime: number
   readonly properties: Readonly<Record<string, string>>
   readonly body: Uint8Array
   ack(): unknown

@@ -71,11 +71,12 @@ function shrink(widths: number[], isNumeric: readonly boolean[], columns: number
   if (columns === undefined) return
   let over = widths.reduce((sum, width) => sum + width, (widths.length - 1) * gutter.length) - columns
   while (over > 0) {
-    let widest = -1
+    let widest = 0 // The first column says what a row is about: it gives way last.
     for (const [column, width] of widths.entries()) {
-      if (!isNumeric[column] && width > columnMin && width > (widths[widest] ?? 0)) widest = column
+      if (column === 0 || isNumeric[column] || width <= columnMin) continue
+      if (widest === 0 || width > widths[widest]!) widest = column
     }
-    if (widest === -1) return // Too narrow for any table: let the terminal wrap it.
+    if (widths[widest]! <= columnMin) return // Too narrow for any table: let the terminal wrap it.
     widths[widest]!--
     over--
   }

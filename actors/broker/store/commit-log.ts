@@ -68,6 +68,7 @@ export class CommitLog {
   /** A write, or whatever must end before the next one. */
   #busy = false
   #syncing = false
+  #checkpointing = false
   #deferred = false
   #full = false
   #timer: unknown = null
@@ -312,14 +313,18 @@ export class CommitLog {
     })
   }
 
+  /** One at a time: two that replace the same file at once would get in each other's way. */
   #checkpoint(done: () => void): void {
     const synced = this.#syncedPosition
-    if (synced === this.#checkpointed) return done()
+    if (synced === this.#checkpointed || this.#checkpointing) return done()
     this.#checkpointed = synced
+    this.#checkpointing = true
     const bytes = checkpointBytes({ synced, bootId: this.#bootId })
     this.#disk.replaceFile(checkpointPath(this.#options.folder), bytes, (outcome) => {
       if (!outcome.ok) this.#log.warn(`the checkpoint could not be written: ${outcome.failure.message}`)
+      this.#checkpointing = false
       done()
+      this.#tryToClose()
     })
   }
 
@@ -334,7 +339,7 @@ export class CommitLog {
   /** Closes when nothing is under way and all is written, or cannot be. */
   #tryToClose(): void {
     const done = this.#closing
-    if (done === null || this.#busy || this.#syncing || this.#deferred) return
+    if (done === null || this.#busy || this.#syncing || this.#checkpointing || this.#deferred) return
     const unwritten = this.#writtenPosition < this.endPosition
     const failure =
       this.failure ?? (this.#retry !== null && unwritten ? diskFull(this.#options.folder) : null)

@@ -150,19 +150,11 @@ async function judge(
   known: Known,
 ): Promise<void> {
   if (reading.segment.start + end < known.synced) must(damaged(file.path, end, fault))
-  // The head of a frame cut short is sound and tells that nothing can follow.
-  if (fault === 'short') return
-  // A sound head tells where the next frame begins: what looks like one inside the body is somebody's data.
-  const from = fault === 'bodyCrc' ? end + (await frameBytesIn(file, end)) : end + 1
-  const sound = await findSound(file, size, from, (bytes, at) => reading.mayFollow(bytes, at))
+  // The length is covered by the body's checksum only, so a frame that seems cut short may have a damaged length and
+  // whole frames behind it.
+  const sound = await findSound(file, size, end + 1, (bytes, at) => reading.mayFollow(bytes, at))
   if (sound !== null && !known.lostPower)
     must(damaged(file.path, end, `${reasonOf(fault)}, and a sound frame follows at byte ${sound}`))
-}
-
-async function frameBytesIn(file: DiskFile, position: number): Promise<number> {
-  const head = Buffer.alloc(4)
-  await need<number>((done) => file.read(head, position, done))
-  return frameBytesAt(head, 0)
 }
 
 /** What a segment says, frame by frame: the queues with their parts, and all else to the owner. */

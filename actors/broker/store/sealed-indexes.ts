@@ -192,14 +192,15 @@ export class Sealing {
   /** Goes on writing; also after a failure. */
   write(): void {
     const next = this.#waiting.find(({ written }) => !written)
-    if (this.#busy || next === undefined) return
+    if (this.#busy) return
+    if (next === undefined) return this.#whenIdle?.()
     this.#busy = true
     this.#indexes.write(next.segment, this.#queues, (outcome) => {
       this.#busy = false
       next.written = outcome.ok
-      if (!outcome.ok) this.#failed(outcome.failure)
+      if (outcome.ok) return this.write()
+      this.#failed(outcome.failure)
       this.#whenIdle?.()
-      if (outcome.ok) this.write()
     })
   }
 
@@ -212,10 +213,12 @@ export class Sealing {
     }
   }
 
-  /** Stops BEFORE the next index; calls back when none is being written. */
+  /** Calls back AFTER the last index is written, or one could not be: that one is made again when it is asked for. */
   close(done: () => void): void {
-    this.#waiting = []
-    if (this.#busy) this.#whenIdle = done
-    else done()
+    this.#whenIdle = () => {
+      this.#whenIdle = null
+      done()
+    }
+    this.write()
   }
 }

@@ -57,14 +57,17 @@ export function addConsume(program: Command, cli: Cli): void {
       async (client) => {
         const consumer = client.consumer({ group, messageModel, from, ordered })
         consumer.subscribe(topic!, tags)
-        const messages = consumer.messages()[Symbol.asyncIterator]()
+        const messages = consumer.messages()
         const stop = interruption(terminal.signal)
-        for (let count = 0; count < limit && !terminal.signal.aborted; count++) {
+        for (let count = 0; count < limit; count++) {
           const next = await Promise.race([messages.next(), stop])
-          if (next === undefined || next.done === true) return
+          // Only a closed consumer ends a `next` for which no message comes.
+          if (next === undefined) return consumer.close()
+          if (next.done === true) return
           terminal.write(print(next.value))
           await next.value.ack()
         }
+        await messages.return()
       },
       { endsItself: true },
     )
@@ -78,28 +81,13 @@ export function addConsume(program: Command, cli: Cli): void {
   }
 }
 
-function jsonOf({
-  body,
-  topic,
-  brokerName,
-  queueId,
-  queueOffset,
-  messageId,
-  tag,
-  keys,
-  properties,
-}: Incoming): string {
+function jsonOf(message: Incoming): string {
+  const { topic, brokerName, queueId, queueOffset, messageId, bornTime, storeTime } = message
+  const { tag, keys, messageGroup, properties, body } = message
   const content = text(body)
   return jsonLine({
-    topic,
-    brokerName,
-    queueId,
-    queueOffset,
-    messageId,
-    tag,
-    keys,
-    properties,
-    body: content ?? null,
+    ...{ topic, brokerName, queueId, queueOffset, messageId, bornTime, storeTime },
+    ...{ tag, keys, messageGroup, properties, body: content ?? null },
     ...(content === undefined ? { bodyBase64: Buffer.from(body).toString('base64') } : {}),
   })
 }

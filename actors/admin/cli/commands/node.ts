@@ -1,7 +1,7 @@
 /** `statemq node`: one node with chosen roles, in a cluster whose NATS runs elsewhere. For production. */
 import { type Command, Option } from 'commander'
-import { type Cli, carriesOut, examples, interruption } from '../cli.ts'
-import { attempt, UsageError } from '../explain.ts'
+import { type Cli, carriesOut, examples, untilStopped } from '../cli.ts'
+import { UsageError } from '../explain.ts'
 import type { Flush, NodeOptions } from '../face.ts'
 import { jsonLine } from '../table.ts'
 import { list, whole } from '../values.ts'
@@ -64,16 +64,16 @@ export function addNode(program: Command, cli: Cli): void {
       node.dir = dir
     }
     const { startNode } = await cli.library()
-    const running = await attempt(`start a node over ${node.servers}`, () => startNode(node))
-
-    if (settings.json) terminal.write(jsonLine({ ready: true, roles: chosen, servers: running.servers }))
-    else
+    await untilStopped(cli, settings, `a node over ${node.servers}`, async (failed) => {
+      const running = await startNode({ ...node, failed })
+      const { servers } = running
       terminal.write(
-        `Ready: ${chosen.join(', ')} in cluster '${settings.cluster}' over ${running.servers}. Ctrl-C drains and stops.\n`,
+        settings.json
+          ? jsonLine({ ready: true, roles: chosen, cluster: settings.cluster, servers })
+          : `Ready: ${chosen.join(', ')} in cluster '${settings.cluster}' over ${servers}. Ctrl-C drains and stops.\n`,
       )
-    await interruption(terminal.signal)
-    if (!settings.json) terminal.tell('\nDraining ... (Ctrl-C again stops at once)\n')
-    await attempt('stop the node', () => running.close())
+      return running
+    })
   })
 }
 

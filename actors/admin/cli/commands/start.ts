@@ -1,7 +1,6 @@
 /** `statemq start`: a whole cluster in one process, over its own listener or over a NATS that runs already. */
 import type { Command } from 'commander'
-import { type Cli, carriesOut, examples, interruption, type Settings } from '../cli.ts'
-import { attempt } from '../explain.ts'
+import { type Cli, carriesOut, examples, type Settings, untilStopped } from '../cli.ts'
 import type { Flush, Library, NodeOptions, RunningNode } from '../face.ts'
 import { facts, jsonLine, strong } from '../table.ts'
 import { whole } from '../values.ts'
@@ -38,24 +37,21 @@ export function addStart(program: Command, cli: Cli): void {
     const began = clock.monotonic()
     const library = await cli.library()
     const names = Array.from({ length: options.brokers }, (_, index) => brokerName(index))
-    const cluster = await attempt(tried(options), () => startCluster(library, settings, options, names))
 
-    const ms = Math.round(clock.monotonic() - began)
-    if (settings.json) {
+    await untilStopped(cli, settings, place(options), async (failed) => {
+      const cluster = await startCluster(library, settings, options, names, failed)
       const { servers } = cluster
-      terminal.write(
-        jsonLine({ ready: true, servers, cluster: settings.cluster, brokers: names, dir: options.dir, ms }),
-      )
-    } else {
-      terminal.write(`${strong(terminal, 'StateMQ is ready')} at ${cluster.servers} in ${ms} ms\n\n`)
-      terminal.write(describe(cli, settings, options, names))
-      terminal.write(
-        `\nTry in another terminal:\n${hints(settings, cluster.servers)}\nCtrl-C drains and stops.\n`,
-      )
-    }
-    await interruption(terminal.signal)
-    if (!settings.json) terminal.tell('\nDraining ... (Ctrl-C again stops at once)\n')
-    await attempt('stop the cluster', () => cluster.close())
+      const ms = Math.round(clock.monotonic() - began)
+      if (settings.json) {
+        const { dir } = options
+        terminal.write(jsonLine({ ready: true, servers, cluster: settings.cluster, brokers: names, dir, ms }))
+      } else {
+        terminal.write(`${strong(terminal, 'StateMQ is ready')} at ${servers} in ${ms} ms\n\n`)
+        terminal.write(describe(cli, settings, options, names))
+        terminal.write(`\nTry in another terminal:\n${hints(settings, servers)}\nCtrl-C drains and stops.\n`)
+      }
+      return cluster
+    })
   })
 }
 
@@ -65,13 +61,14 @@ async function startCluster(
   { cluster }: Settings,
   options: StartOptions,
   names: readonly string[],
+  failed: (message: string) => void,
 ): Promise<{ servers: string; close(): Promise<void> }> {
   const nodes: RunningNode[] = []
   const close = async () => {
     for (const node of nodes.reverse()) await node.close()
   }
   const start = async (node: Omit<NodeOptions, 'cluster'>) => {
-    nodes.push(await startNode({ ...node, cluster }))
+    nodes.push(await startNode({ ...node, cluster, failed }))
   }
   try {
     await start({
@@ -101,8 +98,8 @@ async function startCluster(
 const brokerName = (index: number): string =>
   `broker-${index < 26 ? String.fromCharCode('a'.charCodeAt(0) + index) : index + 1}`
 
-const tried = ({ nats, port }: StartOptions): string =>
-  nats === undefined ? `start a cluster on port ${port}` : `start a cluster over ${nats}`
+const place = ({ nats, port }: StartOptions): string =>
+  nats === undefined ? `a cluster on port ${port}` : `a cluster over ${nats}`
 
 function describe(
   { terminal }: Cli,

@@ -1,0 +1,46 @@
+/** Tells brokers how far queues are handled. What a broker confirmed is not told again. */
+import { ask } from '../../transport/codec.ts'
+import type { Process } from '../node/process.ts'
+import type { ProcessQueue } from './process-queue.ts'
+
+const ASK_MS = 3_000
+
+/** Calls back when all brokers have answered, or failed to: what is not committed is delivered again, it is not lost. */
+export function commitOffsets(
+  { world, subjects }: Process,
+  { group, clientId }: { group: string; clientId: string },
+  epochOf: (brokerName: string) => number,
+  queues: readonly ProcessQueue[],
+  done: () => void,
+): void {
+  const byBroker = new Map<string, { queue: ProcessQueue; position: number }[]>()
+  for (const queue of queues) {
+    const { position } = queue
+    if (position <= queue.committed) continue
+    const { brokerName } = queue.reader.ref
+    const listed = byBroker.get(brokerName)
+    if (listed) listed.push({ queue, position })
+    else byBroker.set(brokerName, [{ queue, position }])
+  }
+  let left = byBroker.size
+  if (left === 0) return done()
+  for (const [brokerName, progress] of byBroker) {
+    const offsets = progress.map(({ queue, position }): [string, number, number, number] => {
+      const { topic, queueId } = queue.reader.ref
+      return [topic, queueId, position, queue.generation]
+    })
+    const { commit } = subjects.broker(brokerName, epochOf(brokerName))
+    ask(world.transport, commit, { group, clientId, offsets }, ASK_MS, (outcome) => {
+      if (outcome.ok && outcome.value.code === 0 && 'value' in outcome.value) {
+        const { fenced } = outcome.value.value
+        for (const { queue, position } of progress) {
+          const { topic, queueId } = queue.reader.ref
+          // Not ours any more, or forgotten: the next pull is told so, and finds out which.
+          if (fenced.some(([name, id]) => name === topic && id === queueId)) continue
+          queue.committed = Math.max(queue.committed, position)
+        }
+      }
+      if (--left === 0) done()
+    })
+  }
+}

@@ -1,0 +1,61 @@
+/** What a consumer may be told, with what is assumed when it is not, and what is wrong with it. */
+import { type Allocation, allocations } from '../../machines/allocation/index.ts'
+import { groupFault } from '../../machines/names.ts'
+import { badInput } from '../errors.ts'
+import { defaultLimits, type FlowLimits, type StartPosition } from './queue-reader.ts'
+
+export type ConsumerOptions = {
+  group: string
+  /** 'clustering' (default): each message to one consumer of the group. 'broadcasting': each to all. */
+  messageModel?: 'clustering' | 'broadcasting'
+  /** How the queues are divided; default 'averagely'. */
+  allocation?: Allocation
+  /** Where a group begins that has committed nothing; default 'last'. A queue that appears later is read from its start. */
+  from?: 'first' | 'last' | Date
+  /** One message of a queue at a time, in order; default false. */
+  ordered?: boolean
+  /** Handlers that run at once; default 20. */
+  concurrency?: number
+  /** Names this consumer in its group; two that run at once need two names. Made up by default. */
+  clientId?: string
+  flow?: Partial<FlowLimits>
+}
+
+export type ConsumerSettings = Required<Omit<ConsumerOptions, 'from' | 'flow'>> & {
+  from: StartPosition
+  flow: FlowLimits
+}
+
+/** Throws INVALID_PARAMETER with what is allowed. */
+export function settingsOf(options: ConsumerOptions, madeUpId: string): ConsumerSettings {
+  const invalid = (message: string): never => {
+    throw badInput(message, 'INVALID_PARAMETER')
+  }
+  if (typeof options !== 'object' || options === null || typeof options.group !== 'string') {
+    return invalid('a consumer needs a group: client.consumer({ group })')
+  }
+  const { group, messageModel = 'clustering', allocation = 'averagely', from = 'last' } = options
+  const { ordered = false, concurrency = 20, clientId = madeUpId, flow = {} } = options
+  const fault = groupFault(group)
+  if (fault) throw badInput(fault.message, fault.code)
+  if (messageModel !== 'clustering' && messageModel !== 'broadcasting') {
+    invalid(`messageModel '${messageModel}': give 'clustering' or 'broadcasting'`)
+  }
+  if (!Object.hasOwn(allocations, allocation)) {
+    invalid(`allocation '${allocation}': give one of ${Object.keys(allocations).join(', ')}`)
+  }
+  if (from instanceof Date ? Number.isNaN(from.getTime()) : from !== 'first' && from !== 'last') {
+    invalid("from: give 'first', 'last' or a Date")
+  }
+  if (!(Number.isInteger(concurrency) && concurrency > 0)) {
+    invalid(`concurrency ${concurrency}: give a whole number above 0`)
+  }
+  if (!/^[\w%|@-]{1,120}$/.test(clientId)) {
+    invalid(`clientId '${clientId}': give 1 to 120 letters, digits, _, -, @, % or |`)
+  }
+  return {
+    ...{ group, messageModel, allocation, ordered, concurrency, clientId },
+    from: from instanceof Date ? { time: Math.max(0, from.getTime()) } : from,
+    flow: { ...defaultLimits, ...flow },
+  }
+}

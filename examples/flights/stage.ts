@@ -1,0 +1,134 @@
+/** What people see of the demo: a line for each thing that happens, a bar between them, and a table at the end. */
+import { type Progress, progress } from '../../actors/admin/cli/progress.ts'
+import { facts, faint, formatNumber, jsonLine, strong, table } from '../../actors/admin/cli/table.ts'
+import type { Terminal } from '../../actors/admin/cli/terminal.ts'
+import { realClock } from '../../actors/node/real-world.ts'
+import type { AirportFigures } from './data.ts'
+
+/** How many queues each member owns. */
+export type Shares = Readonly<Record<string, number>>
+
+/** What `--json` prints; `mismatches` names no airport when all figures agree. */
+export type Report = {
+  sent: number
+  consumed: number
+  duplicates: number
+  lost: number
+  misordered: number
+  mismatches: number
+  /** Messages below which the group has not committed when all members have left. */
+  uncommitted: number
+  /** What the broadcasting consumer saw, each message counted once. */
+  broadcast: number
+  /** How often the queues were divided anew while messages flowed. */
+  rebalances: number
+  /** The queues of each member after each division. */
+  divisions: Shares[]
+  members: { name: string; consumed: number }[]
+  airports: number
+  sendPerSecond: number
+  consumePerSecond: number
+  seconds: number
+}
+
+export type Comparison = { airport: string; consumed: AirportFigures; file: AirportFigures; agree: boolean }
+
+const TITLE = 'StateMQ: 20,000 real flights through a cluster that starts here and now'
+const ROWS = 10
+const TIME = 9
+const WORDS = 46
+
+export class Stage {
+  readonly #terminal: Terminal
+  readonly #json: boolean
+  readonly #total: number
+  readonly #began = realClock.monotonic()
+  #members: readonly string[] = []
+  #bar: Progress | null = null
+
+  constructor(terminal: Terminal, json: boolean, total: number) {
+    this.#terminal = terminal
+    this.#json = json
+    this.#total = total
+  }
+
+  get seconds(): number {
+    return (realClock.monotonic() - this.#began) / 1_000
+  }
+
+  open(promises: Readonly<Record<string, string>>, members: readonly string[]): void {
+    this.#members = members
+    this.#print(`${strong(this.#terminal, TITLE)}\n\n${facts(this.#terminal, promises)}\n`)
+    this.#print(
+      `${' '.repeat(TIME)}${faint(this.#terminal, 'queues of'.padStart(WORDS))}${members.map((name) => cell(name)).join('')}\n`,
+    )
+  }
+
+  /** What happened, and who owns how many queues since then. */
+  tell(words: string, shares: Shares): void {
+    this.#bar?.end()
+    const time = `${this.seconds.toFixed(1)} s`.padStart(TIME - 2)
+    const owned = this.#members.map((name) => cell(name, shares[name] ?? '-'))
+    this.#print(`${faint(this.#terminal, time)}  ${words.padEnd(WORDS)}${owned.join('')}\n`)
+  }
+
+  progress(consumed: number): void {
+    if (this.#json) return
+    this.#bar ??= progress(this.#terminal, realClock, 'flights consumed', this.#total)
+    this.#bar.set(consumed)
+  }
+
+  /** Wipes the bar, whatever happened. */
+  close(): void {
+    this.#bar?.end()
+  }
+
+  conclude(report: Report, comparisons: readonly Comparison[]): void {
+    this.close()
+    if (this.#json) return this.#terminal.write(jsonLine(report))
+    const wrong = comparisons.filter(({ agree }) => !agree)
+    const busiest = [...comparisons].sort((a, b) => b.file.flights - a.file.flights)
+    this.#print(
+      wrong.length === 0
+        ? `\nAll ${comparisons.length} airports agree with the file. The ${ROWS} busiest:\n\n`
+        : `\n${wrong.length} of ${comparisons.length} airports do NOT agree with the file:\n\n`,
+    )
+    const headings = ['airport', 'flights', 'in file', 'mean delay', 'in file', '']
+    const rows = (wrong.length === 0 ? busiest : wrong)
+      .slice(0, ROWS)
+      .map(({ airport, consumed, file, agree }) => [
+        airport,
+        consumed.flights,
+        file.flights,
+        meanOf(consumed),
+        meanOf(file),
+        agree ? 'same' : 'DIFFERENT',
+      ])
+    this.#print(table(this.#terminal, headings, rows))
+    this.#print(`\n${summaryOf(this.#terminal, report)}`)
+  }
+
+  #print(text: string): void {
+    if (!this.#json) this.#terminal.write(text)
+  }
+}
+
+/** A column under a member's name. */
+const cell = (name: string, value: string | number = name): string =>
+  String(value).padStart(Math.max(name.length, 4) + 2)
+
+const meanOf = ({ flights, delaySum }: AirportFigures): string =>
+  (flights === 0 ? '-' : `${(delaySum / flights).toFixed(1)} min`).padStart(10)
+
+function summaryOf(terminal: Terminal, report: Report): string {
+  const { sent, consumed, broadcast, lost, duplicates, misordered, seconds } = report
+  const { sendPerSecond, consumePerSecond, members } = report
+  return facts(terminal, {
+    sent: `${formatNumber(sent)} at ${formatNumber(sendPerSecond)} /s`,
+    consumed: `${formatNumber(consumed)} at ${formatNumber(consumePerSecond)} /s`,
+    broadcast: formatNumber(broadcast),
+    members: members.map(({ name, consumed: own }) => `${name} ${formatNumber(own)}`).join('  '),
+    kept: `${formatNumber(lost)} lost, ${formatNumber(duplicates)} twice, ${formatNumber(misordered)} out of order`,
+    took: `${seconds.toFixed(1)} s`,
+  })
+}

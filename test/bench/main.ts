@@ -1,0 +1,160 @@
+/**
+ * The benchmark. It starts what it measures: a nats-server, brokers as processes of their own, and for a comparison
+ * the other side on the SAME nats-server in the same run. Rounds of both sides alternate; medians and their ratio count.
+ *
+ * Every send is awaited on its own, `--in-flight` of them at a time; latency is from the call to its promise. The load
+ * is a closed loop: it says how fast, and how long a send takes at that load, not what an open arrival rate would see.
+ */
+import { parseArgs } from 'node:util'
+import { startNatsServer } from '../support/nats-server.ts'
+import { measureConsume, measureSend, type Run } from './measure.ts'
+import { barePipe } from './pipe.ts'
+import { jetStream, type Side, stateMq } from './sides.ts'
+import { measureLatency, measureStart } from './single.ts'
+
+const usage = `usage: npm run bench -- [options]
+  --workload NAME     send (default), consume, latency (one send at a time), start (of an embedded cluster)
+  --against NAME      also measure: jetstream (file, one replica), pipe (the same bytes with no messaging in between)
+  --size BYTES        of a body; default 128
+  --in-flight N       sends that are awaited at a time; default 1000
+  --queues N          of the topic; default 8
+  --flush MODE        async (default), or sync: then async is measured too, for the ratio
+  --backlog N         first store N messages, then tell memory of the broker; with consume: read them from disk
+  --seconds S         of each round; default 3
+  --rounds N          default 3
+  --transport NAME    nats (default): a nats-server; listener: the one that is built in
+  --json              one JSON object as the last line
+example: npm run bench -- --against jetstream --size 128 --in-flight 1000 --json
+`
+
+export type Options = {
+  size: number
+  inFlight: number
+  queues: number
+  backlog: number
+  seconds: number
+  rounds: number
+  transport: 'nats' | 'listener'
+}
+
+const { values } = parseArgs({
+  options: {
+    workload: { type: 'string', default: 'send' },
+    against: { type: 'string' },
+    size: { type: 'string', default: '128' },
+    'in-flight': { type: 'string', default: '1000' },
+    queues: { type: 'string', default: '8' },
+    flush: { type: 'string', default: 'async' },
+    backlog: { type: 'string', default: '0' },
+    seconds: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '3' },
+    transport: { type: 'string', default: 'nats' },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+
+function fail(message: string): never {
+  process.stderr.write(`${message}\n${usage}`)
+  process.exit(2)
+}
+
+function whole(
+  name: 'size' | 'in-flight' | 'queues' | 'backlog' | 'rounds' | 'seconds',
+  least: number,
+): number {
+  const value = Number(values[name].replaceAll('_', ''))
+  if (!Number.isInteger(value) || value < least)
+    fail(`--${name} ${values[name]}: give a whole number from ${least} on`)
+  return value
+}
+
+function one<T extends string>(name: 'workload' | 'flush' | 'transport', choices: readonly T[]): T {
+  const choice = choices.find((known) => known === values[name])
+  return choice ?? fail(`--${name} ${values[name]}: give one of ${choices.join(', ')}`)
+}
+
+if (values.help) {
+  process.stdout.write(usage)
+  process.exit(0)
+}
+const workload = one('workload', ['send', 'consume', 'latency', 'start'])
+const flush = one('flush', ['async', 'sync'])
+const { against } = values
+if (against !== undefined && against !== 'jetstream' && against !== 'pipe') fail(`--against ${against}`)
+const options: Options = {
+  size: whole('size', 1),
+  inFlight: whole('in-flight', 1),
+  queues: whole('queues', 1),
+  backlog: whole('backlog', 0),
+  seconds: whole('seconds', 1),
+  rounds: whole('rounds', 1),
+  transport: one('transport', ['nats', 'listener']),
+}
+
+const tell = (text: string) => process.stderr.write(text)
+const number = (value: number) => Math.round(value).toLocaleString('en-US')
+
+const result: Record<string, unknown> = { workload, flush, ...options }
+if (workload === 'start') Object.assign(result, await measureStart(options.rounds))
+else {
+  const server = await startNatsServer({ jetstream: true })
+  const sides: Side[] = []
+  try {
+    sides.push(await stateMq('statemq', server.url, flush, options))
+    if (flush === 'sync') sides.push(await stateMq('async', server.url, 'async', options))
+    if (against === 'jetstream') sides.push(await jetStream(server.url, options))
+    if (against === 'pipe') sides.push(await barePipe(server.url, options))
+    if (workload === 'latency') Object.assign(result, await measureLatency(sides[0]!, server.url, options))
+    else await alternate(sides)
+  } finally {
+    for (const side of sides) await side.close()
+    await server.stop()
+  }
+}
+if (values.json) process.stdout.write(`${JSON.stringify(result)}\n`)
+else process.stdout.write(`${table(result)}\n`)
+process.exit(0)
+
+async function alternate(all: Side[]): Promise<void> {
+  const runs = new Map<string, Run[]>(all.map(({ name }) => [name, []]))
+  if (options.backlog > 0) {
+    tell(`storing a backlog of ${number(options.backlog)} messages ... `)
+    const built = await all[0]!.fill(options.backlog)
+    tell(`${number(built.perSecond)} /s, broker ${number(all[0]!.residentBytes() / 2 ** 20)} MiB\n`)
+    result.backlogPerSecond = Math.round(built.perSecond)
+    result.backlogResidentMiB = Math.round(all[0]!.residentBytes() / 2 ** 20)
+  }
+  // The first run of a side compiles its code: it is not counted.
+  for (let round = 0; round <= options.rounds; round++) {
+    for (const side of all) {
+      const run = workload === 'send' ? await measureSend(side, options) : await measureConsume(side, options)
+      tell(
+        `${round === 0 ? 'warm-up' : `round ${round}`}  ${side.name.padEnd(10)} ${number(run.perSecond)} /s\n`,
+      )
+      if (round > 0) runs.get(side.name)!.push(run)
+    }
+  }
+  for (const side of all) {
+    const counted = runs.get(side.name)!.sort((a, b) => a.perSecond - b.perSecond)
+    result[side.name] = {
+      ...counted[counted.length >> 1],
+      residentMiB: Math.round(side.residentBytes() / 2 ** 20),
+    }
+  }
+  const median = (name: string) => (result[name] as Run | undefined)?.perSecond
+  for (const { name } of all.slice(1)) {
+    result[`ratioTo${name[0]!.toUpperCase()}${name.slice(1)}`] =
+      Math.round((median('statemq')! / median(name)!) * 100) / 100
+  }
+}
+
+function table(row: Record<string, unknown>, indent = ''): string {
+  return Object.entries(row)
+    .map(([name, value]) =>
+      typeof value === 'object' && value !== null
+        ? `${indent}${name}\n${table(value as Record<string, unknown>, `${indent}  `)}`
+        : `${indent}${name.padEnd(24 - indent.length)} ${typeof value === 'number' ? value.toLocaleString('en-US') : value}`,
+    )
+    .join('\n')
+}

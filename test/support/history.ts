@@ -1,0 +1,412 @@
+/**
+ * What happened to the messages of a cluster, and everything that must not be found in it.
+ *
+ * A history is what senders, consumers and the wire saw, in the order in which it happened, and at its end the logs as
+ * they are read from first to last. The checks are those of Jepsen's kafka and queue tests, for our promises:
+ *
+ * - what was acknowledged is in the log, under the offset that was told, unless a power cut took an unsynced tail;
+ * - a message is stored once, unless it was moved to another broker while its fate was unknown, and then under one id;
+ * - an offset has one message, and messages of one group keep their order within a queue;
+ * - a group gets every message, reads on without a gap, and a second time only after something went wrong;
+ * - a queue has one owner; an offset is committed after all below it is handled, and what is committed stays so.
+ *
+ * Queues are named `topic/broker/id`.
+ */
+export type LoggedMessage = { offset: number; epoch: number; message: string; messageId: string }
+export type SettledQueue = {
+  queue: string
+  owner: string | null
+  committed: number | null
+  minOffset: number
+  maxOffset: number
+}
+
+type Read = { group: string; consumer: string; queue: string }
+
+export type HistoryEvent =
+  | { type: 'send.invoked'; message: string; sender: string; sequence: number; messageGroup: string | null }
+  | { type: 'send.stored'; message: string; queue: string; offset: number; epoch: number; messageId: string }
+  /** Nobody knows whether it was stored. */
+  | { type: 'send.failed'; message: string; code: string }
+  | ({ type: 'message.delivered'; attempt: number; isOrdered: boolean } & Read & LoggedMessage)
+  | ({ type: 'message.handled'; offset: number } & Read)
+  | ({ type: 'handler.failed'; offset: number } & Read)
+  | { type: 'consumer.gone'; group: string; consumer: string }
+  /** Answers of a broker; `run` names its start. */
+  | ({ type: 'queue.granted'; generation: number; run: string; committed: number | null; maxOffset: number } & Read)
+  | ({ type: 'queue.released'; run: string } & Read)
+  | ({ type: 'queue.served'; generation: number; run: string } & Read)
+  | ({ type: 'offset.sent'; offset: number } & Read)
+  | ({ type: 'offset.stored'; offset: number } & Read)
+  /** Something is wrong, from then on until then. */
+  | { type: 'fault.began'; fault: string }
+  | { type: 'fault.ended'; fault: string }
+  /** A broker that does not sync before it answers lost power. */
+  | { type: 'tail.lost'; broker: string }
+  /** Its oldest messages may leave before their time. */
+  | { type: 'disk.filled'; broker: string }
+  | { type: 'log.read'; queue: string; minOffset: number; maxOffset: number; messages: LoggedMessage[] }
+  /** All is well again, and was for long. `owned`: the queues that each consumer says it has. */
+  | { type: 'group.settled'; group: string; queues: SettledQueue[]; owned: Record<string, string[]> }
+
+export type Happened = HistoryEvent & { at: number }
+export type Anomaly = { name: AnomalyName; at: number; what: string }
+export type AnomalyName =
+  | 'lost'
+  | 'never sent'
+  | 'two messages at one offset'
+  | 'duplicate'
+  | 'reordered'
+  | 'gap in the log'
+  | 'skipped'
+  | 'never delivered'
+  | 'delivered again'
+  | 'two readers'
+  | 'two owners'
+  | 'not in order'
+  | 'committed beyond what is handled'
+  | 'committed beyond the end'
+  | 'committed offset lost'
+  | 'no owner'
+  | 'not drained'
+
+/** What a fault may still cause after it is over: requests that hang, sessions, hand-overs. */
+const LINGER_MS = 60_000
+/** A broker that does not sync before it answers does so soon after. */
+const UNSYNCED_MS = 3_000
+
+type Sent = Extract<Happened, { type: 'send.invoked' }>
+type Stored = Extract<Happened, { type: 'send.stored' }>
+type Delivered = Extract<Happened, { type: 'message.delivered' }>
+type Of<T extends HistoryEvent['type']> = Extract<Happened, { type: T }>
+
+type GroupQueue = {
+  handled: Set<number>
+  /** Everything below it is handled. */
+  frontier: number
+  /** By consumer: the last message that was new to it. */
+  last: Map<string, number>
+  /** The last delivery of each offset. */
+  deliveries: Map<number, Delivered & { isHandled: boolean }>
+  running: Map<string, Set<number>>
+  lastFailure: number
+  /** The last offset whose commit was confirmed. */
+  committed: number
+  /** By run of the broker: to whom it was granted last. */
+  owners: Map<string, { consumer: string; generation: number } | null>
+}
+
+const brokerOf = (queue: string): string => queue.split('/')[1]!
+
+export function check(history: readonly Happened[]): Anomaly[] {
+  const checker = new Checker()
+  for (const event of history) checker.take(event)
+  return checker.finish()
+}
+
+class Checker {
+  readonly #anomalies: Anomaly[] = []
+  readonly #sent = new Map<string, Sent>()
+  readonly #stored: Stored[] = []
+  /** Queue and offset to what is known to stand there. */
+  readonly #places = new Map<string, { message: string; epoch: number }>()
+  readonly #queues = new Map<string, GroupQueue>()
+  readonly #delivered = new Set<string>()
+  readonly #groups = new Set<string>()
+  readonly #logs = new Map<string, Of<'log.read'>>()
+  readonly #faults = new Map<string, number>()
+  #lastFaultEnd = Number.NEGATIVE_INFINITY
+  readonly #tailsLost = new Map<string, number[]>()
+  readonly #filled = new Set<string>()
+  #now = 0
+
+  take(event: Happened): void {
+    this.#now = event.at
+    switch (event.type) {
+      case 'send.invoked':
+        return void this.#sent.set(event.message, event)
+      case 'send.stored':
+        this.#stored.push(event)
+        return this.#stands(event.queue, event)
+      case 'send.failed':
+        return
+      case 'message.delivered':
+        return this.#takeDelivery(event)
+      case 'message.handled':
+        return this.#handled(event)
+      case 'handler.failed':
+        return this.#failed(event)
+      case 'consumer.gone':
+        for (const queue of this.#queues.values()) {
+          queue.running.delete(event.consumer)
+          queue.last.delete(event.consumer)
+        }
+        return
+      case 'queue.granted':
+        return this.#granted(event)
+      case 'queue.released': {
+        const { owners } = this.#queueOf(event)
+        if (owners.get(event.run)?.consumer === event.consumer) owners.set(event.run, null)
+        return
+      }
+      case 'queue.served': {
+        const owner = this.#queueOf(event).owners.get(event.run)
+        if (owner?.consumer === event.consumer && owner.generation === event.generation) return
+        const whose = owner ? `${owner.consumer}'s of generation ${owner.generation}` : 'nobody’s'
+        return this.#found('two owners', `${event.consumer} of generation ${event.generation} reads ${event.queue}, which is ${whose}`)
+      }
+      case 'offset.sent': {
+        const { frontier } = this.#queueOf(event)
+        if (event.offset > frontier && !this.#isTorn(event.queue)) {
+          this.#found(
+            'committed beyond what is handled',
+            `${event.consumer} commits ${event.offset} of ${event.queue}, where ${frontier} is not handled`,
+          )
+        }
+        return
+      }
+      case 'offset.stored': {
+        const queue = this.#queueOf(event)
+        queue.committed = Math.max(queue.committed, event.offset)
+        return
+      }
+      case 'fault.began':
+        return void this.#faults.set(event.fault, event.at)
+      case 'fault.ended':
+        this.#faults.delete(event.fault)
+        this.#lastFaultEnd = event.at
+        return
+      case 'tail.lost': {
+        const times = this.#tailsLost.get(event.broker)
+        if (times) times.push(event.at)
+        else this.#tailsLost.set(event.broker, [event.at])
+        return
+      }
+      case 'disk.filled':
+        return void this.#filled.add(event.broker)
+      case 'log.read':
+        return void this.#logs.set(event.queue, event)
+      case 'group.settled':
+        return this.#settled(event)
+    }
+  }
+
+  finish(): Anomaly[] {
+    for (const log of this.#logs.values()) this.#checkLog(log)
+    this.#checkDuplicates()
+    for (const stored of this.#stored) this.#checkStored(stored)
+    for (const group of this.#groups) {
+      for (const log of this.#logs.values()) this.#checkCoverage(group, log)
+    }
+    return this.#anomalies
+  }
+
+  #found(name: AnomalyName, what: string): void {
+    this.#anomalies.push({ name, at: this.#now, what })
+  }
+
+  /** Whether something was wrong at some time since then, or shortly before. */
+  #isExcused(since: number): boolean {
+    return this.#faults.size > 0 || this.#lastFaultEnd + LINGER_MS > since
+  }
+
+  /** The offsets of its queues were used twice, and rightly so. */
+  #isTorn(queue: string): boolean {
+    return this.#tailsLost.has(brokerOf(queue))
+  }
+
+  #queueOf({ group, queue }: { group: string; queue: string }): GroupQueue {
+    this.#groups.add(group)
+    const key = `${group} ${queue}`
+    let known = this.#queues.get(key)
+    if (known === undefined) {
+      known = {
+        handled: new Set(),
+        frontier: 0,
+        last: new Map(),
+        deliveries: new Map(),
+        running: new Map(),
+        lastFailure: Number.NEGATIVE_INFINITY,
+        committed: -1,
+        owners: new Map(),
+      }
+      this.#queues.set(key, known)
+    }
+    return known
+  }
+
+  #stands(queue: string, { offset, message, epoch }: Omit<LoggedMessage, 'messageId'>): void {
+    const place = `${queue}@${offset}`
+    const known = this.#places.get(place)
+    this.#places.set(place, { message, epoch })
+    if (known === undefined || known.message === message) return
+    if (known.epoch !== epoch && this.#isTorn(queue)) return
+    this.#found('two messages at one offset', `${place} is ${known.message}, and it is ${message}`)
+  }
+
+  // ---------------------------------------------------------------------------------------------- consumers
+
+  #takeDelivery(event: Delivered): void {
+    const { group, consumer, queue: name, offset, message, attempt } = event
+    const queue = this.#queueOf(event)
+    this.#stands(name, event)
+    if (!this.#sent.has(message)) this.#found('never sent', `${consumer} is given ${message}`)
+    if (attempt === 1) {
+      this.#checkContinuity(event, queue)
+      this.#checkAgain(event, queue)
+    }
+    this.#checkReaders(event, queue)
+    this.#delivered.add(`${group} ${name}@${offset} ${message}`)
+    queue.deliveries.set(offset, { ...event, isHandled: false })
+    const running = queue.running.get(consumer)
+    if (running) running.add(offset)
+    else queue.running.set(consumer, new Set([offset]))
+  }
+
+  #checkContinuity({ consumer, queue: name, offset }: Delivered, queue: GroupQueue): void {
+    const last = queue.last.get(consumer)
+    queue.last.set(consumer, offset)
+    if (last !== undefined && offset === last + 1) return
+    if (offset <= queue.frontier || this.#isTorn(name)) return
+    if (this.#filled.has(brokerOf(name))) {
+      queue.frontier = offset // What is missing has left the log; were it there, the coverage would tell.
+      return
+    }
+    const before = last === undefined ? 'begins' : `read ${last} and goes on`
+    this.#found('skipped', `${consumer} ${before} at ${offset} of ${name}, where ${queue.frontier} is not handled`)
+  }
+
+  #checkAgain({ group, consumer, queue: name, offset, message }: Delivered, queue: GroupQueue): void {
+    const before = queue.deliveries.get(offset)
+    if (before === undefined || before.message !== message || this.#isExcused(before.at)) return
+    if (!before.isHandled && !queue.running.get(before.consumer)?.has(offset)) return // Its handler failed.
+    if (queue.lastFailure > before.at - LINGER_MS) return // It held the committed offset back.
+    const first = before.isHandled ? 'was handled' : 'is being handled'
+    this.#found(
+      'delivered again',
+      `${name}@${offset} ${first} by ${before.consumer} of ${group} and is given to ${consumer}`,
+    )
+  }
+
+  #checkReaders({ consumer, queue: name, offset, isOrdered }: Delivered, queue: GroupQueue): void {
+    for (const [other, offsets] of queue.running) {
+      if (offsets.size === 0) continue
+      const [oldest] = offsets
+      if (other === consumer) {
+        if (!isOrdered || this.#isExcused(queue.deliveries.get(oldest!)!.at)) continue
+        this.#found('not in order', `${consumer} is given ${name}@${offset} while it handles ${oldest}`)
+      } else if (!this.#isExcused(queue.deliveries.get(oldest!)!.at)) {
+        this.#found('two readers', `${consumer} is given ${name}@${offset} while ${other} handles ${oldest}`)
+      }
+    }
+  }
+
+  #handled(event: Of<'message.handled'>): void {
+    const queue = this.#queueOf(event)
+    this.#ended(event, queue)
+    const delivery = queue.deliveries.get(event.offset)
+    if (delivery?.consumer === event.consumer) delivery.isHandled = true
+    queue.handled.add(event.offset)
+    while (queue.handled.delete(queue.frontier)) queue.frontier++
+  }
+
+  #failed(event: Of<'handler.failed'>): void {
+    const queue = this.#queueOf(event)
+    this.#ended(event, queue)
+    queue.lastFailure = event.at
+  }
+
+  #ended({ consumer, offset }: { consumer: string; offset: number }, queue: GroupQueue): void {
+    const running = queue.running.get(consumer)
+    running?.delete(offset)
+    if (running?.size === 0) queue.running.delete(consumer)
+  }
+
+  #granted(event: Of<'queue.granted'>): void {
+    const { consumer, generation, run, committed, maxOffset, queue: name } = event
+    const queue = this.#queueOf(event)
+    queue.owners.set(run, { consumer, generation })
+    if (committed !== null && committed > maxOffset)
+      this.#found('committed beyond the end', `${committed} of ${name}, which ends at ${maxOffset}`)
+    if ((committed ?? -1) < queue.committed && !this.#isTorn(name)) {
+      this.#found(
+        'committed offset lost',
+        `${consumer} is told ${committed} of ${name}, where ${queue.committed} was confirmed`,
+      )
+    }
+  }
+
+  #settled({ group, queues, owned }: Of<'group.settled'>): void {
+    for (const { queue, owner, committed, minOffset, maxOffset } of queues) {
+      const says = Object.keys(owned).filter((consumer) => owned[consumer]!.includes(queue))
+      if (owner === null || says.length !== 1 || says[0] !== owner) {
+        const whose = says.length === 0 ? 'nobody' : says.join(' and ')
+        this.#found('no owner', `${queue} of ${group}: the broker says ${owner}, and it is read by ${whose}`)
+      }
+      if (committed !== null && committed > maxOffset)
+        this.#found('committed beyond the end', `${committed} of ${queue}, which ends at ${maxOffset}`)
+      if ((committed ?? minOffset) < maxOffset)
+        this.#found('not drained', `${group} committed ${committed} of ${queue}, which ends at ${maxOffset}`)
+    }
+  }
+
+  // --------------------------------------------------------------------------------------------------- logs
+
+  #checkLog({ queue, minOffset, maxOffset, messages }: Of<'log.read'>): void {
+    let next = minOffset
+    const sequences = new Map<string, number>()
+    for (const logged of messages) {
+      const { offset, message } = logged
+      if (offset !== next) this.#found('gap in the log', `${queue} has ${offset} where ${next} is due`)
+      next = offset + 1
+      this.#stands(queue, logged)
+      const sent = this.#sent.get(message)
+      if (sent === undefined) this.#found('never sent', `${queue}@${offset} is ${message}`)
+      else if (sent.messageGroup !== null) {
+        const line = `${sent.sender} ${sent.messageGroup}`
+        const before = sequences.get(line) ?? -1
+        if (sent.sequence < before)
+          this.#found('reordered', `${queue}@${offset} is ${message}, after ${sent.sender}/${before}`)
+        sequences.set(line, Math.max(before, sent.sequence))
+      }
+    }
+    if (next !== maxOffset) this.#found('gap in the log', `${queue} is read to ${next} and ends at ${maxOffset}`)
+  }
+
+  #checkDuplicates(): void {
+    const places = new Map<string, { queue: string; offset: number; messageId: string }>()
+    for (const { queue, messages } of this.#logs.values()) {
+      for (const { offset, message, messageId } of messages) {
+        const first = places.get(message)
+        places.set(message, { queue, offset, messageId })
+        if (first === undefined) continue
+        const isMoved =
+          brokerOf(first.queue) !== brokerOf(queue) &&
+          first.messageId === messageId &&
+          this.#sent.get(message)?.messageGroup === null
+        if (isMoved) continue
+        const copies = `${first.queue}@${first.offset} (${first.messageId}) and ${queue}@${offset} (${messageId})`
+        this.#found('duplicate', `${message} is stored twice: ${copies}`)
+      }
+    }
+  }
+
+  #checkStored({ at, message, queue, offset, epoch, messageId }: Stored): void {
+    const log = this.#logs.get(queue)
+    if (log === undefined) return
+    if (offset < log.minOffset && this.#filled.has(brokerOf(queue))) return
+    const logged = log.messages[offset - log.minOffset]
+    if (logged?.message === message && logged.epoch === epoch && logged.messageId === messageId) return
+    const cut = this.#tailsLost.get(brokerOf(queue))?.find((lostAt) => lostAt > at)
+    if (cut !== undefined && cut - at < UNSYNCED_MS) return
+    const instead = logged ? `${logged.message} (${logged.messageId})` : 'nothing'
+    this.#found('lost', `${message} (${messageId}) was acknowledged as ${queue}@${offset}; there is ${instead}`)
+  }
+
+  #checkCoverage(group: string, { queue, messages }: Of<'log.read'>): void {
+    for (const { offset, message } of messages) {
+      if (this.#delivered.has(`${group} ${queue}@${offset} ${message}`)) continue
+      this.#found('never delivered', `${group} was not given ${message}, ${queue}@${offset}`)
+    }
+  }
+}

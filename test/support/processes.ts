@@ -1,0 +1,146 @@
+/**
+ * StateMQ in processes of its own, as an operator starts it: they are killed, restarted and looked at from outside.
+ *
+ * They run the same build as the test. Each is killed by its process id at the latest when this process ends.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { ExecutionContext } from 'ava'
+
+const door = fileURLToPath(new URL('../../bin/statemq.js', import.meta.url))
+
+/** A generous limit for anything that is waited for: a test never fails because the machine is slow. */
+const LIMIT_MS = 60_000
+
+export interface Running {
+  readonly pid: number
+  /** What it printed when it was ready. */
+  readonly ready: { servers: string; [key: string]: unknown }
+  readonly hasEnded: boolean
+  /** What it printed on stdout and on stderr. */
+  readonly output: string
+  readonly errors: string
+  /** SIGKILL; resolves when it is gone. */
+  kill(): Promise<void>
+  /** SIGTERM; resolves with its exit code. */
+  stop(): Promise<number | null>
+  exited(): Promise<number | null>
+}
+
+/** The processes of one test: whatever becomes of the test, none of them outlives it. */
+export class Processes {
+  readonly #running = new Set<ChildProcess>()
+  readonly #killAll = () => {
+    for (const child of this.#running) child.kill('SIGKILL')
+  }
+
+  constructor(t: ExecutionContext) {
+    process.on('exit', this.#killAll)
+    t.teardown(async () => {
+      const exits = [...this.#running].map((child) => once(child, 'exit'))
+      this.#killAll()
+      await Promise.all(exits)
+      process.off('exit', this.#killAll)
+    })
+  }
+
+  /** Starts `statemq …` and resolves when it is ready; rejects with what it said when it ended before. */
+  async start(...args: string[]): Promise<Running> {
+    const { running, ready } = this.#spawn([door, '--json', ...args])
+    await ready
+    return running
+  }
+
+  /** Starts a module of the tests that prints a line of JSON when it is ready. */
+  async startModule(url: URL, ...args: string[]): Promise<Running> {
+    const { running, ready } = this.#spawn([fileURLToPath(url), ...args])
+    await ready
+    return running
+  }
+
+  /** Runs `statemq …` to its end. */
+  async run(...args: string[]): Promise<{ code: number | null; output: string; errors: string }> {
+    const { running, ready } = this.#spawn([door, ...args])
+    ready.catch(() => {})
+    const code = await running.exited()
+    return { code, output: running.output, errors: running.errors }
+  }
+
+  #spawn(args: string[]): { running: Running; ready: Promise<void> } {
+    const child = spawn(process.execPath, ['--enable-source-maps', ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, STATEMQ_SERVERS: undefined, STATEMQ_CLUSTER: undefined },
+    })
+    this.#running.add(child)
+    let output = ''
+    let errors = ''
+    let said: Running['ready'] | null = null
+    const ended = once(child, 'close').then(() => {
+      this.#running.delete(child)
+      return child.exitCode
+    })
+    const ready = new Promise<void>((resolve, reject) => {
+      child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
+        output += chunk
+        if (said !== null || !output.includes('\n')) return
+        try {
+          said = JSON.parse(output.slice(0, output.indexOf('\n'))) as Running['ready']
+          resolve()
+        } catch {
+          // A table for people: whoever waits for the end reads it.
+        }
+      })
+      child.stderr!.setEncoding('utf8').on('data', (chunk: string) => {
+        errors = `${errors}${chunk}`.slice(-65_536)
+      })
+      void ended.then((code) => reject(new Error(`'${args.slice(1).join(' ')}' ended with ${code}\n${errors}`)))
+    })
+    const signal = async (name: NodeJS.Signals) => {
+      if (child.exitCode === null && child.signalCode === null) child.kill(name)
+      return ended
+    }
+    const running: Running = {
+      pid: child.pid!,
+      get ready() {
+        return said!
+      },
+      get hasEnded() {
+        return child.exitCode !== null || child.signalCode !== null
+      },
+      get output() {
+        return output
+      },
+      get errors() {
+        return errors
+      },
+      kill: async () => void (await signal('SIGKILL')),
+      stop: () => signal('SIGTERM'),
+      exited: () => ended,
+    }
+    return { running, ready }
+  }
+}
+
+/** A folder that goes away with the test. */
+export async function temporaryFolder(t: ExecutionContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'statemq-test-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
+
+/** Looks again and again until it is so; throws `what` when it has not become so within a generous limit. */
+export async function until(
+  what: string,
+  isSo: () => boolean | Promise<boolean>,
+  limitMs = LIMIT_MS,
+): Promise<void> {
+  const end = performance.now() + limitMs
+  while (!(await isSo())) {
+    if (performance.now() > end) throw new Error(`after ${limitMs} ms it is not so that ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
