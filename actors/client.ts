@@ -70,6 +70,7 @@ export class Client {
   readonly #process: Process
   readonly #leave: () => Promise<void>
   readonly #open = new Set<Closeable>()
+  #inspect: Inspect | null = null
   #consumers = 0
   #isClosed = false
 
@@ -113,7 +114,8 @@ export class Client {
 
   inspect(): Inspect {
     this.#refuseWhenClosed()
-    return new Inspect(this.#process)
+    this.#inspect ??= new Inspect(this.#process)
+    return this.#inspect
   }
 
   /** Drains: handlers that run end and are committed, sends that were accepted are settled; then it disconnects. */
@@ -123,6 +125,7 @@ export class Client {
     const open = [...this.#open]
     await Promise.all(open.filter((one) => !(one instanceof Producer)).map((one) => one.close()))
     await Promise.all(open.filter((one) => one instanceof Producer).map((one) => one.close()))
+    this.#inspect?.close()
     this.#process.directory.close()
     await this.#leave()
   }

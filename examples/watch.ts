@@ -5,45 +5,40 @@
  *
  * Run it: `npm start` in one terminal, then `node dist/examples/watch.js` in another.
  */
-import { filter, firstValueFrom, map } from 'rxjs'
+import { filter, firstValueFrom } from 'rxjs'
 // In a project of your own: from 'statemq'.
 import { connect } from '../actors/index.ts'
 
 const client = await connect()
+await client.admin().createTopic('readings', { queues: 2 })
+
+/** A consumer on a connection of its own. Its side of dividing the queues is an actor, too: its rebalancer. */
+async function startGauge(clientId: string) {
+  const own = await connect()
+  const consumer = own.consumer({ group: 'gauges', clientId }).subscribe('readings')
+  await consumer.run(() => {})
+  return own
+}
+
+const first = await startGauge('gauge-1')
 const inspect = client.inspect()
-
 console.log('The actors that run:')
-for (const { address, state } of await firstValueFrom(inspect.actors$))
-  console.log(`  ${address} is ${state}`)
-
-// Somebody else's consumer: its rebalancer is an actor, too, and can be seen from here.
-const other = await connect()
-await other.admin().createTopic('readings', { queues: 2 })
-const consumer = other.consumer({ group: 'gauges', clientId: 'gauge-1' }).subscribe('readings')
-await consumer.run(() => {})
+for (const { address, state } of await firstValueFrom(inspect.actors$)) console.log(`  ${address}: ${state}`)
 
 const address = 'rebalancer/gauges/gauge-1'
-const balanced = await firstValueFrom(
-  inspect.actors$.pipe(
-    map((actors) => actors.find((actor) => actor.address === address)),
-    filter((actor) => actor !== undefined),
-  ),
-)
-console.log(`\nA consumer runs: ${address} is ${balanced.state}`)
-
-console.log('\nIt leaves:')
+console.log(`\nThe transitions of ${address}:`)
+const transitions$ = inspect.watch(address).pipe(filter(({ from, to }) => from !== to))
 const left = new Promise<void>((resolve) => {
-  inspect.watch(address).subscribe({
-    next({ from, event, to }) {
-      console.log(`  ${from} --${event}--> ${to}`)
-      if (to.startsWith('left')) resolve()
-    },
-    // Nobody hosts it any more.
-    error: () => resolve(),
+  transitions$.subscribe(({ from, event, to }) => {
+    console.log(`  ${from}\n    --${event}-->  ${to}`)
+    if (to === 'left') resolve()
   })
 })
-// `watch` asks first; what happens after the answer is told.
+// The answer to this tells that the watch, which was asked for before it, has begun.
 await inspect.actor(address)
-await other.close()
+
+const second = await startGauge('gauge-2') // It takes half of the queues from the first.
+await first.close() // It gives the other half back, too, and leaves the group.
 await left
+await second.close()
 await client.close()

@@ -1,13 +1,14 @@
 /**
  * Supervisor: keeps one actor running, and knows when to give up.
  *
- * An actor that fails is started anew from its durable input, each time after a longer pause, because what broke it
- * may need time to pass. An actor that has run for `stablePeriod` is forgiven all earlier failures. One that fails
- * more than `restartsMax` times without that is given up for people to look at: restarting for ever hides a bug.
+ * An actor that fails is started anew from its durable input, NEVER before the old one is gone, and each time after a
+ * longer pause, because what broke it may need time to pass. An actor that has run for `stablePeriod` is forgiven all
+ * earlier failures. One that fails more than `restartsMax` times without that is given up for people to look at:
+ * restarting for ever hides a bug.
  *
- *   starting ──started──▶ running      any of the three ──stop.requested──▶ stopping ──▶ stopped
- *      ▲  └──failed──┐       │ failed
- *      └─ backoff ─ backingOff ◀┘      the same, once too often ──▶ givenUp
+ *   starting ──started──▶ running              stop.requested: ──▶ stopping ──stopped──▶ stopped
+ *    ▲    └──failed──┐       │ failed
+ *    └──backoff── backingOff ◀┘                failed once too often: ──▶ givenUp
  *
  * RocketMQ has none: a thread that dies there stays dead. The model is Erlang's supervisor.
  */

@@ -174,11 +174,16 @@ function transportOver(connection: NatsConnection, { clock, random, log }: NatsO
         joiner.clear()
         requests.failAll('disconnected')
       } else if (type === Events.Reconnect) {
-        maxPayload = connection.info?.max_payload ?? maxPayload
-        become('connected')
+        await connection.flush().then(back, () => {}) // It broke again: that is told next.
       } else if (type === Events.Error) log.warn('the NATS server reports an error', { error: data })
     }
     finish()
+  }
+
+  // Who hears this may be asked at once: the server knows all subscriptions BEFORE it is told.
+  function back(): void {
+    maxPayload = connection.info?.max_payload ?? maxPayload
+    become('connected')
   }
 
   function become(next: ConnectionState): void {

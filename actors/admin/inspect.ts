@@ -1,7 +1,7 @@
 /**
  * Inspect: the state of every actor of a cluster, wherever it runs, and its transitions as they happen.
  */
-import { Observable, shareReplay } from 'rxjs'
+import { Observable, ReplaySubject, shareReplay, takeUntil } from 'rxjs'
 import { ask, decode } from '../../transport/codec.ts'
 import type { ActorView, Transition } from '../../transport/messages.ts'
 import { transition as transitionSchema } from '../../transport/messages.ts'
@@ -17,12 +17,17 @@ const RENEW_MS = 5_000
 
 export class Inspect {
   readonly #process: Process
+  /** Told once: who watches then, or begins to later, is told that it is over. */
+  readonly #closed = new ReplaySubject<void>(1)
   /** All actors, now and after every transition of any of them. */
   readonly actors$: Observable<readonly ActorView[]>
 
   constructor(process: Process) {
     this.#process = process
-    this.actors$ = this.#watchAll().pipe(shareReplay({ bufferSize: 1, refCount: true }))
+    this.actors$ = this.#watchAll().pipe(
+      takeUntil(this.#closed),
+      shareReplay({ bufferSize: 1, refCount: true }),
+    )
   }
 
   /** All actors at this moment, sorted by address. */
@@ -64,7 +69,7 @@ export class Inspect {
 
   /** The transitions of one actor from now on. Fails when nobody hosts it any more. */
   watch(address: string): Observable<Transition> {
-    return new Observable((observer) => {
+    return new Observable<Transition>((observer) => {
       this.#checkAddress(address)
       const { clock, transport } = this.#process.world
       const { inspect } = this.#process.subjects
@@ -79,7 +84,7 @@ export class Inspect {
             outcome,
             `watching ${address}`,
             () => {
-              timer = clock.setTimeout(renew, RENEW_MS)
+              if (!observer.closed) timer = clock.setTimeout(renew, RENEW_MS)
             },
             (error) => observer.error(notFound(error, address)),
           ),
@@ -90,7 +95,12 @@ export class Inspect {
         heard.unsubscribe()
         clock.clearTimeout(timer)
       }
-    })
+    }).pipe(takeUntil(this.#closed))
+  }
+
+  /** @internal Ends what is watched: the connection goes. */
+  close(): void {
+    this.#closed.next()
   }
 
   #watchAll(): Observable<readonly ActorView[]> {
@@ -118,8 +128,9 @@ export class Inspect {
           views.set(view.address, view)
           transport.publish(inspect.watch(view.address), Buffer.from(JSON.stringify({ leaseMs: LEASE_MS })))
         }
-        tell()
+        // BEFORE the list is told: who hears it may leave at once.
         timer = clock.setTimeout(renew, RENEW_MS)
+        tell()
       }
       void renew()
       return () => {

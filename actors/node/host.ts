@@ -27,7 +27,7 @@ export type Hosted<M extends AnyStateMachine> = {
 export function host<M extends AnyStateMachine>(options: HostOptions<M>): Hosted<M> {
   const { address, machine, input, clock, directory, failed } = options
   const actor = createActor(machine, { input, clock } as never) as Actor<M>
-  const unlist = directory.add(address, machine.id, actor)
+  const unlist = directory.add(address, kebab(machine.id), actor)
   actor.subscribe({ error: failed })
   return {
     actor,
@@ -38,3 +38,6 @@ export function host<M extends AnyStateMachine>(options: HostOptions<M>): Hosted
     },
   }
 }
+
+/** 'brokerRole' as its file is called, 'broker-role'. */
+const kebab = (id: string): string => id.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)

@@ -102,7 +102,8 @@ export function createDirectory(
       return () => {
         entries.delete(address)
         for (const subscription of entry.subscriptions) subscription.unsubscribe()
-        entry.watched?.stop()
+        // An actor that comes to its end is taken off within its last transition, which is told just after.
+        clock.defer(() => entry.watched?.stop())
       }
     },
     views: () => [...entries.values()].map(viewOf),

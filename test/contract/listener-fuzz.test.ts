@@ -53,6 +53,8 @@ function read(chunks: readonly Buffer[]): string[] {
   return orders
 }
 
+const same = (one: string[], other: string[]) => one.join('\n') === other.join('\n')
+
 const pick = <T>(all: readonly T[]): T => all[chance.below(all.length)]!
 const subject = () => pick(['a', 'a.b', 'a.*', '>', 'a..b', 'größe', 'x'.repeat(1 + chance.below(40))])
 const noise = (bytes: number) => Buffer.from(Array.from({ length: bytes }, () => chance.below(256)))
@@ -87,7 +89,7 @@ function spoilt(bytes: Buffer): Buffer {
   if (kind === 0) return copy.subarray(0, at)
   if (kind === 1) return Buffer.concat([copy.subarray(0, at), noise(1 + chance.below(30)), copy.subarray(at)])
   if (kind === 2) return Buffer.concat([copy.subarray(0, at), copy.subarray(at + 1 + chance.below(10))])
-  if (kind === 3) return noise(1 + chance.below(6_000))
+  if (kind === 3) return noise(1 + chance.below(2_000))
   for (let i = 0; i <= chance.below(4); i++) copy[chance.below(copy.length)]! ^= 1 << chance.below(8)
   return copy
 }
@@ -103,31 +105,37 @@ function cuts(bytes: Buffer, mostBytes: number): Buffer[] {
 }
 
 test('listener: a stream means the same, at whatever byte it is cut in two', (t) => {
-  const bytes = stream(40)
+  const bytes = stream(12)
   const whole = read([bytes])
   t.false(whole.at(-1)!.startsWith('violation'), hint)
+  const differ: string[] = []
   for (let at = 0; at <= bytes.length; at++)
-    if (read([bytes.subarray(0, at), bytes.subarray(at)]).join('\n') !== whole.join('\n'))
-      t.fail(`cut at ${at}, ${hint}`)
+    if (!same(read([bytes.subarray(0, at), bytes.subarray(at)]), whole)) differ.push(`cut at ${at}`)
+  t.deepEqual(differ, [], hint)
   t.deepEqual(read([...bytes].map((byte) => Buffer.from([byte]))), whole, hint)
 })
 
 test('listener: a spoilt stream means the same, however it is cut', (t) => {
-  for (let round = 0; round < 2_000; round++) {
+  const differ: string[] = []
+  for (let round = 0; round < 500; round++) {
     const bytes = spoilt(stream(1 + chance.below(8)))
     const whole = read([bytes])
     for (const mostBytes of [1, 7, 500])
-      t.deepEqual(read(cuts(bytes, mostBytes)), whole, `round ${round}, ${hint}`)
+      if (!same(read(cuts(bytes, mostBytes)), whole)) differ.push(`round ${round}`)
   }
+  t.deepEqual(differ, [], hint)
 })
 
 test('listener: lines near the largest size mean the same, however they are cut', (t) => {
+  const differ: string[] = []
   for (const name of ['PUB ', 'PING ', 'SUB  ', 'NOPE ', 'connect ', '+OK'])
     for (let bytes = 4_080; bytes < 4_180; bytes += 1 + chance.below(3))
       for (const end of ['', '\n', '\r\n']) {
         const line = Buffer.from(name.padEnd(bytes, pick(['x', ' '])) + end)
-        for (const mostBytes of [1, 4_000]) t.deepEqual(read(cuts(line, mostBytes)), read([line]), hint)
+        for (const mostBytes of [1, 4_000])
+          if (!same(read(cuts(line, mostBytes)), read([line]))) differ.push(`${bytes} bytes of ${name}`)
       }
+  t.deepEqual(differ, [], hint)
 })
 
 test('listener: a line that never ends is refused when it passes the largest size', (t) => {

@@ -66,8 +66,8 @@ test('subject trie: it agrees with the plain rule through random changes', (t) =
   const token = (extra: string) => ['a', 'b', 'c', ...extra][random.below(3 + extra.length)]!
   const path = (extra: string) => Array.from({ length: 1 + random.below(4) }, () => token(extra)).join('.')
 
-  for (let step = 0; step < 5_000; step++) {
-    if (model.length > 0 && random.below(3) === 0) {
+  for (let step = 0; step < 3_000; step++) {
+    if (model.length > 0 && (model.length > 60 || random.below(3) === 0)) {
       const [gone] = model.splice(random.below(model.length), 1)
       trie.remove(gone!.pattern, gone!.queue, gone!.id)
     } else {
@@ -83,13 +83,11 @@ test('subject trie: it agrees with the plain rule through random changes', (t) =
     const expected = model.filter(({ pattern }) => matches(pattern.split('.'), subject.split('.')))
     const heard = trie.match(subject)
     const found = [...(heard?.plain ?? []), ...[...(heard?.groups.values() ?? [])].flat()]
-    t.deepEqual(
-      found.sort(),
-      expected.map(({ id }) => id).sort(),
-      `STATEMQ_SEED=${seed}, step ${step}, '${subject}'`,
-    )
+    const ids = expected.map(({ id }) => id)
+    if (found.sort().join() !== ids.sort().join()) t.fail(`STATEMQ_SEED=${seed}, step ${step}, '${subject}'`)
     for (const [queue, members] of heard?.groups ?? [])
-      t.true(members.every((id) => expected.find((one) => one.id === id)!.queue === queue))
+      if (members.some((id) => expected.find((one) => one.id === id)?.queue !== queue))
+        t.fail(`STATEMQ_SEED=${seed}`)
   }
   for (const { pattern, queue, id } of model) trie.remove(pattern, queue, id)
   t.is(trie.match('a'), undefined)

@@ -137,6 +137,7 @@ fact('a request that is not answered fails after its time', async (t, station) =
   const ear = listen(other, 'silent')
   await ready(other)
   t.is(await ask(one, 'silent', '', 30), 'timedOut')
+  await ear.until(1)
   t.is(ear.heard.length, 1)
 })
 

@@ -160,3 +160,21 @@ test('group: a new coordinator tells nobody a list until all had time to join ag
     { type: 'pushMembers', params: { generation: 1_008, members: [member('c1'), member('c2')] } },
   ])
 })
+
+test('group: a coordinator that learns late of a predecessor gathers, and keeps its members meanwhile', (t) => {
+  const group = started()
+  group.join('new')
+  group.take()
+  group.join('old', 1)
+  t.is(group.state, 'active')
+  group.leave('old')
+  group.take()
+  group.join('old', 7)
+  t.is(group.state, 'gathering')
+  group.beat('new', 1)
+  t.deepEqual(group.take(), [])
+  group.expire('gatherWindow')
+  t.deepEqual(group.take(), [
+    { type: 'pushMembers', params: { generation: 1_007, members: [member('new'), member('old')] } },
+  ])
+})

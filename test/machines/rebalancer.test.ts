@@ -203,6 +203,25 @@ test('rebalancer: joins again with the later generation that a broker knows', (t
   t.deepEqual(consumer.held, ['0 refused'])
 })
 
+test('rebalancer: an owner of its own generation that is not on its list shows that there was another list', (t) => {
+  const consumer = started('c2')
+  consumer.route(1)
+  consumer.members(2, 'c2')
+  consumer.take()
+  consumer.refuse(0, 2, 'c1', 2)
+  t.like(consumer.take(), [{ type: 'joinGroup', params: { generation: 3 } }])
+})
+
+test('rebalancer: a member that holds a queue of its own generation shows nothing of the kind', (t) => {
+  const consumer = started('c2')
+  consumer.route(2)
+  consumer.members(2, 'c1', 'c2')
+  consumer.take()
+  consumer.refuse(1, 2, 'c1', 2)
+  t.deepEqual(consumer.take(), [])
+  t.is(balance(consumer), 'moving')
+})
+
 test('rebalancer: a claim whose fate is unknown is made again, and released when it is not wanted any more', (t) => {
   const consumer = started('c2')
   consumer.route(2)

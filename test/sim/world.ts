@@ -284,6 +284,7 @@ export class SimulatedProcess {
   readonly #member: MemoryTransport
   #state: 'running' | 'paused' | 'dead' = 'running'
   #held: Held = { timers: [], heard: [] }
+  readonly #timers = new Set<object>()
   #skewMs = 0
 
   constructor(simulation: SimulatedWorld, name: string, disk: SimulatedDisk) {
@@ -306,6 +307,11 @@ export class SimulatedProcess {
 
   get isPaused(): boolean {
     return this.#state === 'paused'
+  }
+
+  /** How many timers of its code are set. */
+  get timers(): number {
+    return this.#timers.size
   }
 
   /** Ends it at once, as it stands. Unless it is `seen`, the others notice only because it says nothing any more. */
@@ -376,13 +382,16 @@ export class SimulatedProcess {
       setTimeout: (run, ms) => {
         const timer = { isSet: true, inner: null as unknown as Timer }
         const fire = () => {
+          this.#timers.delete(timer)
           if (timer.isSet) run()
         }
+        this.#timers.add(timer)
         timer.inner = clock.setTimeout(() => this.#gate(fire, 'timers'), ms)
         return timer
       },
-      clearTimeout(timer: { isSet: boolean; inner: Timer } | null | undefined) {
+      clearTimeout: (timer: { isSet: boolean; inner: Timer } | null | undefined) => {
         if (!timer) return
+        this.#timers.delete(timer)
         timer.isSet = false
         clock.clearTimeout(timer.inner)
       },

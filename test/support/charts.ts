@@ -83,11 +83,6 @@ const fromEverywhere = (root: AnyStateNode): Way[] =>
       .map((leaf) => ({ ...way, source: pathTo(leaf)[1]! })),
   )
 
-const allNodes = (node: AnyStateNode): AnyStateNode[] => [
-  node,
-  ...Object.values(node.states).flatMap(allNodes),
-]
-
 const pathTo = (node: AnyStateNode): AnyStateNode[] => [...(node.parent ? pathTo(node.parent) : []), node]
 
 /** The innermost box that has both in it, and is neither of them. */

@@ -34,7 +34,7 @@ export type HistoryEvent =
   | { type: 'consumer.gone'; group: string; consumer: string }
   /** Answers of a broker; `run` names its start. */
   | ({ type: 'queue.granted'; generation: number; run: string; committed: number | null; maxOffset: number } & Read)
-  | ({ type: 'queue.released'; run: string } & Read)
+  | ({ type: 'queue.released'; generation: number; run: string } & Read)
   | ({ type: 'queue.served'; generation: number; run: string } & Read)
   | ({ type: 'offset.sent'; offset: number } & Read)
   | ({ type: 'offset.stored'; offset: number } & Read)
@@ -59,7 +59,7 @@ export type AnomalyName =
   | 'reordered'
   | 'gap in the log'
   | 'skipped'
-  | 'never delivered'
+  | 'never handled'
   | 'delivered again'
   | 'two readers'
   | 'two owners'
@@ -111,7 +111,7 @@ class Checker {
   /** Queue and offset to what is known to stand there. */
   readonly #places = new Map<string, { message: string; epoch: number }>()
   readonly #queues = new Map<string, GroupQueue>()
-  readonly #delivered = new Set<string>()
+  readonly #received = new Set<string>()
   readonly #groups = new Set<string>()
   readonly #logs = new Map<string, Of<'log.read'>>()
   readonly #faults = new Map<string, number>()
@@ -146,7 +146,8 @@ class Checker {
         return this.#granted(event)
       case 'queue.released': {
         const { owners } = this.#queueOf(event)
-        if (owners.get(event.run)?.consumer === event.consumer) owners.set(event.run, null)
+        const owner = owners.get(event.run)
+        if (owner?.consumer === event.consumer && owner.generation <= event.generation) owners.set(event.run, null)
         return
       }
       case 'queue.served': {
@@ -247,7 +248,7 @@ class Checker {
   // ---------------------------------------------------------------------------------------------- consumers
 
   #takeDelivery(event: Delivered): void {
-    const { group, consumer, queue: name, offset, message, attempt } = event
+    const { consumer, queue: name, offset, message, attempt } = event
     const queue = this.#queueOf(event)
     this.#stands(name, event)
     if (!this.#sent.has(message)) this.#found('never sent', `${consumer} is given ${message}`)
@@ -256,7 +257,6 @@ class Checker {
       this.#checkAgain(event, queue)
     }
     this.#checkReaders(event, queue)
-    this.#delivered.add(`${group} ${name}@${offset} ${message}`)
     queue.deliveries.set(offset, { ...event, isHandled: false })
     const running = queue.running.get(consumer)
     if (running) running.add(offset)
@@ -306,6 +306,7 @@ class Checker {
     this.#ended(event, queue)
     const delivery = queue.deliveries.get(event.offset)
     if (delivery?.consumer === event.consumer) delivery.isHandled = true
+    if (delivery) this.#received.add(`${event.group} ${event.queue}@${event.offset} ${delivery.message}`)
     queue.handled.add(event.offset)
     while (queue.handled.delete(queue.frontier)) queue.frontier++
   }
@@ -405,8 +406,8 @@ class Checker {
 
   #checkCoverage(group: string, { queue, messages }: Of<'log.read'>): void {
     for (const { offset, message } of messages) {
-      if (this.#delivered.has(`${group} ${queue}@${offset} ${message}`)) continue
-      this.#found('never delivered', `${group} was not given ${message}, ${queue}@${offset}`)
+      if (this.#received.has(`${group} ${queue}@${offset} ${message}`)) continue
+      this.#found('never handled', `${group} never handled ${message}, ${queue}@${offset}`)
     }
   }
 }

@@ -173,14 +173,21 @@ export class SealedIndexes {
 export class Sealing {
   readonly #indexes: SealedIndexes
   readonly #queues: Queues
+  readonly #confirmPosition: () => number
   readonly #failed: (failure: Failure) => void
   #waiting: { segment: Segment; written: boolean }[] = []
   #busy = false
   #whenIdle: (() => void) | null = null
 
-  constructor(indexes: SealedIndexes, queues: Queues, failed: (failure: Failure) => void) {
+  constructor(
+    indexes: SealedIndexes,
+    queues: Queues,
+    confirmPosition: () => number,
+    failed: (failure: Failure) => void,
+  ) {
     this.#indexes = indexes
     this.#queues = queues
+    this.#confirmPosition = confirmPosition
     this.#failed = failed
   }
 
@@ -198,13 +205,16 @@ export class Sealing {
     this.#indexes.write(next.segment, this.#queues, (outcome) => {
       this.#busy = false
       next.written = outcome.ok
+      this.release()
       if (outcome.ok) return this.write()
       this.#failed(outcome.failure)
       this.#whenIdle?.()
     })
   }
 
-  release(confirmPosition: number): void {
+  /** To be called whenever more is confirmed. */
+  release(): void {
+    const confirmPosition = this.#confirmPosition()
     for (;;) {
       const oldest = this.#waiting[0]
       if (oldest === undefined || !oldest.written || oldest.segment.end > confirmPosition) return

@@ -206,8 +206,11 @@ class OpenedStore implements Store {
     this.#files = new OpenFiles(world.disk)
     const indexes = new SealedIndexes(world.disk, world.log, folder, this.#files)
     const cache = new BlockCache(folder, this.#files, options.cacheBytes ?? 16 * 1024 * 1024)
-    this.#sealing = new Sealing(indexes, found.queues, ({ message }) =>
-      world.log.warn(`an index could not be written: ${message}`),
+    this.#sealing = new Sealing(
+      indexes,
+      found.queues,
+      () => this.confirmPosition,
+      ({ message }) => world.log.warn(`an index could not be written: ${message}`),
     )
     this.#log = new CommitLog(
       world,
@@ -224,7 +227,7 @@ class OpenedStore implements Store {
         full: (isFull) => this.#heed(isFull, this.#littleRoom),
         sealed: (segment) => this.#sealing.add(segment),
         stored: (endPosition) => {
-          this.#sealing.release(this.confirmPosition)
+          this.#sealing.release()
           hooks.stored(endPosition)
         },
       },
@@ -266,7 +269,7 @@ class OpenedStore implements Store {
   }
   set confirmLimit(position: number) {
     this.#confirmLimit = position
-    this.#sealing.release(this.confirmPosition)
+    this.#sealing.release()
   }
 
   queue(topic: string, queueId: number): StoredQueue {

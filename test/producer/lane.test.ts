@@ -1,0 +1,391 @@
+/** Lane and Pipe: the order of what a caller gave, and each message stored once, whatever the network does. */
+import test from 'ava'
+import { codes } from '../../transport/codes.ts'
+import { Bench } from './support.ts'
+
+const one = (options = {}) => {
+  const bench = new Bench(options)
+  bench.route({ name: 'a' })
+  return bench
+}
+
+test('lane: the messages of one turn travel as one frame, in the order of the calls', (t) => {
+  const bench = one()
+  for (const body of ['1', '2', '3']) bench.send(body)
+  const [request] = bench.endTurn()
+  t.deepEqual(request!.frames.map(({ bodies }) => bodies), [['1', '2', '3']])
+  request!.store(7)
+  t.deepEqual(bench.fates.map(({ receipt }) => receipt?.queueOffset), [7, 8, 9])
+})
+
+test('lane: the numbers of its frames have no gap', (t) => {
+  const bench = one()
+  bench.send('1')
+  bench.send('2')
+  bench.endTurn()
+  bench.send('3')
+  bench.endTurn()
+  bench.send('4')
+  bench.endTurn()
+  const frames = bench.requests.flatMap((request) => request.frames)
+  t.deepEqual(frames.map(({ sequence, count }) => [sequence, count]), [[0, 2], [2, 1], [3, 1]])
+  t.is(new Set(frames.map(({ producerId }) => producerId)).size, 1)
+})
+
+test('lane: a frame that may have been stored is repeated under its old number', (t) => {
+  const bench = one()
+  const fate = bench.send('1')
+  const [first] = bench.endTurn()
+  first!.fail('timedOut')
+  t.is(fate.error, null)
+  const [second] = bench.after(200)
+  t.deepEqual(second!.frames, first!.frames)
+})
+
+test('lane: a frame that was surely not stored is repeated under a new number', (t) => {
+  const bench = one()
+  bench.send('1')
+  const [first] = bench.endTurn()
+  first!.fail('noResponders')
+  const [second] = bench.after(200)
+  t.deepEqual(second!.bodies, ['1'])
+  t.not(second!.frames[0]!.producerId, first!.frames[0]!.producerId)
+  t.is(second!.frames[0]!.sequence, 0)
+})
+
+test('lane: nothing newer of a queue is shipped BEFORE what may have been stored is settled', (t) => {
+  const bench = one()
+  bench.send('old', { messageGroup: 'g' })
+  const [first] = bench.endTurn()
+  first!.fail('timedOut')
+  bench.send('new', { messageGroup: 'g' })
+  const [second, ...others] = bench.after(200)
+  t.deepEqual(second!.bodies, ['old'])
+  t.deepEqual(others, [])
+  second!.store(0)
+  t.deepEqual(bench.after(200).map(({ bodies }) => bodies), [['new']])
+})
+
+test('lane: frames that come back in any order are repeated in the order in which they were sent', (t) => {
+  const bench = one()
+  for (const body of ['1', '2', '3']) {
+    bench.send(body, { messageGroup: 'g' })
+    bench.endTurn()
+  }
+  const [a, b, c] = bench.requests
+  c!.fail('timedOut')
+  a!.fail('timedOut')
+  b!.fail('timedOut')
+  const again = bench.after(200)
+  t.deepEqual(again.flatMap(({ bodies }) => bodies), ['1', '2', '3'])
+})
+
+test('lane: a frame that waits behind one that was surely not stored is not overtaken, though it may be stored', (t) => {
+  const bench = one()
+  bench.send('1', { messageGroup: 'g' })
+  const [a] = bench.endTurn()
+  bench.send('2', { messageGroup: 'g' })
+  const [b] = bench.endTurn()
+  a!.refuse(codes.SERVICE_NOT_AVAILABLE)
+  b!.fail('disconnected')
+  const seen: string[] = []
+  for (let turn = 0; turn < 20 && seen.length < 2; turn++) {
+    for (const request of bench.after(200)) {
+      seen.push(...request.bodies)
+      request.store(0)
+    }
+  }
+  t.deepEqual(seen, ['1', '2'])
+  t.true(bench.fates.every(({ receipt }) => receipt !== null))
+})
+
+test('lane: AT MOST EIGHT frames are under way, for the broker remembers no more', (t) => {
+  const bench = one()
+  for (let i = 0; i < 40; i++) bench.sendBatch([`${i}`])
+  bench.endTurn()
+  t.true(bench.open.flatMap(({ frames }) => frames).length <= 8)
+  const seen: string[] = []
+  for (let turn = 0; turn < 40 && bench.open.length > 0; turn++) {
+    for (const request of bench.open) {
+      seen.push(...request.bodies)
+      request.store()
+    }
+    bench.endTurn()
+  }
+  t.deepEqual(seen, Array.from({ length: 40 }, (_, i) => `${i}`))
+})
+
+test('lane: AT MOST EIGHT frames of large messages are under way', (t) => {
+  const bench = one()
+  for (let i = 0; i < 40; i++) bench.send('x'.repeat(130_000))
+  bench.endTurn()
+  t.true(bench.open.flatMap(({ frames }) => frames).length <= 8)
+})
+
+test('lane: no frame is larger than a broker takes, however messages of all sizes meet in one turn', (t) => {
+  const bench = one()
+  for (let i = 0; i < 1_000; i++) bench.send('x'.repeat(120))
+  bench.send('y'.repeat(4 * 1024 * 1024))
+  bench.send('z'.repeat(4 * 1024 * 1024))
+  for (let turn = 0; turn < 10; turn++) {
+    bench.endTurn() // Throws when a frame is broken.
+    for (const request of bench.open) request.store()
+  }
+  t.true(bench.fates.every(({ receipt }) => receipt !== null))
+})
+
+test('lane: a message without order leaves a broker that does not answer to another broker, unharmed', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a' }, { name: 'b' })
+  bench.unusable.add('b')
+  bench.healthVersion++
+  bench.send('first', { tag: 't' })
+  const [first] = bench.endTurn()
+  t.is(first!.brokerName, 'a')
+  bench.send('second', { keys: 'k', properties: { price: '10' } })
+  bench.unusable.clear()
+  bench.unusable.add('a')
+  bench.healthVersion++
+  first!.fail('noResponders')
+  const moved = bench.endTurn()
+  t.deepEqual(moved.map(({ brokerName }) => brokerName), ['b'])
+  t.deepEqual(moved[0]!.bodies, ['first', 'second'])
+  t.deepEqual(moved[0]!.frames[0]!.properties, ['TAGS\u0001t\u0002', 'KEYS\u0001k\u0002price\u000110\u0002'])
+  moved[0]!.store(4)
+  t.deepEqual(bench.fates.map(({ receipt }) => receipt?.brokerName), ['b', 'b'])
+})
+
+test('lane: a message with a group NEVER leaves its queue', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a' }, { name: 'b' })
+  const fate = bench.send('1', { messageGroup: 'g' })
+  const [first] = bench.endTurn()
+  const home = first!.brokerName
+  bench.unusable.add(home)
+  first!.fail('noResponders')
+  for (let waited = 0; waited < 4_000 && fate.error === null; waited += 100) {
+    for (const request of bench.after(100)) {
+      t.is(request.brokerName, home)
+      request.fail('noResponders')
+    }
+  }
+  t.is(fate.error?.code, 'NO_RESPONDERS')
+})
+
+test('lane: a frame whose queue was chosen NEVER leaves it', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a' }, { name: 'b' })
+  bench.send('1', { selectQueue: () => 0 })
+  const [first] = bench.endTurn()
+  t.is(first!.brokerName, 'a')
+  first!.fail('noResponders')
+  t.deepEqual(bench.after(200).map(({ brokerName }) => brokerName), ['a'])
+})
+
+test('lane: a frame of the caller\'s own stays one frame on its queue', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a' }, { name: 'b' })
+  bench.sendBatch(['1', '2', '3'])
+  const [first] = bench.endTurn()
+  first!.fail('noResponders')
+  const [second] = bench.after(200)
+  t.is(second!.brokerName, first!.brokerName)
+  t.deepEqual(second!.frames.map(({ bodies }) => bodies), [['1', '2', '3']])
+})
+
+test('lane: a message that may be stored is moved only after half its time, and takes its id along', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a' }, { name: 'b' })
+  const fate = bench.send('1')
+  const [first] = bench.endTurn()
+  const { brokerName: home, frames } = first!
+  first!.fail('timedOut')
+  const [second] = bench.after(100)
+  t.is(second!.brokerName, home)
+  bench.clock.advance(1_500)
+  second!.fail('timedOut')
+  const [third] = bench.endTurn()
+  t.not(third!.brokerName, home)
+  const id = `${frames[0]!.producerId.toString(16).padStart(14, '0')}-0`
+  t.deepEqual(third!.frames[0]!.properties, [`UNIQ_KEY\u0001${id}\u0002`])
+  third!.store(0)
+  t.is(fate.receipt?.messageId, id)
+})
+
+test('lane: all tries of a message end with its time', (t) => {
+  const bench = one()
+  const fate = bench.send('1')
+  bench.endTurn()
+  while (fate.error === null && bench.clock.monotonic() < 10_000) {
+    for (const request of bench.open) request.fail('noResponders')
+    bench.after(50)
+  }
+  t.is(fate.error?.code, 'NO_RESPONDERS')
+  t.true(fate.error?.retryable)
+  t.true(bench.clock.monotonic() <= 3_100)
+})
+
+test('lane: a request NEVER waits for its answer longer than its messages have time', (t) => {
+  const bench = one()
+  bench.send('1')
+  bench.endTurn()
+  for (let waited = 0; waited < 2_800; waited += 100) {
+    for (const request of bench.open) request.fail('noResponders')
+    bench.after(100)
+  }
+  const [last] = bench.open
+  t.true(last!.timeoutMs <= 400, `it waits ${last!.timeoutMs} ms`)
+})
+
+test('lane: what cannot be repeated is refused at once, and what waits behind it goes on', (t) => {
+  const bench = one()
+  const bad = bench.send('1')
+  const [first] = bench.endTurn()
+  const good = bench.send('2')
+  first!.results({ code: codes.MESSAGE_ILLEGAL })
+  t.is(bad.error?.code, 'MESSAGE_ILLEGAL')
+  const [second] = bench.after(300)
+  t.deepEqual(second!.bodies, ['2'])
+  second!.store(0)
+  t.is(good.receipt?.queueOffset, 0)
+})
+
+test('lane: pauses between tries grow and stay short', (t) => {
+  const bench = one()
+  bench.budgetMs = 60_000
+  bench.send('1')
+  bench.endTurn()
+  const tries: number[] = []
+  while (bench.clock.monotonic() < 3_000) {
+    for (const request of bench.open) {
+      tries.push(bench.clock.monotonic())
+      request.fail('noResponders')
+    }
+    bench.after(1)
+  }
+  const gaps = tries.slice(1).map((at, i) => at - tries[i]!)
+  t.true(gaps.every((gap, i) => gap >= (gaps[i - 1] ?? 0) && gap <= 201), `${gaps}`)
+  t.true(gaps[0]! <= 20)
+})
+
+test('lane: a new mastership is tried at once', (t) => {
+  const bench = one()
+  bench.send('1')
+  bench.endTurn()[0]!.fail('noResponders')
+  bench.route({ name: 'a', epoch: 2 })
+  const [second] = bench.endTurn()
+  t.is(second!.epoch, 2)
+})
+
+test('pipe: what was asked of an older mastership is asked of the new one, without waiting for its time', (t) => {
+  const bench = one()
+  const fate = bench.send('1')
+  const [first] = bench.endTurn()
+  bench.route({ name: 'a', epoch: 2 })
+  const [second] = bench.endTurn()
+  t.is(second!.epoch, 2)
+  t.deepEqual(second!.frames, first!.frames)
+  second!.store(5)
+  t.is(fate.receipt?.queueOffset, 5)
+})
+
+test('pipe: a late answer of an older mastership settles nothing twice', (t) => {
+  const bench = one()
+  const fate = bench.send('1')
+  const [first] = bench.endTurn()
+  bench.route({ name: 'a', epoch: 2 })
+  const [second] = bench.endTurn()
+  first!.store(5)
+  second?.store(5)
+  t.is(fate.receipt?.queueOffset, 5)
+  t.is(bench.buffered, 0)
+  bench.send('2')
+  t.is(bench.endTurn().length, 1)
+})
+
+test('pipe: an older mastership NEVER replaces a newer one', (t) => {
+  const bench = one()
+  bench.route({ name: 'a', epoch: 3 })
+  bench.route({ name: 'a', epoch: 2 })
+  bench.send('1')
+  t.is(bench.endTurn()[0]!.epoch, 3)
+})
+
+test('pipe: AT MOST FOUR requests are under way, and what is gathered meanwhile makes the next one larger', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a', queues: 4 })
+  for (let i = 0; i < 20; i++) {
+    bench.send(`${i}`)
+    bench.endTurn()
+  }
+  t.is(bench.open.length, 4)
+  bench.open[0]!.store(0)
+  const [next] = bench.endTurn()
+  t.is(next!.bodies.length, 16)
+})
+
+test('pipe: a frame larger than a request travels alone', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a', queues: 2 })
+  bench.send('x'.repeat(1_000_000), { selectQueue: () => 0 })
+  bench.send('small', { selectQueue: () => 1 })
+  t.deepEqual(bench.endTurn().map(({ frames }) => frames.length), [1, 1])
+})
+
+test('pipe: an answer for another number of frames counts as a failure of the broker', (t) => {
+  const bench = one()
+  const fate = bench.send('1')
+  const [first] = bench.endTurn()
+  first!.refuse(codes.SUCCESS) // Zero results for one frame.
+  t.is(fate.receipt, null)
+  t.is(bench.after(200).length, 1)
+})
+
+test('pipe: an answer that is too short to be one counts as a failure of the broker', (t) => {
+  const bench = one()
+  const fate = bench.send('1')
+  const [first] = bench.endTurn()
+  first!.reply({ ok: true, value: Buffer.alloc(2) })
+  t.is(fate.receipt, null)
+  t.is(bench.after(200).length, 1)
+})
+
+test('pipe: a deposed master may have stored what it did not answer: its frames keep their numbers', (t) => {
+  const bench = one()
+  bench.send('1')
+  const [first] = bench.endTurn()
+  first!.refuse(codes.NOT_MASTER)
+  t.deepEqual(bench.unreachable, [['a', 1]])
+  const [second] = bench.after(200)
+  t.deepEqual(second!.frames, first!.frames)
+})
+
+for (const [how, code] of [['closed', 'CLOSED'], ['tooLarge', 'TOO_LARGE']] as const) {
+  test(`pipe: a request that fails with ${how} is not tried again`, (t) => {
+    const bench = one()
+    const fate = bench.send('1')
+    bench.endTurn()[0]!.fail(how)
+    t.is(fate.error?.code, code)
+    t.deepEqual(bench.after(5_000), [])
+  })
+}
+
+test('lane: the memory of every message is given back when it is settled', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a', queues: 2 }, { name: 'b', queues: 2 })
+  for (let i = 0; i < 200; i++) bench.send('x'.repeat(i * 10), i % 3 === 0 ? { messageGroup: `${i}` } : {})
+  bench.sendBatch(['1', '2'])
+  t.true(bench.buffered > 0)
+  const endings = ['timedOut', 'noResponders', 'disconnected'] as const
+  let step = 0
+  while (bench.fates.some(({ receipt, error }) => receipt === null && error === null) && step < 500) {
+    for (const request of bench.open) {
+      const how = step++ % 4
+      if (how < 3) request.fail(endings[how]!)
+      else request.store(step)
+    }
+    bench.after(60)
+  }
+  t.true(bench.fates.every(({ receipt, error }) => receipt !== null || error !== null))
+  t.is(bench.buffered, 0)
+})

@@ -1,0 +1,574 @@
+/**
+ * A whole cluster in the simulated World, and what can be done to it: crash, restart, pause, sever, partition, fill.
+ *
+ * The nodes and clients are those of production. What senders and consumers see goes into the history.
+ */
+import { type Client, connect } from '../../actors/client.ts'
+import type { Consumer } from '../../actors/consumer/consumer.ts'
+import type { StateMQError } from '../../actors/errors.ts'
+import { type Node, startNode } from '../../actors/node/node.ts'
+import { SimulatedDisk } from '../../actors/node/simulated-disk.ts'
+import type { Random } from '../../actors/node/world.ts'
+import type { Receipt } from '../../actors/producer/batch.ts'
+import type { OutgoingMessage } from '../../actors/producer/message.ts'
+import type { Producer } from '../../actors/producer/producer.ts'
+import type { Allocation } from '../../machines/allocation/index.ts'
+import { queueKey } from '../../machines/topic.ts'
+import type { Happened, HistoryEvent, LoggedMessage } from '../support/history.ts'
+import { listenToWire } from './wire.ts'
+import type { SimulatedProcess, SimulatedWorld } from './world.ts'
+
+const CLUSTER = 'sim'
+const START_MS = 30_000
+
+export type BrokerShape = { name: string; flush: 'sync' | 'async'; segmentBytes: number }
+export type GroupShape = {
+  group: string
+  ordered: boolean
+  allocation: Allocation
+  concurrency: number
+  handleMsMax: number
+  /** Of how many deliveries one handler throws; 0 for none. */
+  oneFailsOf: number
+}
+export type SenderShape = {
+  topic: string
+  /** Message groups it uses; 0 for none. */
+  messageGroups: number
+  everyMs: number
+  bodyBytesMax: number
+  timeoutMs: number
+}
+
+type Broker = BrokerShape & {
+  disk: SimulatedDisk
+  slowMs: number
+  process: SimulatedProcess | null
+  node: Node | null
+  starts: number
+  /** Its disk failed it: it need not come up, and need not stay. */
+  isExcused: boolean
+}
+type NameServer = { name: string; process: SimulatedProcess | null; node: Node | null; starts: number }
+type Member = GroupShape & {
+  name: string
+  process: SimulatedProcess
+  client: Client | null
+  consumer: Consumer | null
+  owned: string[]
+  isLeaving: boolean
+}
+type Sender = { name: string; process: SimulatedProcess; client: Client | null; sequence: number }
+
+export class Cluster {
+  readonly world: SimulatedWorld
+  readonly history: Happened[] = []
+  readonly brokers: Broker[] = []
+  readonly nameServers: NameServer[] = []
+  readonly members: Member[] = []
+  readonly senders: Sender[] = []
+  readonly counts = { sent: 0, stored: 0, failed: 0, delivered: 0 }
+  readonly #topics = new Map<string, number>()
+  readonly #noDisk: SimulatedDisk
+  readonly #random: Random
+  readonly #faults = new Set<string>()
+  #observer!: Client
+  #consumers = 0
+  #areSending = true
+
+  constructor(world: SimulatedWorld) {
+    this.world = world
+    this.#random = world.fork()
+    this.#noDisk = new SimulatedDisk({ clock: world.clock, random: world.fork() })
+    world.network.tap = listenToWire((event) => this.happened(event))
+  }
+
+  happened(event: HistoryEvent): void {
+    this.history.push({ ...event, at: this.world.clock.monotonic() })
+    this.world.note(JSON.stringify(event))
+  }
+
+  tell(who: string, what: string): void {
+    this.world.tell(who, what)
+  }
+
+  /** What awaits the cluster, awaited while time passes. */
+  async settle<T>(promise: Promise<T>, what: string, limitMs = START_MS): Promise<T> {
+    let outcome: { ok: true; value: T } | { ok: false; error: unknown } | null = null
+    promise.then(
+      (value) => {
+        outcome = { ok: true, value }
+      },
+      (error: unknown) => {
+        outcome = { ok: false, error }
+      },
+    )
+    if (!(await this.world.until(() => outcome !== null, limitMs))) throw new Error(`${what}: not within ${limitMs} ms`)
+    const { ok, ...ended } = outcome! as { ok: boolean; value?: T; error?: unknown }
+    if (ok) return ended.value as T
+    throw new Error(`${what}: ${ended.error}`, { cause: ended.error })
+  }
+
+  // -------------------------------------------------------------------------------------------------- faults
+
+  /** Something is wrong from now on, until what comes back is called. */
+  fault(who: string, what: string): () => void {
+    const fault = `${who} ${what}`
+    this.tell(who, what)
+    this.#faults.add(fault)
+    this.happened({ type: 'fault.began', fault })
+    return () => {
+      if (this.#faults.delete(fault)) this.happened({ type: 'fault.ended', fault })
+    }
+  }
+
+  get isFaulty(): boolean {
+    return this.#faults.size > 0
+  }
+
+  // ------------------------------------------------------------------------------------------- name servers
+
+  addNameServer(name: string): NameServer {
+    const server: NameServer = { name, process: null, node: null, starts: 0 }
+    this.nameServers.push(server)
+    this.startNameServer(server)
+    return server
+  }
+
+  startNameServer(server: NameServer): void {
+    const process = this.world.process(`${server.name}.${++server.starts}`, this.#noDisk)
+    server.process = process
+    const started = startNode({
+      cluster: CLUSTER,
+      roles: ['nameServer'],
+      transport: process.world.transport,
+      world: process.world,
+      failed: (message) => this.world.faults.push(`${process.name} gave up: ${message}`),
+    })
+    started.then(
+      (node) => {
+        server.node = node
+      },
+      (error) => this.world.faults.push(`${process.name} did not start: ${error}`),
+    )
+  }
+
+  crashNameServer(server: NameServer): void {
+    this.fault(server.name, 'crashes')()
+    server.process?.kill()
+    server.process = null
+    server.node = null
+  }
+
+  // ------------------------------------------------------------------------------------------------ brokers
+
+  addBroker(shape: BrokerShape): Broker {
+    const random = this.world.fork()
+    const broker: Broker = {
+      ...shape,
+      slowMs: 0,
+      process: null,
+      node: null,
+      starts: 0,
+      isExcused: false,
+      disk: new SimulatedDisk({
+        clock: { ...clockOf(this.world), setTimeout: (run, ms) => this.world.clock.after(ms, run) },
+        random,
+        latencyMs: () => 0.02 + random.next() * 0.3 + random.next() * broker.slowMs,
+      }),
+    }
+    this.brokers.push(broker)
+    this.startBroker(broker)
+    return broker
+  }
+
+  startBroker(broker: Broker): void {
+    const process = this.world.process(`${broker.name}.${++broker.starts}`, broker.disk)
+    broker.process = process
+    broker.node = null
+    const { name, flush, segmentBytes } = broker
+    const started = startNode({
+      cluster: CLUSTER,
+      roles: ['broker'],
+      broker: { name, flush, segmentBytes },
+      dir: 'data',
+      transport: process.world.transport,
+      world: process.world,
+      failed: (message) => this.#brokerFailed(broker, process, `gave up: ${message}`),
+    })
+    started.then(
+      (node) => {
+        if (broker.process === process) broker.node = node
+      },
+      (error: StateMQError) => this.#brokerFailed(broker, process, `did not start: ${error.code} ${error.message}`),
+    )
+  }
+
+  #brokerFailed(broker: Broker, process: SimulatedProcess, what: string): void {
+    this.tell(process.name, what)
+    if (!broker.isExcused) this.world.faults.push(`${process.name} ${what}`)
+    if (broker.process === process) this.#end(broker)
+  }
+
+  #end(broker: Broker): void {
+    broker.process?.kill()
+    broker.process = null
+    broker.node = null
+    broker.disk.crash({ losesUnsynced: false })
+  }
+
+  crashBroker(broker: Broker, { losesPower = false, isSeen = true } = {}): void {
+    const end = this.fault(broker.name, `crashes${losesPower ? ', its machine loses power' : ''}${isSeen ? '' : ', unseen'}`)
+    end()
+    const { process } = broker
+    process?.kill(isSeen)
+    if (!isSeen) this.world.clock.after(15_000, () => process?.bury())
+    if (losesPower && broker.flush === 'async') this.happened({ type: 'tail.lost', broker: broker.name })
+    broker.process = null
+    broker.node = null
+    broker.disk.crash({ losesUnsynced: losesPower })
+  }
+
+  /** A clean stop; the process is gone AFTER it has drained. */
+  stopBroker(broker: Broker): void {
+    const { node, process } = broker
+    if (!node || !process) return
+    const end = this.fault(broker.name, 'stops')
+    broker.node = null
+    node.close().then(() => {
+      end()
+      this.tell(process.name, 'has stopped')
+      this.#checkTimers(process)
+      if (broker.process === process) this.#end(broker)
+    })
+  }
+
+  fillDisk(broker: Broker, bytesLeft: number): () => void {
+    const end = this.fault(broker.name, `has ${bytesLeft} bytes of disk left`)
+    broker.isExcused = true
+    this.happened({ type: 'disk.filled', broker: broker.name })
+    broker.disk.totalBytes = broker.disk.usedBytes + bytesLeft
+    return () => {
+      broker.disk.totalBytes = Number.MAX_SAFE_INTEGER
+      end()
+    }
+  }
+
+  failDisk(broker: Broker, operation: 'write' | 'sync', code: 'diskFull' | 'ioError', times?: number): () => void {
+    const end = this.fault(broker.name, `fails to ${operation}: ${code}`)
+    broker.isExcused = true
+    const stop = broker.disk.fail({ operation, code, ...(times === undefined ? {} : { times }) })
+    return () => {
+      stop()
+      end()
+    }
+  }
+
+  slowDisk(broker: Broker, ms: number): () => void {
+    const end = this.fault(broker.name, `has a disk that takes ${ms} ms`)
+    broker.slowMs = ms
+    return () => {
+      broker.slowMs = 0
+      end()
+    }
+  }
+
+  // ---------------------------------------------------------------------------------------------- processes
+
+  /** All that can be paused, severed and so on. */
+  get processes(): SimulatedProcess[] {
+    return [...this.nameServers, ...this.brokers, ...this.senders, ...this.members].flatMap(({ process }) =>
+      process?.isAlive ? process : [],
+    )
+  }
+
+  pause(process: SimulatedProcess): () => Promise<void> {
+    const end = this.fault(process.name, 'is paused')
+    process.pause()
+    return async () => {
+      end()
+      this.tell(process.name, 'goes on')
+      await process.resume()
+    }
+  }
+
+  sever(process: SimulatedProcess): () => void {
+    const end = this.fault(process.name, 'loses its connection')
+    process.sever()
+    return () => {
+      end()
+      this.tell(process.name, 'is connected again')
+      process.mend()
+    }
+  }
+
+  /** Nothing of what the one says reaches the other. */
+  partition(from: SimulatedProcess, to: SimulatedProcess): () => void {
+    const end = this.fault(from.name, `does not reach ${to.name}`)
+    this.world.network.block(from.name, to.name)
+    return () => {
+      this.world.network.unblock(from.name, to.name)
+      this.tell(from.name, `reaches ${to.name} again`)
+      end()
+    }
+  }
+
+  delay(process: SimulatedProcess, ms: number): () => void {
+    const end = this.fault(process.name, `has a connection that takes ${ms} ms`)
+    this.world.network.slow(process.name, ms)
+    return () => {
+      this.world.network.slow(process.name, 0)
+      end()
+    }
+  }
+
+  jumpClock(process: SimulatedProcess, ms: number): void {
+    this.tell(process.name, `its wall clock jumps by ${ms} ms`)
+    process.jump(ms)
+  }
+
+  // ------------------------------------------------------------------------------------------------ clients
+
+  async start(topics: Record<string, number>): Promise<void> {
+    const observer = this.world.process('observer', this.#noDisk)
+    this.#observer = await connectAs(observer)
+    const isUp = () => this.brokers.every(({ node }) => node) && this.nameServers.every(({ node }) => node)
+    if (!(await this.world.until(isUp, START_MS))) throw new Error('the cluster did not start')
+    await this.world.advance(500)
+    for (const [topic, queues] of Object.entries(topics)) {
+      this.#topics.set(topic, queues)
+      await this.settle(this.#observer.admin().createTopic(topic, { queues }), `creating ${topic}`)
+    }
+  }
+
+  addMember(shape: GroupShape, topic: string): Member {
+    const name = `${shape.group}-${++this.#consumers}`
+    const process = this.world.process(name, this.#noDisk)
+    const member: Member = { ...shape, name, process, client: null, consumer: null, owned: [], isLeaving: false }
+    this.members.push(member)
+    this.tell(name, 'joins')
+    connectAs(process).then((client) => {
+      const { group, ordered, allocation, concurrency } = shape
+      const consumer = client.consumer({ group, ordered, allocation, concurrency, clientId: name, from: 'first' })
+      member.client = client
+      member.consumer = consumer
+      consumer.assignment$.subscribe((owned) => {
+        member.owned = owned.map(queueKey)
+        this.world.note(`${name} owns ${member.owned.join(' ')}`)
+      })
+      consumer.subscribe(topic)
+      void consumer.run((message) => this.#handle(member, message))
+    })
+    return member
+  }
+
+  #handle(member: Member, message: Parameters<Parameters<Consumer['run']>[0]>[0]): unknown {
+    const { name: consumer, group, process, ordered, handleMsMax, oneFailsOf } = member
+    const { random, world } = process
+    const { queueOffset: offset, epoch, messageId, deliveryAttempt: attempt } = message
+    const read = { group, consumer, queue: queueKey(message) }
+    const id = nameOf(message.text)
+    this.counts.delivered++
+    this.happened({
+      ...{ type: 'message.delivered', ...read, offset, epoch, message: id, messageId, attempt, isOrdered: ordered },
+    })
+    const finish = () => {
+      if (!process.isAlive) return
+      if (oneFailsOf > 0 && random.below(oneFailsOf) === 0) {
+        this.happened({ type: 'handler.failed', ...read, offset })
+        throw new Error('this handler fails')
+      }
+      this.happened({ type: 'message.handled', ...read, offset })
+    }
+    if (random.below(3) === 0) return finish()
+    const ms = 1 + random.below(random.below(20) === 0 ? handleMsMax * 10 : handleMsMax)
+    return new Promise<void>((resolve) => world.clock.setTimeout(resolve, ms)).then(finish)
+  }
+
+  leave(member: Member): void {
+    const { client, name, process } = member
+    if (!client || member.isLeaving) return
+    member.isLeaving = true
+    this.tell(name, 'leaves')
+    client.close().then(() => {
+      this.tell(name, 'has left')
+      this.#checkTimers(process)
+      this.#gone(member)
+    })
+  }
+
+  crashMember(member: Member, isSeen = true): void {
+    this.fault(member.name, `crashes${isSeen ? '' : ', unseen'}`)()
+    const { process } = member
+    process.kill(isSeen)
+    if (!isSeen) this.world.clock.after(15_000, () => process.bury())
+    this.#gone(member)
+  }
+
+  #gone(member: Member): void {
+    member.process.kill()
+    this.members.splice(this.members.indexOf(member), 1)
+    this.happened({ type: 'consumer.gone', group: member.group, consumer: member.name })
+  }
+
+  addSender(name: string, shape: SenderShape): Sender {
+    const process = this.world.process(name, this.#noDisk)
+    const sender: Sender = { name, process, client: null, sequence: 0 }
+    this.senders.push(sender)
+    connectAs(process).then((client) => {
+      const producer = client.producer({ timeoutMs: shape.timeoutMs })
+      sender.client = client
+      const { clock } = process.world
+      const again = () => {
+        if (!this.#areSending) return
+        this.#send(sender, shape, producer)
+        clock.setTimeout(again, 1 + process.random.below(shape.everyMs * 2))
+      }
+      again()
+    })
+    return sender
+  }
+
+  #send(sender: Sender, { topic, messageGroups, bodyBytesMax }: SenderShape, producer: Producer): void {
+    const { random } = sender.process
+    const inGroup = messageGroups > 0 && random.below(3) > 0
+    const messageGroup = inGroup ? `${sender.name}-${random.below(messageGroups)}` : null
+    const messages = Array.from({ length: 1 + random.below(random.below(5) === 0 ? 8 : 2) }, () => {
+      const sequence = sender.sequence++
+      const message = `${sender.name}/${sequence}`
+      this.counts.sent++
+      this.happened({ type: 'send.invoked', message, sender: sender.name, sequence, messageGroup })
+      return { message, out: outgoing(topic, `${message} ${'.'.repeat(random.below(bodyBytesMax))}`, messageGroup) }
+    })
+    const stored = (message: string, receipt: Receipt) => {
+      if (!sender.process.isAlive) return
+      this.counts.stored++
+      const { queueOffset: offset, epoch, messageId } = receipt
+      this.happened({ type: 'send.stored', message, queue: queueKey(receipt), offset, epoch, messageId })
+    }
+    const failed = (message: string, { code }: StateMQError) => {
+      if (!sender.process.isAlive) return
+      this.counts.failed++
+      this.happened({ type: 'send.failed', message, code })
+    }
+    if (messages.length > 1 && random.below(2) === 0) {
+      producer.sendBatch(messages.map(({ out }) => out)).then(
+        (receipts) => receipts.forEach((receipt, i) => stored(messages[i]!.message, receipt)),
+        (error) => messages.forEach(({ message }) => failed(message, error)),
+      )
+      return
+    }
+    for (const { message, out } of messages) {
+      producer.send(out).then(
+        (receipt) => stored(message, receipt),
+        (error) => failed(message, error),
+      )
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------ the end
+
+  stopSending(): void {
+    this.#areSending = false
+  }
+
+  /** Everything that was down comes up. What else is wrong was ended by whoever began it. */
+  restartAll(): void {
+    for (const broker of this.brokers) if (!broker.process) this.startBroker(broker)
+    for (const server of this.nameServers) if (!server.process) this.startNameServer(server)
+  }
+
+  /** What a group says of its queues, and why it is not settled; null when it is. */
+  async look(group: string): Promise<{ event: Extract<HistoryEvent, { type: 'group.settled' }>; trouble: string | null }> {
+    const { queues } = await this.settle(this.#observer.admin().group(group), `looking at ${group}`)
+    const members = this.members.filter((member) => member.group === group)
+    const owned = Object.fromEntries(members.map(({ name, owned }) => [name, owned]))
+    const rows = queues.map((row) => ({ ...row, queue: queueKey(row) }))
+    const expected = [...this.#topics.values()].reduce((sum, queues) => sum + queues * this.brokers.length, 0)
+    const trouble =
+      rows.length < expected
+        ? `${rows.length} queues of ${expected} are known`
+        : (rows
+            .map(({ queue, owner, committed, minOffset, maxOffset }) => {
+              const says = Object.keys(owned).filter((name) => owned[name]!.includes(queue))
+              if (says.length !== 1 || says[0] !== owner)
+                return `${queue} belongs to ${owner}, and ${says.join(' and ') || 'nobody'} reads it`
+              if ((committed ?? minOffset) !== maxOffset)
+                return `${queue} ends at ${maxOffset}, ${owner} committed ${committed}`
+              return null
+            })
+            .find((words) => words !== null) ?? null)
+    const seen = rows.map(({ queue, owner, committed, minOffset, maxOffset }) => {
+      return { queue, owner, committed, minOffset, maxOffset }
+    })
+    return { event: { type: 'group.settled', group, queues: seen, owned }, trouble }
+  }
+
+  /** The logs, from first to last, as a reader sees them. */
+  async readLogs(): Promise<void> {
+    for (const topic of this.#topics.keys()) {
+      const { queues } = await this.settle(this.#observer.admin().topic(topic), `looking at ${topic}`)
+      const logs = new Map(
+        queues.map(({ brokerName, queueId, minOffset, maxOffset }) => [
+          queueKey({ topic, brokerName, queueId }),
+          { minOffset, maxOffset, messages: [] as LoggedMessage[] },
+        ]),
+      )
+      const reader = this.#observer.reader({ topic })
+      let left = queues.reduce((sum, { minOffset, maxOffset }) => sum + maxOffset - minOffset, 0)
+      for (let idle = 0; left > 0 && idle < 10; ) {
+        const found = await this.settle(reader.poll(1_000, 1_000), `reading ${topic}`)
+        idle = found.length === 0 ? idle + 1 : 0
+        left -= found.length
+        for (const message of found) {
+          const { queueOffset: offset, epoch, messageId, text } = message
+          logs.get(queueKey(message))!.messages.push({ offset, epoch, message: nameOf(text), messageId })
+        }
+      }
+      await reader.close()
+      for (const [queue, log] of logs) this.happened({ type: 'log.read', queue, ...log })
+    }
+  }
+
+  /** Everything is closed as its owner would close it. */
+  async close(): Promise<void> {
+    const closing = async (who: { process: SimulatedProcess | null }, close: () => Promise<void> | undefined) => {
+      const { process } = who
+      if (!process) return
+      await this.settle(Promise.resolve(close()), `closing ${process.name}`, 60_000)
+      this.#checkTimers(process)
+      process.kill()
+    }
+    for (const sender of this.senders) await closing(sender, () => sender.client?.close())
+    for (const member of [...this.members]) await closing(member, () => member.client?.close())
+    for (const broker of this.brokers) await closing(broker, () => broker.node?.close())
+    for (const server of this.nameServers) await closing(server, () => server.node?.close())
+  }
+
+  /** What was closed leaves nothing behind that would keep its process from ending. */
+  #checkTimers(process: SimulatedProcess): void {
+    const { timers } = process
+    if (timers > 0) this.world.faults.push(`${process.name} was closed and left ${timers} timers`)
+  }
+
+  /** Chance of the schedule's own. */
+  pick<T>(all: readonly T[]): T | undefined {
+    return all.length === 0 ? undefined : all[this.#random.below(all.length)]
+  }
+}
+
+const clockOf = ({ clock }: SimulatedWorld) => ({
+  now: () => clock.now(),
+  monotonic: () => clock.monotonic(),
+  clearTimeout: (timer: never) => clock.clearTimeout(timer),
+  defer: (run: () => void) => clock.defer(run),
+})
+
+const connectAs = ({ world }: SimulatedProcess): Promise<Client> =>
+  connect({ cluster: CLUSTER, transport: world.transport, world })
+
+const outgoing = (topic: string, body: string, messageGroup: string | null): OutgoingMessage =>
+  messageGroup === null ? { topic, body } : { topic, body, messageGroup }
+
+/** A body is the message's own name, a blank and padding. */
+const nameOf = (body: string): string => body.slice(0, body.indexOf(' '))

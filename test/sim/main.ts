@@ -1,0 +1,53 @@
+/**
+ * Simulates from the command line.
+ *
+ *   --seed N        replays one seed and prints what happened
+ *   --minutes M     tries new seeds for so long; --from N says where to begin
+ */
+import { parseArgs } from 'node:util'
+import { type Result, simulate } from './simulate.ts'
+import type { TraceLine } from './world.ts'
+
+const { values } = parseArgs({
+  options: { seed: { type: 'string' }, minutes: { type: 'string' }, from: { type: 'string' } },
+})
+
+const print = (words: string) => void process.stdout.write(`${words}\n`)
+const printLine = ({ at, who, what }: TraceLine) =>
+  print(`${(at / 1_000).toFixed(3).padStart(9)} s  ${who.padEnd(16)} ${what}`)
+
+const isGood = ({ faults, anomalies }: Result): boolean => faults.length + anomalies.length === 0
+
+function summary({ seed, faults, anomalies, counts, ranMs, hash }: Result): string {
+  const { sent, stored, failed, delivered } = counts
+  const found = [...new Set([...faults.map((fault) => fault.split('\n')[0]!), ...anomalies.map(({ name }) => name)])]
+  const told = `${sent} sent, ${stored} stored, ${failed} failed, ${delivered} delivered in ${Math.round(ranMs / 1_000)} s`
+  return `seed ${seed}  ${hash}  ${told}${found.length === 0 ? '' : `\n    ${found.join('\n    ')}`}`
+}
+
+function printAll(result: Result): void {
+  for (const fault of result.faults) print(`FAULT    ${fault}`)
+  for (const { at, name, what } of result.anomalies.slice(0, 50)) printLine({ at, who: 'ANOMALY', what: `${name}: ${what}` })
+  if (result.anomalies.length > 50) print(`… and ${result.anomalies.length - 50} more anomalies`)
+  print(summary(result))
+}
+
+if (values.seed !== undefined) {
+  const result = await simulate(Number(values.seed), printLine)
+  printAll(result)
+  process.exitCode = isGood(result) ? 0 : 1
+} else {
+  const from = Number(values.from ?? Date.now() % 2 ** 31)
+  const until = performance.now() + Number(values.minutes ?? 1) * 60_000
+  let tried = 0
+  let failed = 0
+  for (; performance.now() < until; tried++) {
+    const result = await simulate(from + tried)
+    if (isGood(result)) continue
+    failed++
+    print(summary(result))
+    print(`    npm run sim -- --seed ${result.seed}`)
+  }
+  print(`${tried} seeds from ${from}, ${failed} failed`)
+  process.exitCode = failed > 0 ? 1 : 0
+}

@@ -1,0 +1,93 @@
+/** One seed, from the first start to the last check. */
+import { type Anomaly, check } from '../support/history.ts'
+import { Cluster } from './cluster.ts'
+import { disturb, type Shape, shapeOf } from './schedule.ts'
+import { SimulatedWorld, type TraceLine } from './world.ts'
+
+export type Result = {
+  seed: number
+  shape: Shape
+  /** What must not have happened; empty for a good run. */
+  faults: string[]
+  anomalies: Anomaly[]
+  /** Equal for two runs of one seed. */
+  hash: string
+  trace: readonly TraceLine[]
+  counts: Cluster['counts']
+  /** How long the cluster ran, by its own clock. */
+  ranMs: number
+}
+
+const TOPIC = 'orders'
+const WARM_UP_MS = 2_000
+const CONVERGE_MS = 180_000
+/** After its faults are over, a cluster must take every message again. */
+const SETTLE_MS = 15_000
+
+export async function simulate(seed: number, listener?: (line: TraceLine) => void): Promise<Result> {
+  const world = new SimulatedWorld(seed, listener)
+  const random = world.fork()
+  const shape = shapeOf(random)
+  const cluster = new Cluster(world)
+  world.tell('world', JSON.stringify(shape))
+  try {
+    await run(cluster, shape, random)
+  } catch (error) {
+    world.faults.push(error instanceof Error ? (error.stack ?? error.message) : String(error))
+  }
+  for (const process of world.processes) process.kill()
+  const anomalies = check(cluster.history)
+  for (const { name, what } of anomalies) world.note(`${name} ${what}`)
+  const ranMs = world.clock.monotonic()
+  const { faults, hash, trace } = world
+  return { seed, shape, faults, anomalies, hash, trace, counts: cluster.counts, ranMs }
+}
+
+async function run(cluster: Cluster, shape: Shape, random: SimulatedWorld['random']): Promise<void> {
+  const { world } = cluster
+  for (let i = 0; i < shape.nameServers; i++) cluster.addNameServer(`name-server-${i}`)
+  for (const broker of shape.brokers) cluster.addBroker(broker)
+  await cluster.start(shape.topics)
+  shape.senders.forEach((sender, i) => {
+    cluster.addSender(`sender-${i}`, sender)
+  })
+  for (const group of shape.groups) for (let i = 0; i < group.members; i++) cluster.addMember(group, TOPIC)
+  await world.advance(WARM_UP_MS)
+
+  await disturb(cluster, shape, random)
+
+  cluster.restartAll()
+  for (const group of shape.groups) {
+    const isRead = cluster.members.some((member) => member.group === group.group && !member.isLeaving)
+    if (!isRead) cluster.addMember(group, TOPIC)
+  }
+  await world.advance(SETTLE_MS)
+  cluster.restartAll()
+  await world.advance(SETTLE_MS)
+  const { failed } = cluster.counts
+  await world.advance(SETTLE_MS)
+  if (cluster.counts.failed > failed) throw new Error(`${cluster.counts.failed - failed} sends failed in good times`)
+  cluster.stopSending()
+  await converge(cluster, shape)
+  await cluster.readLogs()
+  await cluster.close()
+}
+
+async function converge(cluster: Cluster, shape: Shape): Promise<void> {
+  const { world } = cluster
+  const limit = world.clock.monotonic() + CONVERGE_MS
+  for (const { group } of shape.groups) {
+    for (;;) {
+      const { event, trouble } = await cluster.look(group)
+      const isLast = world.clock.monotonic() > limit
+      if (trouble !== null && !isLast) {
+        await world.advance(1_000)
+        continue
+      }
+      if (trouble !== null) world.faults.push(`${group} did not converge: ${trouble}`)
+      cluster.happened(event)
+      world.tell(group, trouble ?? 'has settled')
+      break
+    }
+  }
+}
