@@ -42,6 +42,7 @@ export const demo: Demo = async ({ terminal, json }) => {
   const opened: Closeable[] = []
   try {
     const interrupted = interruption(terminal.signal).then((): never => {
+      stage.interrupt()
       throw new Interrupted()
     })
     const servers = await Promise.race([startCluster(folder.path, opened), interrupted])
@@ -249,6 +250,7 @@ class Run {
       airports: comparisons.length,
       sendPerSecond: perSecond(this.#sent, this.#sendingMs),
       consumePerSecond: perSecond(consumed.length, this.#consumingMs),
+      handlerMs: HANDLER_MS,
       seconds: Math.round(this.#stage.seconds * 10) / 10,
     }
     const { lost, mismatches, broadcast, sent } = report

@@ -19,6 +19,7 @@ import {
   type NatsConnection,
   NatsError,
   headers as newHeaders,
+  type PublishOptions,
   type TlsOptions,
 } from 'nats'
 import type { Clock, Log, Random } from '../actors/node/world.ts'
@@ -110,18 +111,24 @@ function transportOver(connection: NatsConnection, { clock, random, log }: NatsO
     const head = headers && packageHeaders(headers)
     if (state !== 'connected') return
     if (payload.length + (head === undefined ? 0 : headBytes(head)) <= maxPayload)
-      connection.publish(subject, payload, head === undefined ? { reply } : { reply, headers: head })
+      send(subject, payload, head === undefined ? { reply } : { reply, headers: head })
     else if (payload.length > MAX_WHOLE_BYTES)
       report(
         new RangeError(`${payload.length} bytes for '${subject}' are refused: ${MAX_WHOLE_BYTES} travel`),
       )
     else
       split(payload, maxPayload, `${id}-${++messages}`, headers, (part, partHeaders, first) =>
-        connection.publish(subject, part, {
-          reply: first ? reply : '',
-          headers: packageHeaders(partHeaders),
-        }),
+        send(subject, part, { reply: first ? reply : '', headers: packageHeaders(partHeaders) }),
       )
+  }
+
+  /** The package throws once it drains or is closed, which may be before anybody was told: the message is lost. */
+  function send(subject: string, payload: Uint8Array, options: PublishOptions): void {
+    try {
+      connection.publish(subject, payload, options)
+    } catch (error) {
+      if (closers === undefined && !connection.isClosed()) report(error)
+    }
   }
 
   function subscribe(pattern: string, hear: Hear, queue = ''): Subscription {
@@ -207,16 +214,15 @@ function transportOver(connection: NatsConnection, { clock, random, log }: NatsO
   }
 
   function close(done: () => void): void {
-    if (closers !== undefined || state === 'closed') {
-      if (state === 'closed') clock.defer(done)
-      else closers!.push(done)
-      return
+    if (state === 'closed') clock.defer(done)
+    else if (closers !== undefined) closers.push(done)
+    else {
+      closers = [done]
+      // Draining waits for the server; without one, or with one that is stuck, it would wait for ever.
+      const timer = clock.setTimeout(() => void connection.close(), DRAIN_MS)
+      const closing = state === 'connected' ? connection.drain() : connection.close()
+      closing.then(finish, finish).finally(() => clock.clearTimeout(timer))
     }
-    closers = [done]
-    // Draining waits for the server; without one, or with one that is stuck, it would wait for ever.
-    const timer = clock.setTimeout(() => void connection.close(), DRAIN_MS)
-    const closing = state === 'connected' ? connection.drain() : connection.close()
-    closing.then(finish, finish).finally(() => clock.clearTimeout(timer))
   }
 
   return {

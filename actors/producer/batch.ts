@@ -4,7 +4,7 @@
  * `producerId` and `sequence` are given when the batch is first shipped. While it is UNKNOWN whether the broker stored
  * it, they NEVER change: the broker recognises the frame by them and stores it once.
  */
-import { FRAME_HEAD_BYTES, kinds, RECORD_HEAD_BYTES, recordsAt, sealFrame } from '../../transport/frames.ts'
+import { FRAME_HEAD_BYTES, kinds, RECORD_HEAD_BYTES, sealFrame } from '../../transport/frames.ts'
 import type { StateMQError } from '../errors.ts'
 import { attributes, recordBytesMax, writeRecord } from './message.ts'
 
@@ -24,8 +24,10 @@ export type Reject = (error: StateMQError) => void
 
 export type BatchFailure = {
   error: StateMQError
-  /** True when the broker may have stored the frame. */
+  /** True when the broker may have stored the frame at this try. */
   unknown: boolean
+  /** True when the broker has looked for the frame and has it from no try. */
+  never: boolean
   retryable: boolean
 }
 
@@ -48,7 +50,11 @@ export class Batch {
   readonly rejects: Reject[] = []
   producerId = 0
   sequence = 0
+  /** Which it is of all frames that its lane has numbered. */
+  place = 0
   attempts = 0
+  /** True while one of its tries, not only the last, may have stored it under the number it has. */
+  inDoubt = false
   failure: BatchFailure | null = null
   /** Ids of messages that came from another queue; null while there is none, which is nearly always. */
   ids: (string | undefined)[] | null = null
@@ -104,6 +110,7 @@ export class Batch {
   }
 
   seal(producerId: number, sequence: number, queueId: number): void {
+    this.inDoubt = false
     this.producerId = producerId
     this.sequence = sequence
     sealFrame(this.bytes, 0, this.size, {
@@ -143,7 +150,7 @@ export class Batch {
    * its id along as a property, so that consumers recognise the second copy.
    */
   moveTo(mayBeStored: boolean, take: (message: Moved) => void): void {
-    let at = recordsAt(this.bytes, 0)
+    let at = FRAME_HEAD_BYTES + this.#topicBytes // What was never sealed has no head to ask.
     for (let i = 0; i < this.count; i++) {
       const recordBytes = this.bytes.readUInt32LE(at)
       const bodyAt = at + RECORD_HEAD_BYTES + this.bytes.readUInt16LE(at + 12)

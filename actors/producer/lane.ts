@@ -50,6 +50,7 @@ export class Lane {
   #underWay = 0
   #producerId: number
   #sequence = 0
+  #places = 0
   #spare: Buffer | null = null
   #pause: unknown = null
 
@@ -124,6 +125,7 @@ export class Lane {
 
   /** The next frame to ship, numbered and sealed, or null when there is none that may go now. */
   take(bytesMax: number): Batch | null {
+    this.#expire()
     if (!this.hasMore) return null
     const batch = this.#ready[0] ?? this.#open!
     if (batch.size > bytesMax) return null
@@ -133,10 +135,22 @@ export class Lane {
       if (this.#sequence > SEQUENCE_MAX) this.#renumber()
       batch.seal(this.#producerId, this.#sequence, this.queueId)
       this.#sequence += batch.count
+      batch.place = this.#places++
     }
     batch.attempts++
     this.#underWay++
     return batch
+  }
+
+  /** What waited for its turn longer than its time is not shipped any more. */
+  #expire(): void {
+    const now = this.#owner.monotonic()
+    for (let batch = this.#ready[0] ?? this.#open; batch && batch.deadline <= now; ) {
+      if (batch === this.#open) this.#open = null
+      else this.#ready.shift()
+      this.#giveUp(batch, batch.failure?.error ?? this.#outOfTime(batch))
+      batch = this.#ready[0] ?? this.#open
+    }
   }
 
   /** Whether there is a frame that may go now. */
@@ -157,6 +171,9 @@ export class Lane {
   refused(batch: Batch): void {
     this.#underWay--
     this.#failed.push(batch)
+    const { unknown, never } = batch.failure!
+    if (unknown) batch.inDoubt = true
+    else if (never) batch.inDoubt = false
     this.#mode = 'settling'
     this.#came()
   }
@@ -172,7 +189,7 @@ export class Lane {
   /** Decides for each frame that failed, and for what waits behind it, what becomes of it. */
   #recover(): void {
     const now = this.#owner.monotonic()
-    const failed = this.#failed.sort((a, b) => a.sequence - b.sequence)
+    const failed = this.#failed.sort((a, b) => a.place - b.place)
     this.#failed = []
     this.#renumber()
     this.#close()
@@ -182,15 +199,16 @@ export class Lane {
     const lost = new Set<number>()
     for (const batch of failed) {
       const { error, retryable } = batch.failure!
-      const unknown = batch.failure!.unknown && !lost.has(batch.producerId)
-      if (!unknown) lost.add(batch.producerId)
+      const inDoubt = batch.inDoubt && !lost.has(batch.producerId)
+      if (!inDoubt) lost.add(batch.producerId)
       if (!retryable || batch.deadline <= now) this.#giveUp(batch, error)
-      else if (!this.#move(batch, unknown, now)) {
-        if (!unknown) batch.producerId = 0
+      else if (!this.#move(batch, inDoubt, now)) {
+        if (!inDoubt) batch.producerId = 0
         this.#ready.push(batch)
       }
     }
     for (const batch of waiting) {
+      if (lost.has(batch.producerId)) batch.producerId = 0
       if (batch.deadline <= now) this.#giveUp(batch, batch.failure?.error ?? this.#outOfTime(batch))
       else if (batch.isSealed || !this.#move(batch, false, now)) this.#ready.push(batch)
     }

@@ -8,11 +8,13 @@ import { codeName, codes, isRetryable } from '../../transport/codes.ts'
 import {
   answerCode,
   answerEpoch,
+  SEND_HEAD_BYTES,
+  SEND_RESULT_BYTES,
   sendResultCode,
   sendResultOffset,
   sendResults,
 } from '../../transport/exchange.ts'
-import type { Failure, Outcome } from '../../transport/failures.ts'
+import { type Failure, fail, type Outcome } from '../../transport/failures.ts'
 import type { Subjects } from '../../transport/subjects.ts'
 import type { Transport } from '../../transport/transport.ts'
 import { errorOfFailure, errorOfRefusal } from '../errors.ts'
@@ -45,6 +47,8 @@ export class Pipe {
   #subject = ''
   #underWay = 0
   #lanes: Lane[] = []
+  /** What to tell each request that is under way. */
+  readonly #waiting = new Set<(outcome: Outcome<Buffer>) => void>()
 
   constructor(owner: PipeOwner, brokerName: string) {
     this.#owner = owner
@@ -61,6 +65,11 @@ export class Pipe {
     this.#epoch = epoch
     this.#subject = this.#owner.subjects.broker(this.brokerName, epoch).send
     return true
+  }
+
+  /** What was asked of an older mastership will not be answered: it is settled now, and asked of the new one. */
+  forsake(): void {
+    for (const answered of [...this.#waiting]) answered(deposed)
   }
 
   /** The lane has something to ship. */
@@ -113,16 +122,20 @@ export class Pipe {
     const { transport, attemptMs } = this.#owner
     const epoch = this.#epoch
     const began = this.#owner.monotonic()
-    this.#underWay++
-    transport.request(this.#subject, request, attemptMs, (outcome) => {
+    const left = Math.max(...batches.map(({ deadline }) => deadline)) - began
+    const answered = (outcome: Outcome<Buffer>) => {
+      if (!this.#waiting.delete(answered)) return // It came after the request was forsaken.
       this.#underWay--
-      this.#owner.answered(
-        this.brokerName,
-        outcome.ok ? this.#owner.monotonic() - began : Number.POSITIVE_INFINITY,
-      )
+      if (outcome !== deposed) {
+        const took = outcome.ok ? this.#owner.monotonic() - began : Number.POSITIVE_INFINITY
+        this.#owner.answered(this.brokerName, took)
+      }
       if (this.#tell(lanes, batches, outcome)) this.#owner.unreachable(this.brokerName, epoch)
       if (this.#lanes.length > 0 && !this.isWanted) this.#owner.wantFlush(this)
-    })
+    }
+    this.#waiting.add(answered)
+    this.#underWay++
+    transport.request(this.#subject, request, Math.max(1, Math.min(attemptMs, left)), answered)
   }
 
   /** Tells each lane what became of its frame; true when this broker is no longer the one to talk to. */
@@ -133,9 +146,11 @@ export class Pipe {
       return true
     }
     const answer = outcome.value
-    const code = answerCode(answer)
-    if (code !== codes.SUCCESS || sendResults(answer) !== batches.length) {
-      const failure = this.#refusalOf(code === codes.SUCCESS ? codes.SYSTEM_ERROR : code)
+    const code = answer.length < SEND_HEAD_BYTES ? codes.SUCCESS : answerCode(answer)
+    const isWhole = answer.length >= SEND_HEAD_BYTES + batches.length * SEND_RESULT_BYTES
+    if (code !== codes.SUCCESS || !isWhole || sendResults(answer) !== batches.length) {
+      const failure =
+        code === codes.SUCCESS ? this.#failureOf(garbled.failure) : this.#refusalOf(code)
       for (let i = 0; i < batches.length; i++) refuse(lanes[i]!, batches[i]!, failure)
       return code === codes.NOT_MASTER
     }
@@ -153,7 +168,8 @@ export class Pipe {
     const error = errorOfFailure({ ...failure, message: `sending to ${this.brokerName}: ${message}` })
     return {
       error,
-      unknown: code === 'timedOut' || code === 'disconnected',
+      unknown: code === 'timedOut' || code === 'disconnected' || code === 'malformed',
+      never: false,
       retryable: code !== 'closed' && code !== 'tooLarge',
     }
   }
@@ -161,9 +177,17 @@ export class Pipe {
   #refusalOf(code: number): BatchFailure {
     const error = errorOfRefusal(code, `${this.brokerName} refused the message: ${adviceFor(code)}`)
     // A master that is deposed says so of frames that it may have stored already.
-    return { error, unknown: code === codes.NOT_MASTER, retryable: isRetryable(codeName(code)) }
+    return {
+      error,
+      unknown: code === codes.NOT_MASTER,
+      never: code === codes.OUT_OF_ORDER_SEQUENCE,
+      retryable: isRetryable(codeName(code)),
+    }
   }
 }
+
+const deposed = fail('disconnected', 'the broker has a new master, which may not have heard of it', true)
+const garbled = fail('malformed', 'the answer does not fit what was sent', true)
 
 function refuse(lane: Lane, batch: Batch, failure: BatchFailure): void {
   batch.failure = failure

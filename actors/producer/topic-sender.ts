@@ -73,9 +73,10 @@ export class TopicSender {
   setRoute(route: TopicRoute): void {
     const lanes: Lane[] = []
     const queues: QueueRef[] = []
+    const renewed = new Set<Pipe>()
     for (const { brokerName, epoch, perm, writeQueues } of route.brokers) {
       const pipe = this.#owner.pipe(brokerName)
-      const isNewEpoch = pipe.setEpoch(epoch)
+      if (pipe.setEpoch(epoch)) renewed.add(pipe)
       for (let queueId = 0; queueId < writeQueues; queueId++) {
         if ((perm & WRITABLE) === 0) break
         const key = `${brokerName}/${queueId}`
@@ -86,12 +87,13 @@ export class TopicSender {
         }
         lanes.push(lane)
         queues.push({ topic: this.topic, brokerName, queueId })
-        if (isNewEpoch) lane.wake()
       }
     }
     this.#lanes = lanes
     this.#queues = queues
     this.#healthVersion = -1
+    for (const pipe of renewed) pipe.forsake()
+    for (const lane of lanes) if (renewed.has(lane.pipe)) lane.wake()
     for (const [key, lane] of this.#lanesByQueue) {
       if (lane.isEmpty && !lanes.includes(lane)) this.#lanesByQueue.delete(key)
     }

@@ -28,6 +28,7 @@ export type Report = {
   airports: number
   sendPerSecond: number
   consumePerSecond: number
+  handlerMs: number
   seconds: number
 }
 
@@ -45,6 +46,7 @@ export class Stage {
   readonly #began = realClock.monotonic()
   #members: readonly string[] = []
   #bar: Progress | null = null
+  #isClosed = false
 
   constructor(terminal: Terminal, json: boolean, total: number) {
     this.#terminal = terminal
@@ -73,14 +75,20 @@ export class Stage {
   }
 
   progress(consumed: number): void {
-    if (this.#json) return
+    if (this.#json || this.#isClosed) return
     this.#bar ??= progress(this.#terminal, realClock, 'flights consumed', this.#total)
     this.#bar.set(consumed)
   }
 
-  /** Wipes the bar, whatever happened. */
+  /** Wipes the bar; it is not drawn again. */
   close(): void {
+    this.#isClosed = true
     this.#bar?.end()
+  }
+
+  interrupt(): void {
+    this.close()
+    if (!this.#json) this.#terminal.tell('Cleaning up ... (Ctrl-C again stops at once)\n')
   }
 
   conclude(report: Report, comparisons: readonly Comparison[]): void {
@@ -106,6 +114,7 @@ export class Stage {
       ])
     this.#print(table(this.#terminal, headings, rows))
     this.#print(`\n${summaryOf(this.#terminal, report)}`)
+    this.#print('\nNext: `npm start` keeps a cluster running; examples/ shows how programs use it.\n')
   }
 
   #print(text: string): void {
@@ -122,13 +131,17 @@ const meanOf = ({ flights, delaySum }: AirportFigures): string =>
 
 function summaryOf(terminal: Terminal, report: Report): string {
   const { sent, consumed, broadcast, lost, duplicates, misordered, seconds } = report
-  const { sendPerSecond, consumePerSecond, members } = report
+  const { sendPerSecond, consumePerSecond, handlerMs, members } = report
+  const shown = formatNumber
   return facts(terminal, {
-    sent: `${formatNumber(sent)} at ${formatNumber(sendPerSecond)} /s`,
-    consumed: `${formatNumber(consumed)} at ${formatNumber(consumePerSecond)} /s`,
-    broadcast: formatNumber(broadcast),
-    members: members.map(({ name, consumed: own }) => `${name} ${formatNumber(own)}`).join('  '),
-    kept: `${formatNumber(lost)} lost, ${formatNumber(duplicates)} twice, ${formatNumber(misordered)} out of order`,
+    sent: `${shown(sent)} at ${shown(sendPerSecond)} /s, each awaited`,
+    consumed: `${shown(consumed)} at ${shown(consumePerSecond)} /s, in order, each handled for ${handlerMs} ms`,
+    members: members.map(({ name, consumed: own }) => `${name} ${shown(own)}`).join('  '),
+    broadcast: `${shown(broadcast)} to a consumer that reads along`,
     took: `${seconds.toFixed(1)} s`,
+    kept: strong(
+      terminal,
+      `${shown(lost)} lost, ${shown(duplicates)} twice, ${shown(misordered)} out of order`,
+    ),
   })
 }

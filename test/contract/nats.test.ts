@@ -73,6 +73,7 @@ test('nats: the first of several servers that answers is taken', async (t) => {
 test('nats: users, passwords and tokens are taken from options and from addresses', async (t) => {
   const byUser = await startNatsServer({ config: 'authorization { user: "me", password: "s3cr/t" }' })
   const byToken = await startNatsServer({ config: 'authorization { token: "t0k" }' })
+  t.teardown(() => Promise.all([byUser.stop(), byToken.stop()]).then(() => {}))
   const logins = [
     tryConnect(byUser.url, { user: 'me', pass: 's3cr/t' }),
     tryConnect(`nats://me:s3cr%2Ft@127.0.0.1:${byUser.port}`),
@@ -89,7 +90,6 @@ test('nats: users, passwords and tokens are taken from options and from addresse
     t.false(denied.failure.retryable)
     t.regex(denied.failure.message, /refuses the user, token or credentials/)
   }
-  await Promise.all([byUser.stop(), byToken.stop()])
 })
 
 test('nats: credentials that do not parse are a failure', async (t) => {
@@ -124,6 +124,7 @@ test('nats: the largest payload is that of the server, also after it came back w
 
 test('nats: requests are answered again after the server was killed', async (t) => {
   const server = await startNatsServer()
+  t.teardown(server.stop)
   const [one, other] = [await connectTo(server.url), await connectTo(server.url)]
   other.subscribe('echo', (payload, reply) => other.publish(reply, payload))
   for (let round = 0; round < 2; round++) {
@@ -135,5 +136,4 @@ test('nats: requests are answered again after the server was killed', async (t) 
     t.is(await ask(one, 'echo', `round ${round}`), `round ${round}`)
   }
   await Promise.all([close(one), close(other)])
-  await server.stop()
 })

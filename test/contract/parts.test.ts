@@ -1,3 +1,4 @@
+/** Messages in parts: joined whole or never. */
 import test from 'ava'
 import { createJoiner, MAX_WHOLE_BYTES, PART_HEADER, split, type Whole } from '../../transport/parts.ts'
 import type { Headers } from '../../transport/transport.ts'

@@ -1,3 +1,4 @@
+/** The multiplexer of requests, on a clock that the test moves. */
 import test from 'ava'
 import type { Outcome } from '../../transport/failures.ts'
 import { createRequests } from '../../transport/requests.ts'

@@ -1,3 +1,4 @@
+/** Who hears a subject, by example and against the plain rule. */
 import test from 'ava'
 import { createSubjectTrie, isPattern, isSubject } from '../../transport/subject-trie.ts'
 import { seededRandom, seedOfRun } from '../support/seeded-random.ts'

@@ -411,6 +411,17 @@ fact('a hearer may still answer while its transport closes', async (t, station) 
   t.is(await answer, 'in time')
 })
 
+fact('a publish while the transport closes does not throw', async (t, station) => {
+  const transport = await station.connect()
+  const closed = close(transport)
+  for (let turn = 0; turn < 20 && transport.state !== 'closed'; turn++) {
+    transport.publish('late', Buffer.from('x'))
+    await new Promise<void>((resolve) => setImmediate(resolve))
+  }
+  await closed
+  t.is(transport.state, 'closed')
+})
+
 fact('a closed transport fails what waits and what comes', async (t, station) => {
   const [one, other] = await pair(station)
   listen(other, 'silent')

@@ -2,7 +2,8 @@
 import test from 'ava'
 import { type Client, connect, type IncomingMessage, type Receipt, StateMQError } from '../../actors/index.ts'
 import { startNatsServer } from '../support/nats-server.ts'
-import { Processes, type Running, temporaryFolder, until } from '../support/processes.ts'
+import { Processes, type Running, temporaryFolder } from '../support/processes.ts'
+import { until } from '../support/until.ts'
 
 const GROUPS = 40
 const IN_FLIGHT = 500

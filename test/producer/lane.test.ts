@@ -99,6 +99,67 @@ test('lane: a frame that waits behind one that was surely not stored is not over
   t.true(bench.fates.every(({ receipt }) => receipt !== null))
 })
 
+test('lane: a frame that may be stored keeps its number until its fate is known, whatever becomes of later tries', (t) => {
+  const bench = one()
+  const fate = bench.send('1')
+  const [first] = bench.endTurn()
+  first!.fail('timedOut')
+  const [second] = bench.after(200)
+  second!.fail('noResponders')
+  const [third] = bench.after(200)
+  third!.refuse(codes.SERVICE_NOT_AVAILABLE)
+  const [fourth] = bench.after(200)
+  t.deepEqual(fourth!.frames, first!.frames)
+  fourth!.store(3)
+  t.is(fate.receipt?.queueOffset, 3)
+})
+
+test('lane: a frame of which the broker has no copy gets a new number, though an earlier try was in doubt', (t) => {
+  const bench = one()
+  bench.send('1')
+  const [first] = bench.endTurn()
+  first!.fail('timedOut')
+  const [second] = bench.after(200)
+  second!.results({ code: codes.OUT_OF_ORDER_SEQUENCE })
+  const [third] = bench.after(200)
+  t.not(third!.frames[0]!.producerId, first!.frames[0]!.producerId)
+})
+
+test('lane: frames in doubt that are repeated a few at a time all come through, in order', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a', queues: 2 })
+  bench.budgetMs = 60_000
+  const expected: string[] = []
+  for (let i = 0; i < 8; i++) {
+    expected.push(`${i}`.padEnd(130_000))
+    bench.send(expected[i]!, { messageGroup: 'g' })
+  }
+  bench.endTurn()
+  for (const request of bench.open) request.fail('timedOut')
+  const others = bench.open.length
+  t.is(others, 0)
+  // The other queue takes most of the way to the broker.
+  const other = bench.requests[0]!.frames[0]!.queueId === 0 ? 1 : 0
+  for (let i = 0; i < 3; i++) {
+    bench.send('other', { selectQueue: () => other })
+    bench.endTurn()
+  }
+  const seen: string[] = []
+  let isFirst = true
+  for (let turn = 0; turn < 50 && seen.length < 8; turn++) {
+    for (const request of bench.after(200)) {
+      if (request.frames.some(({ queueId }) => queueId === other)) continue
+      if (isFirst) request.results(...request.frames.map(() => ({ code: codes.OUT_OF_ORDER_SEQUENCE })))
+      else {
+        seen.push(...request.bodies)
+        request.store()
+      }
+      isFirst = false
+    }
+  }
+  t.deepEqual(seen.map((body) => body.trim()), expected.map((body) => body.trim()))
+})
+
 test('lane: AT MOST EIGHT frames are under way, for the broker remembers no more', (t) => {
   const bench = one()
   for (let i = 0; i < 40; i++) bench.sendBatch([`${i}`])
@@ -235,6 +296,21 @@ test('lane: a request NEVER waits for its answer longer than its messages have t
   }
   const [last] = bench.open
   t.true(last!.timeoutMs <= 400, `it waits ${last!.timeoutMs} ms`)
+})
+
+test('lane: a message that waited for its turn longer than its time is not shipped any more', (t) => {
+  const bench = one()
+  for (let i = 0; i < 4; i++) {
+    bench.send(`${i}`)
+    bench.endTurn()
+  }
+  const late = bench.send('late')
+  bench.clock.advance(3_500)
+  for (const request of bench.open) request.store(0)
+  bench.endTurn()
+  t.false(bench.requests.some(({ bodies }) => bodies.includes('late')))
+  t.is(late.error?.code, 'TIMED_OUT')
+  t.is(bench.buffered, 0)
 })
 
 test('lane: what cannot be repeated is refused at once, and what waits behind it goes on', (t) => {

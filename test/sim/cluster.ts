@@ -199,6 +199,7 @@ export class Cluster {
     started.then(
       (node) => {
         if (broker.process === process) broker.node = node
+        this.tell(process.name, 'serves')
       },
       (error: StateMQError) => this.#brokerFailed(broker, process, `did not start: ${error.code} ${error.message}`),
     )

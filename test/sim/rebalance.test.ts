@@ -326,3 +326,30 @@ test('group: losing the coordinator moves no queue', (t) => {
     t.deepEqual(sim.forced, [], replay(seed))
   }
 })
+
+test('group: consumers that died together with the coordinator lose their queues to a newcomer', (t) => {
+  for (const seed of seeds) {
+    const sim = simulate(seed, 4)
+    for (const clientId of ['c1', 'c2', 'c3']) sim.startConsumer(clientId)
+    sim.advance(20_000)
+    for (const consumer of [...sim.consumers]) consumer.crash()
+    sim.startCoordinator()
+    sim.startConsumer('c4')
+    sim.advance(10_000)
+    t.deepEqual(sim.assignment(), ['c4', 'c4', 'c4', 'c4'], replay(seed))
+  }
+})
+
+test('group: a newcomer that is the first at a new coordinator takes no queue by force', (t) => {
+  for (const seed of seeds) {
+    const sim = simulate(seed, 6)
+    for (const clientId of ['c1', 'c2']) sim.startConsumer(clientId)
+    sim.advance(20_000)
+    sim.startCoordinator()
+    sim.startConsumer('c3')
+    sim.advance(20_000)
+    t.deepEqual(sim.assignment(), ['c1', 'c1', 'c2', 'c2', 'c3', 'c3'], replay(seed))
+    t.deepEqual(sim.forced, [], replay(seed))
+    t.deepEqual(sim.broken, [], replay(seed))
+  }
+})

@@ -1,8 +1,8 @@
 /**
  * A real nats-server of the test's own: a free port of 127.0.0.1, a folder that goes away with it.
  *
- * The port is chosen by the server itself and kept by `restart`. It is killed by its process id at the latest when
- * this process ends.
+ * The port is chosen by the server itself and kept by `restart`. The server NEVER outlives the test: a guard kills it,
+ * by its process id, as soon as the pipe to this process breaks, however this process or worker ended.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -37,48 +37,69 @@ export async function startNatsServer({
   const store = jetstream ? `jetstream { store_dir: ${JSON.stringify(path.join(folder, 'data'))} }` : ''
   fs.writeFileSync(file, `${store}\n${config}\n`)
 
-  let { child, port } = await launch(file, -1)
+  let server = await launch(file, -1)
+  const { port } = server
   const end = async (signal: NodeJS.Signals) => {
-    if (child.exitCode !== null || child.signalCode !== null) return
-    const exit = once(child, 'exit')
-    child.kill(signal)
+    const { guard, pid } = server
+    if (guard.exitCode !== null || guard.signalCode !== null) return
+    const exit = once(guard, 'exit')
+    try {
+      process.kill(pid, signal)
+    } catch {
+      // It has just ended by itself; the guard follows.
+    }
     await exit
   }
-  const killAtExit = () => void child.kill('SIGKILL')
-  process.on('exit', killAtExit)
 
   return {
     url: `nats://127.0.0.1:${port}`,
     port,
     get pid() {
-      return child.pid!
+      return server.pid
     },
     async stop() {
       await end('SIGTERM')
-      process.off('exit', killAtExit)
       fs.rmSync(folder, { recursive: true, force: true })
     },
     kill: () => end('SIGKILL'),
     async restart() {
       await end('SIGKILL')
-      ;({ child, port } = await launch(file, port))
+      server = await launch(file, port)
     },
   }
 }
 
+type Running = { guard: ChildProcess; pid: number; port: number }
+
+// The guard tells the server's process id, and ends when the server does. Its own input is the pipe that it watches.
+const GUARD = `exec 3<&0
+"$0" "$@" </dev/null & server=$!
+echo $server
+{ cat <&3 >/dev/null; kill -9 $server; } 2>/dev/null &
+wait $server`
+
 /** Resolves when the server takes connections; port -1 lets it choose. */
-function launch(config: string, port: number): Promise<{ child: ChildProcess; port: number }> {
+function launch(config: string, port: number): Promise<Running> {
   const args = ['--addr', '127.0.0.1', '--port', String(port), '--config', config]
-  const child = spawn(findNatsServer(), args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  const guard = spawn('sh', ['-c', GUARD, findNatsServer(), ...args], { stdio: 'pipe' })
+  let pid = 0
   let words = ''
   return new Promise((resolve, reject) => {
     const fail = (why: string) => reject(new Error(`nats-server did not start: ${why}\n${words}`))
-    child.once('error', (error) => fail(error.message))
-    child.once('exit', (code, signal) => fail(`it ended with ${signal ?? code}`))
-    child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-      words = `${words}${chunk}`.slice(-65_536) // Read on after the start, or the server would block on its log.
+    const check = () => {
       const bound = /Listening for client connections on \S+:(\d+)/.exec(words)?.[1]
-      if (bound !== undefined && words.includes('Server is ready')) resolve({ child, port: Number(bound) })
+      if (pid > 0 && bound !== undefined && words.includes('Server is ready'))
+        resolve({ guard, pid, port: Number(bound) })
+    }
+    guard.once('error', (error) => fail(error.message))
+    guard.once('exit', (code, signal) => fail(`it ended with ${signal ?? code}`))
+    guard.stdout.setEncoding('utf8').once('data', (line: string) => {
+      pid = Number(line)
+      check()
+    })
+    guard.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+      words = `${words}${chunk}`.slice(-65_536) // Read on after the start, or the server would block on its log.
+      check()
     })
   })
 }

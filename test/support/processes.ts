@@ -13,9 +13,6 @@ import type { ExecutionContext } from 'ava'
 
 const door = fileURLToPath(new URL('../../bin/statemq.js', import.meta.url))
 
-/** A generous limit for anything that is waited for: a test never fails because the machine is slow. */
-const LIMIT_MS = 60_000
-
 export interface Running {
   readonly pid: number
   /** What it printed when it was ready. */
@@ -130,17 +127,4 @@ export async function temporaryFolder(t: ExecutionContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'statemq-test-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   return folder
-}
-
-/** Looks again and again until it is so; throws `what` when it has not become so within a generous limit. */
-export async function until(
-  what: string,
-  isSo: () => boolean | Promise<boolean>,
-  limitMs = LIMIT_MS,
-): Promise<void> {
-  const end = performance.now() + limitMs
-  while (!(await isSo())) {
-    if (performance.now() > end) throw new Error(`after ${limitMs} ms it is not so that ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
 }

@@ -3,7 +3,8 @@
  *
  * The queues of a broker are interleaved in the log, so the block that one backlog needs holds its neighbours' frames
  * too. A block is read when a reader wants several frames of it or somebody wanted one of it lately; a lone frame is
- * read alone. A frame is handed out only AFTER its checksums were checked.
+ * read alone. A frame is handed out only AFTER its checksums were checked, as a copy: blocks are used again, so that the
+ * cache never holds more memory than it was given, and a small frame that somebody keeps does not keep a block.
  */
 import { fail, type Outcome, succeed } from '../../../transport/failures.ts'
 import { frameFault } from '../../../transport/frames.ts'
@@ -18,22 +19,36 @@ const DENSE_FRAMES = 4
 /** A read that would need more pieces from disk than this ends early. */
 const MOST_PIECES = 32
 const MOST_TOUCHED = 4096
+/** Blocks kept for use again. */
+const MOST_FREE = 32
+
+type Done<T> = (outcome: Outcome<T>) => void
 
 /** Frames of one segment, in the order of their positions. */
 export type Wanted = { readonly positions: number[]; readonly lengths: number[] }
 
-/** A stretch of the segment that is, or will be, in memory. */
-type Piece = { readonly from: number; readonly to: number; readonly isBlock: boolean; bytes: Buffer | null }
+/** Memory for a block. It is free for others when the cache has let go of it and nobody is copying from it. */
+type Block = { readonly bytes: Buffer; length: number; readers: number; isCached: boolean }
+
+/** A stretch of the segment that is, or will be, in memory: a block, or bytes that only this read has. */
+type Piece = {
+  readonly from: number
+  readonly to: number
+  readonly isBlock: boolean
+  block: Block | null
+  bytes: Buffer | null
+}
 
 export class BlockCache {
   readonly #folder: string
   readonly #files: OpenFiles
   readonly #most: number
   /** By the log position of a block's first byte; the least recently used first. */
-  readonly #blocks = new Map<number, Buffer>()
+  readonly #blocks = new Map<number, Block>()
+  readonly #free: Block[] = []
   /** Blocks of which a lone frame was read lately. */
   readonly #touched = new Set<number>()
-  readonly #loading = new Map<number, ((outcome: Outcome<Buffer>) => void)[]>()
+  readonly #loading = new Map<number, Done<Block>[]>()
 
   constructor(folder: string, files: OpenFiles, cacheBytes: number) {
     this.#folder = folder
@@ -50,16 +65,23 @@ export class BlockCache {
     let missing = 1
     let failure: Outcome<never> | null = null
     const arrived = (): void => {
-      if (--missing === 0) done(failure ?? this.#cutOut(segment, wanted, count, pieces))
+      if (--missing > 0) return
+      const outcome = failure ?? this.#copyOut(segment, wanted, count, pieces)
+      for (const { block } of pieces) if (block !== null) this.#leave(block)
+      done(outcome)
+    }
+    const got = (outcome: Outcome<unknown>): void => {
+      if (!outcome.ok) failure = outcome
+      arrived()
     }
     for (const piece of pieces) {
       if (piece.bytes !== null) continue
       missing++
-      this.#load(segment, piece, (outcome) => {
-        if (outcome.ok) piece.bytes = outcome.value
-        else failure = outcome
-        arrived()
-      })
+      if (piece.isBlock) this.#load(segment, piece, got)
+      else {
+        piece.bytes = Buffer.allocUnsafeSlow(piece.to - piece.from)
+        this.#read(segment, piece.bytes, piece.from, got)
+      }
     }
     arrived()
   }
@@ -69,6 +91,7 @@ export class BlockCache {
     const pieces: Piece[] = []
     let toLoad = 0
     let covered = 0
+    let count = positions.length
     let judged = -1
     let whole = false
     for (let i = 0; i < positions.length; i++) {
@@ -85,20 +108,24 @@ export class BlockCache {
         if (from < covered) block += BLOCK_BYTES
         for (; block < to; block += BLOCK_BYTES) {
           const end = Math.min(block + BLOCK_BYTES, limit)
-          pieces.push({ from: block, to: end, isBlock: true, bytes: this.#cached(segment, block, end) })
+          const cached = this.#cached(segment, block, end)
+          if (cached === null) toLoad++
+          pieces.push({ from: block, to: end, isBlock: true, block: cached, bytes: cached?.bytes ?? null })
           covered = end
         }
       } else {
-        pieces.push({ from, to, isBlock: false, bytes: null })
+        toLoad++
+        pieces.push({ from, to, isBlock: false, block: null, bytes: null })
         covered = to
       }
-      for (let p = before; p < pieces.length; p++) if (pieces[p]!.bytes === null) toLoad++
       if (toLoad > MOST_PIECES && before > 0) {
         pieces.length = before
-        return { pieces, count: i }
+        count = i
+        break
       }
     }
-    return { pieces, count: positions.length }
+    for (const { block } of pieces) if (block !== null) block.readers++
+    return { pieces, count }
   }
 
   #isWorthIt(segment: Segment, block: number, limit: number, positions: number[], first: number): boolean {
@@ -111,72 +138,98 @@ export class BlockCache {
     return false
   }
 
-  #cached(segment: Segment, block: number, end: number): Buffer | null {
-    const key = segment.start + block
-    const bytes = this.#blocks.get(key)
+  #cached(segment: Segment, at: number, end: number): Block | null {
+    const key = segment.start + at
+    const block = this.#blocks.get(key)
     // The last block of a segment grows: what was read of it earlier may be less than there is now.
-    if (bytes === undefined || bytes.length < end - block) return null
+    if (block === undefined || block.length < end - at) return null
     this.#blocks.delete(key)
-    this.#blocks.set(key, bytes)
-    return bytes
+    this.#blocks.set(key, block)
+    return block
   }
 
-  #load(segment: Segment, piece: Piece, done: (outcome: Outcome<Buffer>) => void): void {
-    if (!piece.isBlock) return this.#read(segment, piece, done)
+  /** Reads the block of a piece; all who want it meanwhile get the same. */
+  #load(segment: Segment, piece: Piece, done: Done<Block>): void {
     const key = segment.start + piece.from
-    const others = this.#loading.get(key)
-    if (others !== undefined) {
-      // The same block is on its way; when it brings less than is needed here, it is asked for again.
-      const long = (bytes: Buffer) => bytes.length >= piece.to - piece.from
-      others.push((outcome) =>
-        outcome.ok && !long(outcome.value) ? this.#load(segment, piece, done) : done(outcome),
-      )
-      return
+    const length = piece.to - piece.from
+    const take: Done<Block> = (outcome) => {
+      // Who waited for another reader's block may need more of it than that one asked for.
+      if (outcome.ok && outcome.value.length < length) return this.#load(segment, piece, done)
+      if (outcome.ok) {
+        piece.block = outcome.value
+        piece.bytes = outcome.value.bytes
+        outcome.value.readers++
+      }
+      done(outcome)
     }
-    const waiting = [done]
+    const others = this.#loading.get(key)
+    if (others !== undefined) return void others.push(take)
+    const waiting = [take]
     this.#loading.set(key, waiting)
-    this.#read(segment, piece, (outcome) => {
+    const block = this.#free.pop() ?? newBlock()
+    block.length = length
+    this.#read(segment, block.bytes.subarray(0, length), piece.from, (outcome) => {
       this.#loading.delete(key)
-      if (outcome.ok && !segment.removed) this.#keep(key, outcome.value)
-      for (const hear of waiting) hear(outcome)
+      block.readers++
+      if (outcome.ok && !segment.removed) this.#keep(key, block)
+      for (const hear of waiting) hear(outcome.ok ? succeed(block) : outcome)
+      this.#leave(block)
     })
   }
 
-  #read(segment: Segment, { from, to }: Piece, done: (outcome: Outcome<Buffer>) => void): void {
+  #read(segment: Segment, into: Buffer, position: number, done: Done<unknown>): void {
     const path = segmentPath(this.#folder, segment.start)
     // To open the file of a segment that has left would make it again.
     if (segment.removed) return done(fail('missing', `${path} has left the log`))
-    const into = Buffer.allocUnsafeSlow(to - from)
-    this.#files.read(path, into, from, (outcome) => {
-      if (!outcome.ok) done(outcome)
-      else if (outcome.value < into.length) done(damaged(path, from + outcome.value, 'the file ends here'))
-      else done(succeed(into))
+    this.#files.read(path, into, position, (outcome) => {
+      if (!outcome.ok || outcome.value === into.length) done(outcome)
+      else done(damaged(path, position + outcome.value, 'the file ends here'))
     })
   }
 
-  #keep(key: number, bytes: Buffer): void {
-    this.#blocks.delete(key)
-    this.#blocks.set(key, bytes)
-    if (this.#blocks.size > this.#most) this.#blocks.delete(this.#blocks.keys().next().value!)
+  #keep(key: number, block: Block): void {
+    this.#drop(key)
+    block.isCached = true
+    this.#blocks.set(key, block)
+    if (this.#blocks.size > this.#most) this.#drop(this.#blocks.keys().next().value!)
   }
 
-  #cutOut(
+  #drop(key: number): void {
+    const block = this.#blocks.get(key)
+    if (block === undefined) return
+    this.#blocks.delete(key)
+    block.isCached = false
+    block.readers++
+    this.#leave(block)
+  }
+
+  #leave(block: Block): void {
+    block.readers--
+    if (block.readers === 0 && !block.isCached && this.#free.length < MOST_FREE) this.#free.push(block)
+  }
+
+  #copyOut(
     segment: Segment,
     { positions, lengths }: Wanted,
     count: number,
     pieces: Piece[],
   ): Outcome<Buffer[]> {
     const frames: Buffer[] = new Array(count)
+    const room = roomFor(lengths, count, pieces)
+    let used = 0
     let p = 0
     for (let i = 0; i < count; i++) {
       const from = positions[i]!
       const length = lengths[i]!
       while (from >= pieces[p]!.to) p++
-      const { bytes, from: base, to } = pieces[p]!
-      const frame =
-        from + length <= to
-          ? bytes!.subarray(from - base, from - base + length)
-          : joined(pieces, p, from, length)
+      const { bytes, from: base, to, isBlock } = pieces[p]!
+      let frame: Buffer
+      if (!isBlock && from + length <= to) frame = bytes!.subarray(from - base, from - base + length)
+      else {
+        copy(room, used, pieces, p, from, length)
+        frame = room.subarray(used, used + length)
+        used += length
+      }
       const fault = frameFault(frame, 0, length)
       if (fault !== null) return this.#damaged(segment, from, fault)
       frames[i] = frame
@@ -186,25 +239,36 @@ export class BlockCache {
 
   #damaged(segment: Segment, position: number, fault: string): Outcome<never> {
     // What is bad in memory may be good on disk: nobody is to see these bytes again.
-    this.#blocks.clear()
+    for (const key of [...this.#blocks.keys()]) this.#drop(key)
     return damaged(segmentPath(this.#folder, segment.start), position, fault)
   }
 
   /** Forgets a segment and calls back AFTER nobody reads its file any more. */
   forget(segment: Segment, done: () => void): void {
-    for (const key of [...this.#blocks.keys()])
-      if (key >= segment.start && key < segment.end) this.#blocks.delete(key)
+    for (const key of [...this.#blocks.keys()]) if (key >= segment.start && key < segment.end) this.#drop(key)
     this.#files.forget(segmentPath(this.#folder, segment.start), done)
   }
 }
 
-/** A frame that goes over the border of two pieces. */
-function joined(pieces: Piece[], first: number, from: number, length: number): Buffer {
-  const frame = Buffer.allocUnsafe(length)
+const newBlock = (): Block => ({
+  bytes: Buffer.allocUnsafeSlow(BLOCK_BYTES),
+  length: 0,
+  readers: 0,
+  isCached: false,
+})
+
+/** Copies a frame that begins in a piece and may go over its border. */
+function copy(into: Buffer, at: number, pieces: Piece[], first: number, from: number, length: number): void {
   let have = 0
   for (let p = first; have < length; p++) {
-    const { bytes, from: base } = pieces[p]!
-    have += bytes!.copy(frame, have, from + have - base, from + length - base)
+    const { bytes, from: base, to } = pieces[p]!
+    have += bytes!.copy(into, at + have, from + have - base, Math.min(to, from + length) - base)
   }
-  return frame
+}
+
+/** For all frames that may have to be copied, in one piece. */
+function roomFor(lengths: number[], count: number, pieces: Piece[]): Buffer {
+  let bytes = 0
+  if (pieces.some(({ isBlock }) => isBlock)) for (let i = 0; i < count; i++) bytes += lengths[i]!
+  return Buffer.allocUnsafeSlow(bytes)
 }

@@ -11,6 +11,7 @@ import type { Segment } from './segment.ts'
 
 /** Numbers of an entry: position in the segment, bytes of the frame, offset and store time since the part's base. */
 export const ENTRY_NUMBERS = 4
+const CHUNK_ENTRIES = 1024
 
 export class StoredQueue {
   readonly topic: string
@@ -43,7 +44,9 @@ export class QueuePart {
   /** The queue's part in an earlier segment, while that is in memory too. */
   previous: QueuePart | null
   count = 0
-  entries = new Uint32Array(4 * ENTRY_NUMBERS)
+  /** Full chunks and the one that is being filled. The first one is small: most queues have few frames in a segment. */
+  readonly chunks: Uint32Array[] = [new Uint32Array(4 * ENTRY_NUMBERS)]
+  #lastDelta = 0
 
   constructor(queue: StoredQueue, segment: Segment, time: number) {
     this.queue = queue
@@ -54,18 +57,36 @@ export class QueuePart {
   }
 
   add(position: number, bytes: number, offset: number, time: number): void {
-    let at = this.count++ * ENTRY_NUMBERS
-    if (at === this.entries.length) {
-      const grown = new Uint32Array(2 * at)
-      grown.set(this.entries)
-      this.entries = grown
-    }
+    const index = this.count++
+    const chunk = this.#chunkFor(index)
     // Wall time may jump back. The index does not follow: a search by time needs times that never fall.
-    const delta = Math.max(time - this.baseTime, at === 0 ? 0 : this.entries[at - 1]!)
-    this.entries[at++] = position
-    this.entries[at++] = bytes
-    this.entries[at++] = offset - this.baseOffset
-    this.entries[at] = delta
+    this.#lastDelta = Math.max(time - this.baseTime, this.#lastDelta)
+    const at = (index % CHUNK_ENTRIES) * ENTRY_NUMBERS
+    chunk[at] = position
+    chunk[at + 1] = bytes
+    chunk[at + 2] = offset - this.baseOffset
+    chunk[at + 3] = this.#lastDelta
+  }
+
+  #chunkFor(index: number): Uint32Array {
+    const { chunks } = this
+    const number = Math.floor(index / CHUNK_ENTRIES)
+    const chunk = chunks[number]
+    if (chunk === undefined) {
+      const added = new Uint32Array(CHUNK_ENTRIES * ENTRY_NUMBERS)
+      chunks.push(added)
+      return added
+    }
+    if ((index % CHUNK_ENTRIES) * ENTRY_NUMBERS < chunk.length) return chunk
+    const grown = new Uint32Array(2 * chunk.length)
+    grown.set(chunk)
+    chunks[number] = grown
+    return grown
+  }
+
+  #number(index: number, column: number): number {
+    const chunk = this.chunks[Math.floor(index / CHUNK_ENTRIES)]!
+    return chunk[(index % CHUNK_ENTRIES) * ENTRY_NUMBERS + column]!
   }
 
   /** How many of its frames end at or below a position of the segment. */
@@ -76,7 +97,7 @@ export class QueuePart {
   /** The frame that contains an offset at or above the base. */
   indexOf(offset: number): number {
     const delta = offset - this.baseOffset
-    return firstIndex(this.count, (i) => this.entries[i * ENTRY_NUMBERS + 2]! > delta) - 1
+    return firstIndex(this.count, (i) => this.#number(i, 2) > delta) - 1
   }
 
   /** The first frame stored at or after a time; `count` when there is none. */
@@ -85,16 +106,16 @@ export class QueuePart {
   }
 
   positionOf(index: number): number {
-    return this.entries[index * ENTRY_NUMBERS]!
+    return this.#number(index, 0)
   }
   bytesOf(index: number): number {
-    return this.entries[index * ENTRY_NUMBERS + 1]!
+    return this.#number(index, 1)
   }
   offsetOf(index: number): number {
-    return this.baseOffset + this.entries[index * ENTRY_NUMBERS + 2]!
+    return this.baseOffset + this.#number(index, 2)
   }
   timeOf(index: number): number {
-    return this.baseTime + this.entries[index * ENTRY_NUMBERS + 3]!
+    return this.baseTime + this.#number(index, 3)
   }
 }
 

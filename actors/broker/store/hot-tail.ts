@@ -3,17 +3,20 @@
  *
  * Appended bytes are copied into slabs of one piece. That costs less than to keep them where they arrived: a write is one
  * buffer in place of thousands, no network buffer stays alive for one small frame in it, and an append makes no object.
- * A slab is NEVER used again for other bytes: views of it that readers hold stay true for ever.
+ * A slab of which a reader got a view is NEVER used again for other bytes: views stay true for ever. The others are, so
+ * that a backlog that nobody reads costs no memory.
  */
 const SLAB_BYTES = 1024 * 1024
+const MOST_SPARE = 4
 
-type Slab = { readonly start: number; readonly bytes: Buffer; used: number }
+type Slab = { readonly start: number; readonly bytes: Buffer; used: number; isShared: boolean }
 
 export class HotTail {
   readonly #keepBytes: number
   #slabs: Slab[] = []
   #last: Slab | null = null
   #held = 0
+  #spare: Buffer[] = []
 
   constructor(keepBytes: number) {
     this.#keepBytes = keepBytes
@@ -28,11 +31,10 @@ export class HotTail {
   }
 
   #grow(position: number, length: number): Slab {
-    const slab = {
-      start: position,
-      bytes: Buffer.allocUnsafeSlow(Math.max(Math.min(SLAB_BYTES, this.#keepBytes), length)),
-      used: 0,
-    }
+    const size = Math.min(SLAB_BYTES, this.#keepBytes)
+    const bytes =
+      length <= size ? (this.#spare.pop() ?? Buffer.allocUnsafeSlow(size)) : Buffer.allocUnsafeSlow(length)
+    const slab = { start: position, bytes, used: 0, isShared: false }
     this.#slabs.push(slab)
     this.#held += slab.bytes.length
     this.#last = slab
@@ -55,7 +57,9 @@ export class HotTail {
   frame(position: number, length: number): Buffer | null {
     const first = this.#slabs[0]
     if (first === undefined || position < first.start) return null
-    const { start, bytes } = this.#slabs[this.#slabOf(position)]!
+    const slab = this.#slabs[this.#slabOf(position)]!
+    const { start, bytes } = slab
+    slab.isShared = true
     return bytes.subarray(position - start, position - start + length)
   }
 
@@ -68,10 +72,11 @@ export class HotTail {
   /** Lets go of what is stored and older than the bytes to keep. */
   release(storedPosition: number): void {
     let gone = 0
-    for (const { start, bytes, used } of this.#slabs) {
+    for (const { start, bytes, used, isShared } of this.#slabs) {
       if (this.#held - bytes.length < this.#keepBytes || start + used > storedPosition) break
       this.#held -= bytes.length
       gone++
+      if (!isShared && bytes.length === SLAB_BYTES && this.#spare.length < MOST_SPARE) this.#spare.push(bytes)
     }
     if (gone > 0) this.#slabs.splice(0, gone)
     if (this.#slabs.length === 0) this.#last = null

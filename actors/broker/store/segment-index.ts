@@ -101,8 +101,13 @@ export function indexBytes(segment: Segment, queues: Iterable<StoredQueue>): Buf
   return bytes
 }
 
-function writeEntries(bytes: Buffer, at: number, { entries, count }: QueuePart): void {
-  for (let i = 0; i < count * ENTRY_NUMBERS; i++) bytes.writeUInt32LE(entries[i]!, at + 4 * i)
+function writeEntries(bytes: Buffer, at: number, { chunks, count }: QueuePart): void {
+  let left = count * ENTRY_NUMBERS
+  for (const chunk of chunks)
+    for (let i = 0; i < chunk.length && left > 0; i++, left--) {
+      bytes.writeUInt32LE(chunk[i]!, at)
+      at += 4
+    }
 }
 
 /** How many bytes of a file are its head; null when they are no index of this segment. */
