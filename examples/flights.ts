@@ -41,12 +41,12 @@ export const demo: Demo = async ({ terminal, json }) => {
   const stage = new Stage(terminal, json, flights.length)
   const opened: Closeable[] = []
   try {
+    const servers = await startCluster(folder.path, opened)
+    const run = new Run(flights, stage, servers, opened)
     const interrupted = interruption(terminal.signal).then((): never => {
       stage.interrupt()
       throw new Interrupted()
     })
-    const servers = await Promise.race([startCluster(folder.path, opened), interrupted])
-    const run = new Run(flights, stage, servers, opened)
     await Promise.race([run.play(), interrupted])
     const { report, comparisons, broken } = run.report()
     stage.conclude(report, comparisons)
@@ -54,7 +54,7 @@ export const demo: Demo = async ({ terminal, json }) => {
   } finally {
     stage.close()
     // What was opened last is closed first: the clients drain before the brokers stop.
-    for (const one of opened.reverse()) await one.close()
+    while (opened.length > 0) await opened.pop()!.close()
     await folder.remove()
   }
 }

@@ -5,10 +5,10 @@
  * nats-server 2.9; the transcripts of both are compared by a test.
  */
 import type { Socket } from 'node:net'
-import type { Log } from '../actors/node/world.ts'
 import { NO_RESPONDERS_BLOCK } from './headers.ts'
 import { createParser, type Orders, Violation } from './nats-parser.ts'
 import { createOutbox } from './outbox.ts'
+import type { Log } from './ports.ts'
 import { isPattern, isSubject } from './subject-trie.ts'
 import type { Ear, Member, Switchboard } from './switchboard.ts'
 

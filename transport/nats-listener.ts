@@ -7,9 +7,9 @@
  * off and NEVER holds up another.
  */
 import { createServer } from 'node:net'
-import type { Clock, Log, Random } from '../actors/node/world.ts'
 import { fail, type Outcome, succeed } from './failures.ts'
 import { type Connection, serveConnection } from './nats-connection.ts'
+import type { Clock, Log, Random } from './ports.ts'
 import type { Switchboard } from './switchboard.ts'
 
 export type ListenerOptions = {

@@ -22,11 +22,11 @@ import {
   type PublishOptions,
   type TlsOptions,
 } from 'nats'
-import type { Clock, Log, Random } from '../actors/node/world.ts'
 import { keepable, NO_BYTES } from './bytes.ts'
 import { fail, type Outcome, succeed, done as succeeded } from './failures.ts'
 import { checkHeader, TOO_LARGE } from './headers.ts'
 import { createJoiner, MAX_WHOLE_BYTES, PART_HEADER, split } from './parts.ts'
+import type { Clock, Log, Random } from './ports.ts'
 import { createRequests } from './requests.ts'
 import { isPattern, isSubject } from './subject-trie.ts'
 import type { ConnectionState, Headers, Hear, Subscription, Transport } from './transport.ts'

@@ -7,7 +7,7 @@
  *
  * Invariants: a message is heard whole or NEVER; what is incomplete is held for at most 10 s and takes at most 128 MiB.
  */
-import type { Clock, Log } from '../actors/node/world.ts'
+import type { Clock, Log } from './ports.ts'
 import type { Headers } from './transport.ts'
 
 export const PART_HEADER = 'Statemq-Part'

@@ -8,9 +8,10 @@
  * Invariants: each request is answered EXACTLY ONCE and NEVER from inside the call that made it; it does not time out
  * BEFORE its time and at most one tick and one loop turn AFTER it; the wheel turns only while requests wait.
  */
-import type { Clock } from '../actors/node/world.ts'
+
 import { type FailureCode, fail, type Outcome, succeed } from './failures.ts'
 import { NO_RESPONDERS, TOO_LARGE } from './headers.ts'
+import type { Clock } from './ports.ts'
 import type { Hear } from './transport.ts'
 
 export type Answer = (outcome: Outcome<Buffer>) => void

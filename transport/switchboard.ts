@@ -7,9 +7,10 @@
  * publisher's own subscription on the reply subject. `take` NEVER runs code of an actor: members in this process
  * queue up through `later`, so a publish is over before anybody hears of it.
  */
-import type { Clock, Log, Random } from '../actors/node/world.ts'
+
 import { asBuffer, NO_BYTES } from './bytes.ts'
 import { NO_RESPONDERS_BLOCK } from './headers.ts'
+import type { Clock, Log, Random } from './ports.ts'
 import { createSubjectTrie } from './subject-trie.ts'
 
 export interface Member {

@@ -7,6 +7,7 @@
  * - Delivery is AT MOST ONCE: a message may be lost when a connection breaks. Nothing is delivered to a closed
  *   subscription.
  * - The bytes handed to a hearer belong to the hearer: it may keep or change them.
+ * - The bytes given to publish or request must NOT change before this turn of the loop is over.
  * - A request that nobody listens to fails with 'noResponders' within one round trip, it does not wait for its time.
  */
 import type { Outcome } from './failures.ts'

@@ -15,7 +15,7 @@ import type { Process } from '../node/process.ts'
 import { type RouteWatch, watchRoute } from '../producer/route.ts'
 import { commitOffsets } from './commit.ts'
 import { type ConsumerOptions, type ConsumerSettings, settingsOf } from './consumer-options.ts'
-import { Dispatcher, type Handler } from './dispatcher.ts'
+import { Dispatcher, type Handler, unhandled } from './dispatcher.ts'
 import { type GroupMember, joinGroup } from './group-member.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { ProcessQueue, type TagFilter, tagFilterOf } from './process-queue.ts'
@@ -46,6 +46,8 @@ export class Consumer {
   /** Queues that were there when this consumer first saw the route; the others are read from their start. */
   readonly #initial = new Set<string>()
   readonly #seenTopics = new Set<string>()
+  /** Queues of which a broker is being asked where to begin. */
+  readonly #beginning = new Map<string, { retry: unknown }>()
   readonly #assignments = new BehaviorSubject<readonly Assignment[]>([])
   #dispatcher: Dispatcher | null = null
   #member: GroupMember | null = null
@@ -55,6 +57,8 @@ export class Consumer {
   #settled: () => void = () => {}
   #left: () => void = () => {}
   #woken: () => void = () => {}
+  /** Lets go of messages that wait for `messages()` to give them out. */
+  #unread: () => void = () => {}
 
   constructor(process: Process, options: ConsumerOptions, madeUpId: string, released: () => void) {
     this.#settings = settingsOf(options, madeUpId)
@@ -100,28 +104,39 @@ export class Consumer {
 
   /** The messages one by one, acknowledged by the caller; at most `concurrency` are out at a time. */
   async *messages(): AsyncGenerator<PulledMessage, void, undefined> {
-    const ready: PulledMessage[] = []
+    const ready: { message: PulledMessage; letGo(): void }[] = []
+    const given = new Set<() => void>()
     const offer = (message: IncomingMessage) =>
-      new Promise<void>((acknowledged) => {
-        const ack = async () => acknowledged()
-        ready.push(Object.assign(message, { ack }))
+      new Promise<unknown>((settle) => {
+        const letGo = () => settle(unhandled)
+        const ack = async () => {
+          given.delete(letGo)
+          settle(undefined)
+        }
+        ready.push({ message: Object.assign(message, { ack }), letGo })
         this.#woken()
       })
+    this.#unread = () => {
+      for (const { letGo } of ready.splice(0)) letGo()
+    }
     await this.run(offer)
     try {
       while (this.#state === 'running') {
-        const message = ready.shift()
-        if (message) yield message
-        else {
+        const next = ready.shift()
+        if (next) {
+          given.add(next.letGo)
+          yield next.message
+        } else {
           await new Promise<void>((resolve) => {
             this.#woken = resolve
           })
         }
       }
     } finally {
+      const closed = this.close()
       // What was given out and not acknowledged goes to whoever reads the queue next.
-      for (const queue of this.#owned.values()) queue.running = 0
-      await this.close()
+      for (const letGo of given) letGo()
+      await closed
     }
   }
 
@@ -135,19 +150,22 @@ export class Consumer {
     const wasRunning = this.#state === 'running'
     this.#state = 'closed'
     this.#woken()
-    if (wasRunning && this.#member) {
-      const left = new Promise<void>((resolve) => {
-        this.#left = resolve
-      })
-      this.#member.close()
-      await left
-    } else {
-      const drains = [...this.#owned.values()].map((queue) => new Promise<void>((done) => queue.drain(done)))
-      await Promise.all(drains)
-    }
+    const isOver =
+      wasRunning && this.#member
+        ? new Promise<void>((resolve) => {
+            this.#left = resolve
+            this.#member!.close()
+          })
+        : Promise.all(
+            [...this.#owned.values()].map((queue) => new Promise<void>((done) => queue.drain(done))),
+          )
+    this.#unread() // AFTER the queues have stopped: they give out no more.
+    await isOver
+    for (const { retry } of this.#beginning.values()) this.#process.world.clock.clearTimeout(retry)
     this.#process.world.clock.clearTimeout(this.#commitTimer)
     for (const route of this.#routes.values()) route.stop()
     for (const queue of this.#owned.values()) queue.stop()
+    this.#dispatcher?.stop()
     this.#owned.clear()
     this.#assignments.complete()
     this.#settled()
@@ -189,6 +207,7 @@ export class Consumer {
 
   #giveBack(ref: QueueRef, drained: () => void): void {
     const key = queueKey(ref)
+    this.#stopBeginning(key)
     const queue = this.#owned.get(key)
     if (!queue) return drained()
     queue.drain(() => {
@@ -200,6 +219,7 @@ export class Consumer {
   }
 
   #forget(key: string): void {
+    this.#stopBeginning(key)
     this.#owned.get(key)?.stop()
     this.#owned.delete(key)
     this.#dispatcher!.setQueues([...this.#owned.values()])
@@ -249,6 +269,9 @@ export class Consumer {
     for (const [key, { reader }] of this.#owned) {
       if (reader.ref.topic === topic && !wanted.has(key)) this.#forget(key)
     }
+    for (const key of this.#beginning.keys()) {
+      if (key.startsWith(`${topic}/`) && !wanted.has(key)) this.#stopBeginning(key)
+    }
     const missing = queues.filter((ref) => !this.#owned.has(queueKey(ref)))
     let left = missing.length
     const settle = () => {
@@ -275,11 +298,24 @@ export class Consumer {
     const from = this.#initial.has(queueKey(ref)) ? this.#settings.from : 'first'
     if (bounds && from === 'first') return found(bounds.minOffset)
     if (bounds && from === 'last') return found(bounds.maxOffset)
+    const key = queueKey(ref)
+    const search = { retry: null as unknown }
+    this.#beginning.set(key, search)
     findOffset(this.#process, ref, this.#epochOf(ref.brokerName), from, (offset) => {
-      if (this.#state !== 'running') return
-      if (offset !== null) found(offset)
-      else this.#process.world.clock.setTimeout(() => this.#begin(ref, bounds, found), RETRY_MS)
+      // It may have been given back meanwhile.
+      if (this.#state !== 'running' || this.#beginning.get(key) !== search) return
+      if (offset === null) {
+        search.retry = this.#process.world.clock.setTimeout(() => this.#begin(ref, bounds, found), RETRY_MS)
+        return
+      }
+      this.#beginning.delete(key)
+      found(offset)
     })
+  }
+
+  #stopBeginning(key: string): void {
+    this.#process.world.clock.clearTimeout(this.#beginning.get(key)?.retry)
+    this.#beginning.delete(key)
   }
 
   #own(ref: QueueRef, generation: number, offset: number, committed: number): void {

@@ -18,8 +18,11 @@ export type MessageContext = {
   readonly behind: number
 }
 
-/** What it returns, or its promise resolves to, is ignored. */
+/** What it returns, or its promise resolves to, is ignored, except `unhandled`. */
 export type Handler = (message: IncomingMessage, context: MessageContext) => unknown
+
+/** Of a consumer that is closing: the message was not handled, and is not given to this handler again. */
+export const unhandled = Symbol('unhandled')
 
 const RETRY_MS_MIN = 1_000
 const RETRY_MS_MAX = 30_000
@@ -38,6 +41,8 @@ export class Dispatcher {
   #running = 0
   #isGiving = false
   #isTurnOver = false
+  /** Timers of messages that failed and wait for their next try. */
+  readonly #retries = new Set<unknown>()
 
   constructor(
     { clock, log }: { clock: Clock; log: Log },
@@ -101,7 +106,7 @@ export class Dispatcher {
     }
     if (!isThenable(result)) return this.#finished(queue, message)
     result.then(
-      () => this.#finished(queue, message),
+      (value) => (value === unhandled ? this.#letGo(queue) : this.#finished(queue, message)),
       (error: unknown) => this.#failed(queue, message, error),
     )
   }
@@ -110,6 +115,11 @@ export class Dispatcher {
     this.#running--
     queue.finished(message)
     this.give()
+  }
+
+  #letGo(queue: ProcessQueue): void {
+    this.#running--
+    queue.letGo()
   }
 
   #failed(queue: ProcessQueue, message: IncomingMessage, error: unknown): void {
@@ -122,11 +132,19 @@ export class Dispatcher {
       error: String(error),
     })
     queue.failed(this.#ordered)
-    this.#clock.setTimeout(() => {
+    const retry = this.#clock.setTimeout(() => {
+      this.#retries.delete(retry)
       queue.redeliver(message)
       this.give()
     }, pause)
+    this.#retries.add(retry)
     this.give()
+  }
+
+  /** Nothing is tried again: a process that closed its consumer ends without waiting for it. */
+  stop(): void {
+    for (const retry of this.#retries) this.#clock.clearTimeout(retry)
+    this.#retries.clear()
   }
 }
 

@@ -95,6 +95,12 @@ export class ProcessQueue {
     this.#tellDrained()
   }
 
+  /** It was given out, and whoever got it will not say what became of it: it counts as not handled. */
+  letGo(): void {
+    this.running--
+    this.#tellDrained()
+  }
+
   /** It is to run again later; until `redeliver` an ordered queue stands still. */
   failed(ordered: boolean): void {
     this.running--

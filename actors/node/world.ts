@@ -5,27 +5,10 @@
  * chance or the file system.
  */
 import type { Outcome } from '../../transport/failures.ts'
+import type { Clock, Log, Random } from '../../transport/ports.ts'
 import type { Transport } from '../../transport/transport.ts'
 
-export interface Clock {
-  /** Wall time, milliseconds since 1970. May jump. For people and for time stamps only. */
-  now(): number
-  /** Milliseconds since some start; never goes back. For durations. */
-  monotonic(): number
-  setTimeout(run: () => void, ms: number): unknown
-  clearTimeout(id: any): void
-  /** Runs when this turn of the loop has heard all that arrived: the moment to ship what was gathered. */
-  defer(run: () => void): void
-}
-
-export interface Random {
-  /** In [0, 1). */
-  next(): number
-  /** A whole number in [0, bound), bound <= 2^53. */
-  below(bound: number): number
-  /** 16 hexadecimal digits. */
-  id(): string
-}
+export type { Clock, Log, Random } from '../../transport/ports.ts'
 
 export interface DiskFile {
   readonly path: string
@@ -54,12 +37,6 @@ export interface Disk {
   space(folder: string, done: (outcome: Outcome<{ totalBytes: number; freeBytes: number }>) => void): void
   /** Takes the folder for this process until `release`; fails 'inUse' while another live process holds it. */
   lock(folder: string, done: (outcome: Outcome<{ release(): void }>) => void): void
-}
-
-export interface Log {
-  info(message: string, fields?: Readonly<Record<string, unknown>>): void
-  warn(message: string, fields?: Readonly<Record<string, unknown>>): void
-  error(message: string, fields?: Readonly<Record<string, unknown>>): void
 }
 
 export interface World {

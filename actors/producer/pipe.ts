@@ -149,8 +149,7 @@ export class Pipe {
     const code = answer.length < SEND_HEAD_BYTES ? codes.SUCCESS : answerCode(answer)
     const isWhole = answer.length >= SEND_HEAD_BYTES + batches.length * SEND_RESULT_BYTES
     if (code !== codes.SUCCESS || !isWhole || sendResults(answer) !== batches.length) {
-      const failure =
-        code === codes.SUCCESS ? this.#failureOf(garbled.failure) : this.#refusalOf(code)
+      const failure = code === codes.SUCCESS ? this.#failureOf(garbled.failure) : this.#refusalOf(code)
       for (let i = 0; i < batches.length; i++) refuse(lanes[i]!, batches[i]!, failure)
       return code === codes.NOT_MASTER
     }

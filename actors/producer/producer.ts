@@ -33,9 +33,9 @@ export type ProducerOptions = {
 }
 
 /** A send that waits for room or for a route. */
-type Parked = { go(sender: TopicSender): void; reject: Reject; deadline: number }
+type Parked = { go: Go; reject: Reject; deadline: number; destination: Destination }
+type Go = (sender: TopicSender, deadline: number) => void
 type Destination = { sender: TopicSender; route: RouteWatch; parked: Parked[] }
-type Waiting = Parked & { destination: Destination }
 
 const SWEEP_MS = 50
 const RECHECK_MS = 500
@@ -60,13 +60,14 @@ export class Producer {
   #wallNow = 0
   /** Bytes of every message that is not settled, heads of frames included. */
   #buffered = 0
-  #waiting: Waiting[] = []
+  #waiting: Parked[] = []
   #parkedCount = 0
   #sweepTimer: unknown = null
   #faults: FaultTable = {}
   #healthVersion = 0
   #recheckAt = Number.POSITIVE_INFINITY
   #isClosed = false
+  #closing: Promise<void> | null = null
   #drained: (() => void) | null = null
 
   constructor(process: Process, options: ProducerOptions, released: () => void) {
@@ -110,28 +111,35 @@ export class Producer {
           batch.add(tagsCodeOf(tag), encoded[i]!, body, this.#wallNow, stored, reject)
         })
       }
-      this.#dispatch(this.#destinationOf(first.topic), reject, (sender) => {
+      const go = (sender: TopicSender, deadline?: number) => {
         this.#openTurn()
         const lane = sender.laneFor(first)
-        this.#buffered += lane.addClosed(this.#wallNow, this.#now + this.#timeoutMs, this.#timeoutMs, fill)
+        const until = deadline ?? this.#now + this.#timeoutMs
+        this.#buffered += lane.addClosed(this.#wallNow, until, this.#timeoutMs, fill)
         lane.pipe.list(lane)
-      })
+      }
+      const destination = this.#destinationOf(first.topic)
+      if (this.#mayGo(destination)) go(destination.sender)
+      else this.#park(destination, reject, go)
     })
   }
 
   /** Resolves AFTER everything sent so far is settled. */
-  async close(): Promise<void> {
-    if (!this.#isClosed) {
-      this.#isClosed = true
-      if (this.#buffered > 0 || this.#parkedCount > 0) {
-        await new Promise<void>((resolve) => {
-          this.#drained = resolve
-        })
-      }
-      this.#process.world.clock.clearTimeout(this.#sweepTimer)
-      for (const { route } of this.#destinations.values()) route.stop()
-      this.#released()
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#isClosed = true
+    if (this.#buffered > 0 || this.#parkedCount > 0) {
+      await new Promise<void>((resolve) => {
+        this.#drained = resolve
+      })
     }
+    this.#process.world.clock.clearTimeout(this.#sweepTimer)
+    for (const { route } of this.#destinations.values()) route.stop()
+    this.#released()
   }
 
   #refuseWhenClosed(): void {
@@ -146,8 +154,14 @@ export class Producer {
     const destination = this.#destinations.get(message.topic) ?? this.#destinationOf(message.topic)
     const properties = encodeProperties(message)
     if (this.#mayGo(destination)) this.#place(destination.sender, message, properties, resolve, reject)
-    else
-      this.#park(destination, reject, (sender) => this.#place(sender, message, properties, resolve, reject))
+    else {
+      // The caller may change what it gave once `send` has returned.
+      const body = typeof message.body === 'string' ? message.body : Buffer.from(message.body)
+      const kept = { ...message, body }
+      this.#park(destination, reject, (sender, deadline) =>
+        this.#place(sender, kept, properties, resolve, reject, deadline),
+      )
+    }
   }
 
   #place(
@@ -156,6 +170,7 @@ export class Producer {
     properties: Buffer,
     resolve: Resolve,
     reject: Reject,
+    deadline?: number,
   ): void {
     if (!this.#isTurnOpen) this.#openTurn()
     const lane = sender.laneFor(message)
@@ -165,7 +180,7 @@ export class Producer {
       message.body,
       message.messageGroup !== undefined || message.selectQueue !== undefined,
       this.#wallNow,
-      this.#now + this.#timeoutMs,
+      deadline ?? this.#now + this.#timeoutMs,
       this.#timeoutMs,
       resolve,
       reject,
@@ -177,12 +192,7 @@ export class Producer {
     return this.#buffered < this.#bufferBytes && this.#waiting.length === 0 && destination.sender.hasRoute
   }
 
-  #dispatch(destination: Destination, reject: Reject, go: (sender: TopicSender) => void): void {
-    if (this.#mayGo(destination)) go(destination.sender)
-    else this.#park(destination, reject, go)
-  }
-
-  #park(destination: Destination, reject: Reject, go: (sender: TopicSender) => void): void {
+  #park(destination: Destination, reject: Reject, go: Go): void {
     if (this.#parkedCount >= this.#waitingMax) {
       throw new StateMQError(
         'TOO_MANY_REQUESTS',
@@ -191,20 +201,27 @@ export class Producer {
       )
     }
     const { clock } = this.#process.world
-    const parked: Parked = { go, reject, deadline: clock.monotonic() + this.#timeoutMs }
     this.#parkedCount++
-    if (destination.sender.hasRoute) this.#waiting.push({ ...parked, destination })
+    this.#await({ go, reject, deadline: clock.monotonic() + this.#timeoutMs, destination })
+    this.#sweepTimer ??= clock.setTimeout(() => this.#sweep(), SWEEP_MS)
+  }
+
+  /** For room, or for a route. */
+  #await(parked: Parked): void {
+    const { destination } = parked
+    if (destination.sender.hasRoute) this.#waiting.push(parked)
     else {
       destination.parked.push(parked)
       destination.route.want()
     }
-    this.#sweepTimer ??= clock.setTimeout(() => this.#sweep(), SWEEP_MS)
   }
 
-  #resume(sender: TopicSender, { go, reject }: Parked): void {
+  #resume(parked: Parked): void {
+    const { go, reject, deadline, destination } = parked
+    if (!destination.sender.hasRoute) return this.#await(parked) // The topic was deleted meanwhile.
     this.#parkedCount--
     try {
-      go(sender)
+      go(destination.sender, deadline)
     } catch (error) {
       reject(error as StateMQError)
     }
@@ -214,8 +231,7 @@ export class Producer {
   #drainWaiting(): void {
     let gone = 0
     while (gone < this.#waiting.length && this.#buffered < this.#bufferBytes) {
-      const parked = this.#waiting[gone++]!
-      this.#resume(parked.destination.sender, parked)
+      this.#resume(this.#waiting[gone++]!)
     }
     if (gone > 0) this.#waiting.splice(0, gone)
   }
@@ -278,7 +294,9 @@ export class Producer {
       if (pipe && epoch > pipe.epoch) this.#forgive(brokerName)
     }
     sender.setRoute(route)
-    if (sender.hasRoute) for (const waiting of parked.splice(0)) this.#resume(sender, waiting)
+    if (!sender.hasRoute) return
+    this.#waiting.push(...parked.splice(0))
+    this.#drainWaiting()
   }
 
   #openTurn(): void {

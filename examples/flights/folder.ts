@@ -20,16 +20,9 @@ export async function freshFolder(): Promise<Folder> {
   do path = await mkdtemp(join(tmpdir(), PREFIX))
   while (!(await isLocked(path))) // Another demo, looking for leftovers, was faster.
 
-  // Also when a second Ctrl-C ends the process at once.
-  const removeNow = () => rmSync(path, { recursive: true, force: true })
-  process.once('exit', removeNow)
-  return {
-    path,
-    async remove() {
-      await rm(path, { recursive: true, force: true })
-      process.off('exit', removeNow)
-    },
-  }
+  // Also at the very end: a second Ctrl-C ends the process at once, and a broker that was just starting writes late.
+  process.once('exit', () => rmSync(path, { recursive: true, force: true }))
+  return { path, remove: () => rm(path, { recursive: true, force: true, maxRetries: 3 }) }
 }
 
 async function removeLeftovers(): Promise<void> {

@@ -32,7 +32,8 @@ function stream(client: Client, topic: string) {
   }
 }
 
-const totalOf = (listeners: readonly Listener[]) => listeners.reduce((sum, { heard }) => sum + heard.length, 0)
+const totalOf = (listeners: readonly Listener[]) =>
+  listeners.reduce((sum, { heard }) => sum + heard.length, 0)
 
 const owners = (listeners: readonly Listener[]) => listeners.flatMap(({ owned }) => owned).sort()
 
@@ -57,7 +58,11 @@ for (const ordered of [true, false]) {
     const balanced = (count: number) =>
       until(`8 queues are divided among ${count}`, () => {
         const shares = present.map(({ owned }) => owned.length)
-        return shares.length === count && new Set(owners(present)).size === 8 && Math.min(...shares) >= Math.floor(8 / count)
+        return (
+          shares.length === count &&
+          new Set(owners(present)).size === 8 &&
+          Math.min(...shares) >= Math.floor(8 / count)
+        )
       })
     const goOn = async () => {
       const before = totalOf(all)
@@ -115,7 +120,10 @@ test('group: order is kept across a hand-over', async (t) => {
   await until('the second one is at work', () => second.heard.length > 100)
   await first.consumer.close()
   const before = second.heard.length
-  await until('the second one has all queues', () => second.owned.length === 2 && second.heard.length > before + 100)
+  await until(
+    'the second one has all queues',
+    () => second.owned.length === 2 && second.heard.length > before + 100,
+  )
   const sent = await flow.stop()
   await until('all is handled', () => handled.flat().length >= sent)
   for (const texts of handled) t.deepEqual(texts, sorted(texts))

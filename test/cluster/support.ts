@@ -61,7 +61,10 @@ export async function listen(
 }
 
 export const hears = (listener: Listener, count: number): Promise<void> =>
-  until(`${count} messages are heard, of which ${listener.heard.length} are`, () => listener.heard.length >= count)
+  until(
+    `${count} messages are heard, of which ${listener.heard.length} are`,
+    () => listener.heard.length >= count,
+  )
 
 export const numbers = (count: number, from = 0): string[] =>
   Array.from({ length: count }, (_, i) => `${from + i}`)

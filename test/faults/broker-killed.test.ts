@@ -71,7 +71,19 @@ for (const flush of ['sync', 'async'] as const) {
     const processes = new Processes(t)
     await processes.start('node', '--roles', 'nameServer', '--nats', nats.url)
     const startBroker = (name: string) =>
-      processes.start('node', '--roles', 'broker', '--broker', name, '--nats', nats.url, '--dir', dir, '--flush', flush)
+      processes.start(
+        'node',
+        '--roles',
+        'broker',
+        '--broker',
+        name,
+        '--nats',
+        nats.url,
+        '--dir',
+        dir,
+        '--flush',
+        flush,
+      )
     let victim: Running = await startBroker('broker-a')
     await startBroker('broker-b')
 
@@ -103,7 +115,9 @@ for (const flush of ['sync', 'async'] as const) {
     const refused = sent.filter(({ receipt }) => receipt === null)
     t.log(`${refused.length} of ${messages} not acknowledged, ${stored.length - copies.size} stored twice`)
 
-    const places = new Map(stored.map((message) => [`${message.brokerName}/${message.queueId}/${message.queueOffset}`, message]))
+    const places = new Map(
+      stored.map((message) => [`${message.brokerName}/${message.queueId}/${message.queueOffset}`, message]),
+    )
     const lost = sent.filter(({ receipt, body }) => {
       if (receipt === null) return false
       const { brokerName, queueId, queueOffset, messageId } = receipt
@@ -115,12 +129,20 @@ for (const flush of ['sync', 'async'] as const) {
     const ordered = sent.filter(({ group }) => group !== null)
     const doubled = ordered.filter(({ body }) => (copies.get(body)?.length ?? 0) > 1)
     t.deepEqual(doubled.slice(0, 5), [], `${doubled.length} messages of a group are stored twice`)
-    const strangers = [...copies.values()].filter((same) => new Set(same.map(({ messageId }) => messageId)).size > 1)
+    const strangers = [...copies.values()].filter(
+      (same) => new Set(same.map(({ messageId }) => messageId)).size > 1,
+    )
     t.deepEqual(strangers.slice(0, 5), [], 'copies of one message have two ids')
 
     for (let group = 0; group < GROUPS; group++) {
-      const inOrder = stored.filter(({ messageGroup }) => messageGroup === `group-${group}`).map(({ text }) => Number(text))
-      t.deepEqual(inOrder, [...inOrder].sort((a, b) => a - b), `group-${group} is out of order`)
+      const inOrder = stored
+        .filter(({ messageGroup }) => messageGroup === `group-${group}`)
+        .map(({ text }) => Number(text))
+      t.deepEqual(
+        inOrder,
+        [...inOrder].sort((a, b) => a - b),
+        `group-${group} is out of order`,
+      )
     }
   })
 }

@@ -13,9 +13,15 @@ test('lane: the messages of one turn travel as one frame, in the order of the ca
   const bench = one()
   for (const body of ['1', '2', '3']) bench.send(body)
   const [request] = bench.endTurn()
-  t.deepEqual(request!.frames.map(({ bodies }) => bodies), [['1', '2', '3']])
+  t.deepEqual(
+    request!.frames.map(({ bodies }) => bodies),
+    [['1', '2', '3']],
+  )
   request!.store(7)
-  t.deepEqual(bench.fates.map(({ receipt }) => receipt?.queueOffset), [7, 8, 9])
+  t.deepEqual(
+    bench.fates.map(({ receipt }) => receipt?.queueOffset),
+    [7, 8, 9],
+  )
 })
 
 test('lane: the numbers of its frames have no gap', (t) => {
@@ -28,7 +34,14 @@ test('lane: the numbers of its frames have no gap', (t) => {
   bench.send('4')
   bench.endTurn()
   const frames = bench.requests.flatMap((request) => request.frames)
-  t.deepEqual(frames.map(({ sequence, count }) => [sequence, count]), [[0, 2], [2, 1], [3, 1]])
+  t.deepEqual(
+    frames.map(({ sequence, count }) => [sequence, count]),
+    [
+      [0, 2],
+      [2, 1],
+      [3, 1],
+    ],
+  )
   t.is(new Set(frames.map(({ producerId }) => producerId)).size, 1)
 })
 
@@ -63,7 +76,10 @@ test('lane: nothing newer of a queue is shipped BEFORE what may have been stored
   t.deepEqual(second!.bodies, ['old'])
   t.deepEqual(others, [])
   second!.store(0)
-  t.deepEqual(bench.after(200).map(({ bodies }) => bodies), [['new']])
+  t.deepEqual(
+    bench.after(200).map(({ bodies }) => bodies),
+    [['new']],
+  )
 })
 
 test('lane: frames that come back in any order are repeated in the order in which they were sent', (t) => {
@@ -77,7 +93,10 @@ test('lane: frames that come back in any order are repeated in the order in whic
   a!.fail('timedOut')
   b!.fail('timedOut')
   const again = bench.after(200)
-  t.deepEqual(again.flatMap(({ bodies }) => bodies), ['1', '2', '3'])
+  t.deepEqual(
+    again.flatMap(({ bodies }) => bodies),
+    ['1', '2', '3'],
+  )
 })
 
 test('lane: a frame that waits behind one that was surely not stored is not overtaken, though it may be stored', (t) => {
@@ -157,7 +176,10 @@ test('lane: frames in doubt that are repeated a few at a time all come through, 
       isFirst = false
     }
   }
-  t.deepEqual(seen.map((body) => body.trim()), expected.map((body) => body.trim()))
+  t.deepEqual(
+    seen.map((body) => body.trim()),
+    expected.map((body) => body.trim()),
+  )
 })
 
 test('lane: AT MOST EIGHT frames are under way, for the broker remembers no more', (t) => {
@@ -173,7 +195,10 @@ test('lane: AT MOST EIGHT frames are under way, for the broker remembers no more
     }
     bench.endTurn()
   }
-  t.deepEqual(seen, Array.from({ length: 40 }, (_, i) => `${i}`))
+  t.deepEqual(
+    seen,
+    Array.from({ length: 40 }, (_, i) => `${i}`),
+  )
 })
 
 test('lane: AT MOST EIGHT frames of large messages are under way', (t) => {
@@ -209,11 +234,17 @@ test('lane: a message without order leaves a broker that does not answer to anot
   bench.healthVersion++
   first!.fail('noResponders')
   const moved = bench.endTurn()
-  t.deepEqual(moved.map(({ brokerName }) => brokerName), ['b'])
+  t.deepEqual(
+    moved.map(({ brokerName }) => brokerName),
+    ['b'],
+  )
   t.deepEqual(moved[0]!.bodies, ['first', 'second'])
   t.deepEqual(moved[0]!.frames[0]!.properties, ['TAGS\u0001t\u0002', 'KEYS\u0001k\u0002price\u000110\u0002'])
   moved[0]!.store(4)
-  t.deepEqual(bench.fates.map(({ receipt }) => receipt?.brokerName), ['b', 'b'])
+  t.deepEqual(
+    bench.fates.map(({ receipt }) => receipt?.brokerName),
+    ['b', 'b'],
+  )
 })
 
 test('lane: a message with a group NEVER leaves its queue', (t) => {
@@ -240,10 +271,13 @@ test('lane: a frame whose queue was chosen NEVER leaves it', (t) => {
   const [first] = bench.endTurn()
   t.is(first!.brokerName, 'a')
   first!.fail('noResponders')
-  t.deepEqual(bench.after(200).map(({ brokerName }) => brokerName), ['a'])
+  t.deepEqual(
+    bench.after(200).map(({ brokerName }) => brokerName),
+    ['a'],
+  )
 })
 
-test('lane: a frame of the caller\'s own stays one frame on its queue', (t) => {
+test("lane: a frame of the caller's own stays one frame on its queue", (t) => {
   const bench = new Bench()
   bench.route({ name: 'a' }, { name: 'b' })
   bench.sendBatch(['1', '2', '3'])
@@ -251,7 +285,10 @@ test('lane: a frame of the caller\'s own stays one frame on its queue', (t) => {
   first!.fail('noResponders')
   const [second] = bench.after(200)
   t.is(second!.brokerName, first!.brokerName)
-  t.deepEqual(second!.frames.map(({ bodies }) => bodies), [['1', '2', '3']])
+  t.deepEqual(
+    second!.frames.map(({ bodies }) => bodies),
+    [['1', '2', '3']],
+  )
 })
 
 test('lane: a message that may be stored is moved only after half its time, and takes its id along', (t) => {
@@ -340,7 +377,10 @@ test('lane: pauses between tries grow and stay short', (t) => {
     bench.after(1)
   }
   const gaps = tries.slice(1).map((at, i) => at - tries[i]!)
-  t.true(gaps.every((gap, i) => gap >= (gaps[i - 1] ?? 0) && gap <= 201), `${gaps}`)
+  t.true(
+    gaps.every((gap, i) => gap >= (gaps[i - 1] ?? 0) && gap <= 201),
+    `${gaps}`,
+  )
   t.true(gaps[0]! <= 20)
 })
 
@@ -405,7 +445,10 @@ test('pipe: a frame larger than a request travels alone', (t) => {
   bench.route({ name: 'a', queues: 2 })
   bench.send('x'.repeat(1_000_000), { selectQueue: () => 0 })
   bench.send('small', { selectQueue: () => 1 })
-  t.deepEqual(bench.endTurn().map(({ frames }) => frames.length), [1, 1])
+  t.deepEqual(
+    bench.endTurn().map(({ frames }) => frames.length),
+    [1, 1],
+  )
 })
 
 test('pipe: an answer for another number of frames counts as a failure of the broker', (t) => {
@@ -436,7 +479,10 @@ test('pipe: a deposed master may have stored what it did not answer: its frames 
   t.deepEqual(second!.frames, first!.frames)
 })
 
-for (const [how, code] of [['closed', 'CLOSED'], ['tooLarge', 'TOO_LARGE']] as const) {
+for (const [how, code] of [
+  ['closed', 'CLOSED'],
+  ['tooLarge', 'TOO_LARGE'],
+] as const) {
   test(`pipe: a request that fails with ${how} is not tried again`, (t) => {
     const bench = one()
     const fate = bench.send('1')

@@ -3,6 +3,13 @@
  *
  * `Wire` is the broker's side: it shows the frames of every request and answers as a broker, or as a broken network.
  */
+
+import type { StateMQError } from '../../actors/errors.ts'
+import type { Receipt } from '../../actors/producer/batch.ts'
+import { encodeProperties, type OutgoingMessage, tagsCodeOf } from '../../actors/producer/message.ts'
+import { Pipe, type PipeOwner } from '../../actors/producer/pipe.ts'
+import { type SenderOwner, TopicSender } from '../../actors/producer/topic-sender.ts'
+import type { TopicRoute } from '../../machines/topic.ts'
 import { codes } from '../../transport/codes.ts'
 import { sendAnswer, setSendResult } from '../../transport/exchange.ts'
 import { fail, type Outcome, succeed } from '../../transport/failures.ts'
@@ -19,12 +26,6 @@ import {
 } from '../../transport/frames.ts'
 import { type Subjects, subjectsOf } from '../../transport/subjects.ts'
 import type { Transport } from '../../transport/transport.ts'
-import type { StateMQError } from '../../actors/errors.ts'
-import type { Receipt } from '../../actors/producer/batch.ts'
-import { encodeProperties, type OutgoingMessage, tagsCodeOf } from '../../actors/producer/message.ts'
-import { Pipe, type PipeOwner } from '../../actors/producer/pipe.ts'
-import { type SenderOwner, TopicSender } from '../../actors/producer/topic-sender.ts'
-import type { TopicRoute } from '../../machines/topic.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { type VirtualClock, virtualClock } from '../support/virtual-clock.ts'
 
@@ -75,7 +76,12 @@ export class Asked {
   readonly #answer: (outcome: Outcome<Buffer>) => void
   isAnswered = false
 
-  constructor(subject: string, payload: Uint8Array, timeoutMs: number, answer: (outcome: Outcome<Buffer>) => void) {
+  constructor(
+    subject: string,
+    payload: Uint8Array,
+    timeoutMs: number,
+    answer: (outcome: Outcome<Buffer>) => void,
+  ) {
     const [, , , brokerName, epoch] = subject.split('.')
     this.brokerName = brokerName!
     this.epoch = Number(epoch)

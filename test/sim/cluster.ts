@@ -103,7 +103,8 @@ export class Cluster {
         outcome = { ok: false, error }
       },
     )
-    if (!(await this.world.until(() => outcome !== null, limitMs))) throw new Error(`${what}: not within ${limitMs} ms`)
+    if (!(await this.world.until(() => outcome !== null, limitMs)))
+      throw new Error(`${what}: not within ${limitMs} ms`)
     const { ok, ...ended } = outcome! as { ok: boolean; value?: T; error?: unknown }
     if (ok) return ended.value as T
     throw new Error(`${what}: ${ended.error}`, { cause: ended.error })
@@ -201,7 +202,8 @@ export class Cluster {
         if (broker.process === process) broker.node = node
         this.tell(process.name, 'serves')
       },
-      (error: StateMQError) => this.#brokerFailed(broker, process, `did not start: ${error.code} ${error.message}`),
+      (error: StateMQError) =>
+        this.#brokerFailed(broker, process, `did not start: ${error.code} ${error.message}`),
     )
   }
 
@@ -219,7 +221,10 @@ export class Cluster {
   }
 
   crashBroker(broker: Broker, { losesPower = false, isSeen = true } = {}): void {
-    const end = this.fault(broker.name, `crashes${losesPower ? ', its machine loses power' : ''}${isSeen ? '' : ', unseen'}`)
+    const end = this.fault(
+      broker.name,
+      `crashes${losesPower ? ', its machine loses power' : ''}${isSeen ? '' : ', unseen'}`,
+    )
     end()
     const { process } = broker
     process?.kill(isSeen)
@@ -255,7 +260,12 @@ export class Cluster {
     }
   }
 
-  failDisk(broker: Broker, operation: 'write' | 'sync', code: 'diskFull' | 'ioError', times?: number): () => void {
+  failDisk(
+    broker: Broker,
+    operation: 'write' | 'sync',
+    code: 'diskFull' | 'ioError',
+    times?: number,
+  ): () => void {
     const end = this.fault(broker.name, `fails to ${operation}: ${code}`)
     broker.isExcused = true
     const stop = broker.disk.fail({ operation, code, ...(times === undefined ? {} : { times }) })
@@ -345,12 +355,27 @@ export class Cluster {
   addMember(shape: GroupShape, topic: string): Member {
     const name = `${shape.group}-${++this.#consumers}`
     const process = this.world.process(name, this.#noDisk)
-    const member: Member = { ...shape, name, process, client: null, consumer: null, owned: [], isLeaving: false }
+    const member: Member = {
+      ...shape,
+      name,
+      process,
+      client: null,
+      consumer: null,
+      owned: [],
+      isLeaving: false,
+    }
     this.members.push(member)
     this.tell(name, 'joins')
     connectAs(process).then((client) => {
       const { group, ordered, allocation, concurrency } = shape
-      const consumer = client.consumer({ group, ordered, allocation, concurrency, clientId: name, from: 'first' })
+      const consumer = client.consumer({
+        group,
+        ordered,
+        allocation,
+        concurrency,
+        clientId: name,
+        from: 'first',
+      })
       member.client = client
       member.consumer = consumer
       consumer.assignment$.subscribe((owned) => {
@@ -371,7 +396,16 @@ export class Cluster {
     const id = nameOf(message.text)
     this.counts.delivered++
     this.happened({
-      ...{ type: 'message.delivered', ...read, offset, epoch, message: id, messageId, attempt, isOrdered: ordered },
+      ...{
+        type: 'message.delivered',
+        ...read,
+        offset,
+        epoch,
+        message: id,
+        messageId,
+        attempt,
+        isOrdered: ordered,
+      },
     })
     const finish = () => {
       if (!process.isAlive) return
@@ -439,7 +473,10 @@ export class Cluster {
       const message = `${sender.name}/${sequence}`
       this.counts.sent++
       this.happened({ type: 'send.invoked', message, sender: sender.name, sequence, messageGroup })
-      return { message, out: outgoing(topic, `${message} ${'.'.repeat(random.below(bodyBytesMax))}`, messageGroup) }
+      return {
+        message,
+        out: outgoing(topic, `${message} ${'.'.repeat(random.below(bodyBytesMax))}`, messageGroup),
+      }
     })
     const stored = (message: string, receipt: Receipt) => {
       if (!sender.process.isAlive) return
@@ -480,7 +517,9 @@ export class Cluster {
   }
 
   /** What a group says of its queues, and why it is not settled; null when it is. */
-  async look(group: string): Promise<{ event: Extract<HistoryEvent, { type: 'group.settled' }>; trouble: string | null }> {
+  async look(
+    group: string,
+  ): Promise<{ event: Extract<HistoryEvent, { type: 'group.settled' }>; trouble: string | null }> {
     const { queues } = await this.settle(this.#observer.admin().group(group), `looking at ${group}`)
     const members = this.members.filter((member) => member.group === group)
     const owned = Object.fromEntries(members.map(({ name, owned }) => [name, owned]))
@@ -533,7 +572,10 @@ export class Cluster {
 
   /** Everything is closed as its owner would close it. */
   async close(): Promise<void> {
-    const closing = async (who: { process: SimulatedProcess | null }, close: () => Promise<void> | undefined) => {
+    const closing = async (
+      who: { process: SimulatedProcess | null },
+      close: () => Promise<void> | undefined,
+    ) => {
       const { process } = who
       if (!process) return
       await this.settle(Promise.resolve(close()), `closing ${process.name}`, 60_000)

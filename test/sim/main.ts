@@ -20,14 +20,17 @@ const isGood = ({ faults, anomalies }: Result): boolean => faults.length + anoma
 
 function summary({ seed, faults, anomalies, counts, ranMs, hash }: Result): string {
   const { sent, stored, failed, delivered } = counts
-  const found = [...new Set([...faults.map((fault) => fault.split('\n')[0]!), ...anomalies.map(({ name }) => name)])]
+  const found = [
+    ...new Set([...faults.map((fault) => fault.split('\n')[0]!), ...anomalies.map(({ name }) => name)]),
+  ]
   const told = `${sent} sent, ${stored} stored, ${failed} failed, ${delivered} delivered in ${Math.round(ranMs / 1_000)} s`
   return `seed ${seed}  ${hash}  ${told}${found.length === 0 ? '' : `\n    ${found.join('\n    ')}`}`
 }
 
 function printAll(result: Result): void {
   for (const fault of result.faults) print(`FAULT    ${fault}`)
-  for (const { at, name, what } of result.anomalies.slice(0, 50)) printLine({ at, who: 'ANOMALY', what: `${name}: ${what}` })
+  for (const { at, name, what } of result.anomalies.slice(0, 50))
+    printLine({ at, who: 'ANOMALY', what: `${name}: ${what}` })
   if (result.anomalies.length > 50) print(`… and ${result.anomalies.length - 50} more anomalies`)
   print(summary(result))
 }

@@ -100,10 +100,14 @@ function simulate(seed: number, queueCount: number) {
     coordinator = createActor(machine, { input: { group: 'g' }, clock }).start()
   }
   function tell(event: Parameters<typeof coordinator.send>[0], reply: Reply<Answered>): void {
-    answer = reply
+    let isAnswered = false
+    answer = (answered) => {
+      isAnswered = true
+      reply(answered)
+    }
     coordinator.send(event)
+    if (event.type === 'member.beat' && !isAnswered) reply({})
     answer = () => {}
-    if (event.type === 'member.beat') reply({})
   }
 
   // -------------------------------------------------------------------------------------------- the consumers

@@ -31,7 +31,10 @@ const TOPIC = 'orders'
 const duration = (random: Random, msMax: number): number =>
   1 + random.below(random.below(3) === 0 ? msMax : Math.ceil(msMax / 8))
 
-function onProcess(msMax: number, act: (cluster: Cluster, process: SimulatedProcess, random: Random) => End): Act {
+function onProcess(
+  msMax: number,
+  act: (cluster: Cluster, process: SimulatedProcess, random: Random) => End,
+): Act {
   return (cluster, random) => {
     const process = cluster.pick(cluster.processes.filter(({ isPaused }) => !isPaused))
     return process && { end: act(cluster, process, random), afterMs: duration(random, msMax) }
@@ -137,7 +140,9 @@ export function shapeOf(random: Random): Shape {
   const flushes = random.below(3)
   const brokers = Array.from({ length: 1 + random.below(3) }, (_, i) => ({
     name: `broker-${'abc'[i]}`,
-    flush: (flushes === 0 ? 'sync' : flushes === 1 ? 'async' : i === 0 ? 'sync' : 'async') as 'sync' | 'async',
+    flush: (flushes === 0 ? 'sync' : flushes === 1 ? 'async' : i === 0 ? 'sync' : 'async') as
+      | 'sync'
+      | 'async',
     segmentBytes: random.below(2) === 0 ? 32_768 : 1_048_576,
   }))
   return {
@@ -148,21 +153,21 @@ export function shapeOf(random: Random): Shape {
       group: `group${i}`,
       ordered: random.below(2) === 0,
       allocation: random.below(2) === 0 ? ('averagely' as const) : ('averagely-by-circle' as const),
-      concurrency: [1, 4, 20][random.below(3)]!,
-      handleMsMax: [1, 20, 200][random.below(3)]!,
+      concurrency: [2, 4, 20][random.below(3)]!,
+      handleMsMax: [1, 5, 20][random.below(3)]!,
       oneFailsOf: random.below(4) === 0 ? 50 : 0,
       members: 1 + random.below(3),
     })),
     senders: Array.from({ length: 1 + random.below(2) }, () => ({
       topic: TOPIC,
       messageGroups: random.below(4),
-      everyMs: 30 + random.below(100),
+      everyMs: 100 + random.below(400),
       bodyBytesMax: [50, 300, 2_000][random.below(3)]!,
       timeoutMs: [1_000, 3_000, 10_000][random.below(3)]!,
     })),
     moves: isCalm ? calm : [...calm, ...chosen, ...chosen],
     everyMs: 500 + random.below(4_000),
-    faultyMs: 30_000 + random.below(20_000),
+    faultyMs: 25_000 + random.below(15_000),
   }
 }
 

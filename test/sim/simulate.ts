@@ -22,7 +22,7 @@ const TOPIC = 'orders'
 const WARM_UP_MS = 2_000
 const CONVERGE_MS = 180_000
 /** After its faults are over, a cluster must take every message again. */
-const SETTLE_MS = 15_000
+const SETTLE_MS = 8_000
 
 export async function simulate(seed: number, listener?: (line: TraceLine) => void): Promise<Result> {
   const world = new SimulatedWorld(seed, listener)
@@ -66,7 +66,8 @@ async function run(cluster: Cluster, shape: Shape, random: SimulatedWorld['rando
   await world.advance(SETTLE_MS)
   const { failed } = cluster.counts
   await world.advance(SETTLE_MS)
-  if (cluster.counts.failed > failed) throw new Error(`${cluster.counts.failed - failed} sends failed in good times`)
+  if (cluster.counts.failed > failed)
+    throw new Error(`${cluster.counts.failed - failed} sends failed in good times`)
   cluster.stopSending()
   await converge(cluster, shape)
   await cluster.readLogs()

@@ -28,7 +28,8 @@ export function listenToWire(happened: (event: HistoryEvent) => void): (delivery
 
   function ask({ subject, reply, payload }: Delivery): void {
     const [, , to, broker = '', epoch, what] = subject.split('.')
-    if (to !== 'broker' || !(what === 'claim' || what === 'release' || what === 'commit' || what === 'pull')) return
+    if (to !== 'broker' || !(what === 'claim' || what === 'release' || what === 'commit' || what === 'pull'))
+      return
     const request = JSON.parse(payload.toString())
     const run = `${broker} of epoch ${epoch}`
     waiting.set(reply, { what, request, broker, run } as Waiting)
@@ -61,7 +62,8 @@ export function listenToWire(happened: (event: HistoryEvent) => void): (delivery
     }
     const { topic, queueId, generation } = asked.request
     const queue = `${topic}/${broker}/${queueId}`
-    if (asked.what === 'release') return happened({ type: 'queue.released', group, consumer, queue, run, generation })
+    if (asked.what === 'release')
+      return happened({ type: 'queue.released', group, consumer, queue, run, generation })
     const answered = value as ClaimAnswer
     if (!answered.granted) return
     const { committed, maxOffset } = answered

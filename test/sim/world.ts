@@ -192,7 +192,9 @@ const isExpected = (words: string): boolean => /failed: (ioError|diskFull)/.test
 
 const plain = (fields: Readonly<Record<string, unknown>>): string =>
   JSON.stringify(fields, (_, value) =>
-    value instanceof Error ? (value.stack ?? String(value)).replace(/file:\/\/\S*\/(dist[^/]*)\//g, '') : value,
+    value instanceof Error
+      ? (value.stack ?? String(value)).replace(/file:\/\/\S*\/(dist[^/]*)\//g, '')
+      : value,
   )
 
 type Flight = { isLost: boolean }
@@ -221,7 +223,9 @@ export class Network {
     this.tap(delivery)
     const key = `${from}>${to}`
     const isLost = this.#blocked.has(key)
-    const bytes = payload.includes(HERE) ? Buffer.from(payload.toString('latin1').replaceAll(HERE, '')) : payload
+    const bytes = payload.includes(HERE)
+      ? Buffer.from(payload.toString('latin1').replaceAll(HERE, ''))
+      : payload
     this.#world.note(`${key} ${subject.replaceAll(HERE, '')} ${crc32(bytes)}${isLost ? ' lost' : ''}`)
     if (isLost) return
     let link = this.#links.get(key)
@@ -314,7 +318,6 @@ export class SimulatedProcess {
 
   /** How many timers of its code are set. */
   get timers(): number {
-    for (const t of this.#timers) console.log((t as any).stack)
     return this.#timers.size
   }
 
@@ -384,7 +387,7 @@ export class SimulatedProcess {
       now: () => clock.now() + this.#skewMs,
       monotonic: () => clock.monotonic(),
       setTimeout: (run, ms) => {
-        const timer = { isSet: true, inner: null as unknown as Timer, stack: new Error().stack }
+        const timer = { isSet: true, inner: null as unknown as Timer }
         const fire = () => {
           this.#timers.delete(timer)
           if (timer.isSet) run()
@@ -455,7 +458,11 @@ export class SimulatedProcess {
         disk.open(
           path,
           gated((outcome) =>
-            done(outcome.ok ? { ok: true, value: { ...outcome.value, file: fileOf(outcome.value.file) } } : outcome),
+            done(
+              outcome.ok
+                ? { ok: true, value: { ...outcome.value, file: fileOf(outcome.value.file) } }
+                : outcome,
+            ),
           ),
         ),
       readFile: (path, done) => disk.readFile(path, gated(done)),

@@ -33,7 +33,13 @@ export type HistoryEvent =
   | ({ type: 'handler.failed'; offset: number } & Read)
   | { type: 'consumer.gone'; group: string; consumer: string }
   /** Answers of a broker; `run` names its start. */
-  | ({ type: 'queue.granted'; generation: number; run: string; committed: number | null; maxOffset: number } & Read)
+  | ({
+      type: 'queue.granted'
+      generation: number
+      run: string
+      committed: number | null
+      maxOffset: number
+    } & Read)
   | ({ type: 'queue.released'; generation: number; run: string } & Read)
   | ({ type: 'queue.served'; generation: number; run: string } & Read)
   | ({ type: 'offset.sent'; offset: number } & Read)
@@ -90,6 +96,8 @@ type GroupQueue = {
   deliveries: Map<number, Delivered & { isHandled: boolean }>
   running: Map<string, Set<number>>
   lastFailure: number
+  /** By epoch: the end of what was delivered of it. */
+  ahead: Map<number, number>
   /** The last offset whose commit was confirmed. */
   committed: number
   /** By run of the broker: to whom it was granted last. */
@@ -147,14 +155,18 @@ class Checker {
       case 'queue.released': {
         const { owners } = this.#queueOf(event)
         const owner = owners.get(event.run)
-        if (owner?.consumer === event.consumer && owner.generation <= event.generation) owners.set(event.run, null)
+        if (owner?.consumer === event.consumer && owner.generation <= event.generation)
+          owners.set(event.run, null)
         return
       }
       case 'queue.served': {
         const owner = this.#queueOf(event).owners.get(event.run)
         if (owner?.consumer === event.consumer && owner.generation === event.generation) return
         const whose = owner ? `${owner.consumer}'s of generation ${owner.generation}` : 'nobody’s'
-        return this.#found('two owners', `${event.consumer} of generation ${event.generation} reads ${event.queue}, which is ${whose}`)
+        return this.#found(
+          'two owners',
+          `${event.consumer} of generation ${event.generation} reads ${event.queue}, which is ${whose}`,
+        )
       }
       case 'offset.sent': {
         const { frontier } = this.#queueOf(event)
@@ -228,6 +240,7 @@ class Checker {
         deliveries: new Map(),
         running: new Map(),
         lastFailure: Number.NEGATIVE_INFINITY,
+        ahead: new Map(),
         committed: -1,
         owners: new Map(),
       }
@@ -257,6 +270,7 @@ class Checker {
       this.#checkAgain(event, queue)
     }
     this.#checkReaders(event, queue)
+    queue.ahead.set(event.epoch, Math.max(queue.ahead.get(event.epoch) ?? 0, offset + 1))
     queue.deliveries.set(offset, { ...event, isHandled: false })
     const running = queue.running.get(consumer)
     if (running) running.add(offset)
@@ -273,7 +287,10 @@ class Checker {
       return
     }
     const before = last === undefined ? 'begins' : `read ${last} and goes on`
-    this.#found('skipped', `${consumer} ${before} at ${offset} of ${name}, where ${queue.frontier} is not handled`)
+    this.#found(
+      'skipped',
+      `${consumer} ${before} at ${offset} of ${name}, where ${queue.frontier} is not handled`,
+    )
   }
 
   #checkAgain({ group, consumer, queue: name, offset, message }: Delivered, queue: GroupQueue): void {
@@ -371,7 +388,8 @@ class Checker {
         sequences.set(line, Math.max(before, sent.sequence))
       }
     }
-    if (next !== maxOffset) this.#found('gap in the log', `${queue} is read to ${next} and ends at ${maxOffset}`)
+    if (next !== maxOffset)
+      this.#found('gap in the log', `${queue} is read to ${next} and ends at ${maxOffset}`)
   }
 
   #checkDuplicates(): void {
@@ -392,21 +410,27 @@ class Checker {
     }
   }
 
-  #checkStored({ at, message, queue, offset, epoch, messageId }: Stored): void {
+  #checkStored({ at, message, queue, offset, messageId }: Stored): void {
     const log = this.#logs.get(queue)
     if (log === undefined) return
     if (offset < log.minOffset && this.#filled.has(brokerOf(queue))) return
     const logged = log.messages[offset - log.minOffset]
-    if (logged?.message === message && logged.epoch === epoch && logged.messageId === messageId) return
+    if (logged?.message === message && logged.messageId === messageId) return
     const cut = this.#tailsLost.get(brokerOf(queue))?.find((lostAt) => lostAt > at)
     if (cut !== undefined && cut - at < UNSYNCED_MS) return
     const instead = logged ? `${logged.message} (${logged.messageId})` : 'nothing'
-    this.#found('lost', `${message} (${messageId}) was acknowledged as ${queue}@${offset}; there is ${instead}`)
+    this.#found(
+      'lost',
+      `${message} (${messageId}) was acknowledged as ${queue}@${offset}; there is ${instead}`,
+    )
   }
 
   #checkCoverage(group: string, { queue, messages }: Of<'log.read'>): void {
-    for (const { offset, message } of messages) {
+    const ahead = this.#isTorn(queue) ? this.#queueOf({ group, queue }).ahead : new Map<number, number>()
+    for (const { offset, epoch, message } of messages) {
       if (this.#received.has(`${group} ${queue}@${offset} ${message}`)) continue
+      // Known: who had read beyond the cut does not come back for what now stands there.
+      if ([...ahead].some(([before, end]) => before < epoch && end > offset)) continue
       this.#found('never handled', `${group} never handled ${message}, ${queue}@${offset}`)
     }
   }

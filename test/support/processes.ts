@@ -94,7 +94,9 @@ export class Processes {
       child.stderr!.setEncoding('utf8').on('data', (chunk: string) => {
         errors = `${errors}${chunk}`.slice(-65_536)
       })
-      void ended.then((code) => reject(new Error(`'${args.slice(1).join(' ')}' ended with ${code}\n${errors}`)))
+      void ended.then((code) =>
+        reject(new Error(`'${args.slice(1).join(' ')}' ended with ${code}\n${errors}`)),
+      )
     })
     const signal = async (name: NodeJS.Signals) => {
       if (child.exitCode === null && child.signalCode === null) child.kill(name)

@@ -11,7 +11,7 @@
  * RocketMQ: store/CommitLog.java (GroupCommitService, FlushRealTimeService).
  */
 import type { Failure, Outcome } from '../../../transport/failures.ts'
-import { countAt, frameOf, type Kind, stampFrame } from '../../../transport/frames.ts'
+import { countAt, frameBytesAt, frameOf, type Kind, stampFrame } from '../../../transport/frames.ts'
 import type { Clock, Disk, DiskFile, Log } from '../../node/world.ts'
 import { checkpointBytes } from './checkpoint.ts'
 import { partOf, type Queues, type StoredQueue } from './consume-queue.ts'
@@ -112,6 +112,7 @@ export class CommitLog {
   }
 
   append(queue: StoredQueue, bytes: Buffer, at: number, length: number, time: number): number {
+    if (frameBytesAt(bytes, at) !== length) throw new Error(`a frame of another length than ${length}`)
     const segment = this.#segmentFor(length, time)
     const offset = queue.nextOffset
     stampFrame(bytes, at, this.epoch, offset, time)

@@ -7,7 +7,7 @@
  * that a backlog that nobody reads costs no memory.
  */
 const SLAB_BYTES = 1024 * 1024
-const MOST_SPARE = 4
+const MOST_SPARE = 8
 
 type Slab = { readonly start: number; readonly bytes: Buffer; used: number; isShared: boolean }
 
