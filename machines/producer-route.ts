@@ -4,7 +4,8 @@
  * Routes are pushed; asking is for the start, for what a push may have missed, and for a broker that a send did not
  * reach. A route that is known stays usable whatever becomes of the name servers: losing all of them loses nothing.
  * An older route NEVER replaces a newer one (mergeRoute). A topic that was just created is usable only AFTER a name
- * server shows it, for only then can every client find it.
+ * server shows it on every broker that made it: only then can every client find it, and a message group that was sent
+ * to one queue would move to another when the rest appears.
  *
  *   resolving ──missing──▶ creating ──▶ known ⟲ refreshing     resolving ──failed──▶ unreachable ──retry──▶ resolving
  *        └────missing───▶ missing ──poll, or wanted──▶ resolving       a pushed route leads to 'known' from anywhere
@@ -20,6 +21,8 @@ export type ProducerRouteContext = {
   topic: string
   createTopic: boolean
   route: KnownRoute | null
+  /** The brokers that made the topic for us; null while that is not known. */
+  created: string[] | null
   /** Why the last request brought nothing; null when it did. */
   failure: { code: string; message: string } | null
 }
@@ -30,8 +33,8 @@ export type ProducerRouteEvent =
   | { type: 'route.missing' }
   /** Somebody needs the route, or has reason to think that pushes were missed. */
   | { type: 'route.wanted' }
-  /** At least one broker made the topic. */
-  | { type: 'topic.created' }
+  /** At least one broker made the topic; these did. */
+  | { type: 'topic.created'; brokerNames?: string[] }
   | { type: 'topic.refused'; code: string; message: string }
   /** A broker of the route says that it has no such topic. */
   | { type: 'topic.deleted' }
@@ -59,6 +62,10 @@ const producerRoute = setup({
       context.route?.brokers.some(
         ({ brokerName, epoch }) => brokerName === broker.brokerName && epoch === broker.epoch,
       ) ?? false,
+    isWhole: ({ context: { created, route } }, { route: heard }: Heard) =>
+      created?.every((name) =>
+        mergeRoute(route, heard).brokers.some(({ brokerName }) => brokerName === name),
+      ) ?? false,
     hasFailed: ({ context }) => context.failure !== null,
   },
   delays: { pollInterval: 30_000, retryInterval: 500, createTimeout: 5_000 },
@@ -84,10 +91,17 @@ const announce = {
 const heard = ({ event: { route } }: { event: Heard }): Heard => ({ route })
 const news = { type: 'isNews', params: heard } as const
 const found = { target: '#known', actions: [adopt, announce] } as const
+const foundWhole = [{ guard: { type: 'isWhole', params: heard }, ...found }, { actions: adopt }] as const
 
 export const producerRouteMachine = producerRoute.createMachine({
   id: 'producerRoute',
-  context: ({ input: { topic, createTopic } }) => ({ topic, createTopic, route: null, failure: null }),
+  context: ({ input: { topic, createTopic } }) => ({
+    topic,
+    createTopic,
+    route: null,
+    created: null,
+    failure: null,
+  }),
   initial: 'resolving',
   on: { 'route.pushed': found },
   states: {
@@ -113,21 +127,25 @@ export const producerRouteMachine = producerRoute.createMachine({
         },
       },
       on: {
-        'route.answered': found,
+        'route.answered': foundWhole,
+        'route.pushed': foundWhole,
         'request.failed': { target: 'unreachable', actions: blame },
       },
       states: {
         requested: {
-          entry: {
-            type: 'createTopic',
-            params: ({ context: { topic } }) => ({ topic }),
-          },
+          entry: [
+            producerRoute.assign({ created: null }),
+            { type: 'createTopic', params: ({ context: { topic } }) => ({ topic }) },
+          ],
           on: {
-            'topic.created': 'awaited',
+            'topic.created': {
+              target: 'awaited',
+              actions: assign({ created: ({ event }) => event.brokerNames ?? [] }),
+            },
             'topic.refused': { target: '#missing', actions: blame },
           },
         },
-        /** Made, but no name server has shown it yet: 'route.missing' is no news here. */
+        /** Made, but no name server has shown all of it yet: 'route.missing' is no news here. */
         awaited: {
           entry: request,
           after: { retryInterval: { target: 'awaited', reenter: true } },

@@ -69,7 +69,7 @@ const EMBEDDED_COLLECT_MS = 50
 
 export async function startNode(options: NodeOptions): Promise<Node> {
   checkOptions(options)
-  const cluster = options.cluster ?? process.env.STATEMQ_CLUSTER ?? 'default'
+  const cluster = options.cluster ?? process.env.STATEMQ_CLUSTER || 'default'
   const local = {
     clock: realClock,
     random: realRandom(),
@@ -201,7 +201,7 @@ async function attach(
   )
 }
 
-export const defaultServers = (): string => process.env.STATEMQ_SERVERS ?? 'nats://127.0.0.1:4222'
+export const defaultServers = (): string => process.env.STATEMQ_SERVERS || 'nats://127.0.0.1:4222'
 
 function checkOptions({ roles, cluster, broker, servers, listen, transport }: NodeOptions): void {
   const invalid = (message: string): never => {

@@ -115,7 +115,7 @@ export function watchRoute(process: Process, options: RouteWatchOptions): RouteW
         return route.actor.send({ type: 'topic.refused', code: 'TOPIC_NOT_EXIST', message })
       }
       let left = willing.length
-      let created = 0
+      const created: string[] = []
       const config = { topic, readQueues: DEFAULT_QUEUES, writeQueues: DEFAULT_QUEUES, perm: 6 }
       for (const { brokerName, epoch } of willing) {
         ask(
@@ -124,9 +124,9 @@ export function watchRoute(process: Process, options: RouteWatchOptions): RouteW
           { config, ifMissing: true },
           ASK_MS,
           (answered) => {
-            if (answered.ok && answered.value.code === 0) created++
+            if (answered.ok && answered.value.code === 0) created.push(brokerName)
             if (--left > 0) return
-            if (created > 0) route.actor.send({ type: 'topic.created' })
+            if (created.length > 0) route.actor.send({ type: 'topic.created', brokerNames: created })
             else {
               const message = 'no broker took the topic'
               route.actor.send({ type: 'topic.refused', code: 'SYSTEM_ERROR', message })

@@ -8,15 +8,16 @@ import type { AirportFigures } from './data.ts'
 /** How many queues each member owns. */
 export type Shares = Readonly<Record<string, number>>
 
-/** What `--json` prints; `mismatches` names no airport when all figures agree. */
+/** What `--json` prints. */
 export type Report = {
   sent: number
   consumed: number
   duplicates: number
   lost: number
   misordered: number
+  /** Airports whose figures, as consumed, are not those of the file. */
   mismatches: number
-  /** Messages below which the group has not committed when all members have left. */
+  /** Messages that the group has not committed when its last member has left. */
   uncommitted: number
   /** What the broadcasting consumer saw, each message counted once. */
   broadcast: number
@@ -42,6 +43,7 @@ const WORDS = 46
 export class Stage {
   readonly #terminal: Terminal
   readonly #json: boolean
+  #isSilent: boolean
   readonly #total: number
   readonly #began = realClock.monotonic()
   #members: readonly string[] = []
@@ -51,6 +53,7 @@ export class Stage {
   constructor(terminal: Terminal, json: boolean, total: number) {
     this.#terminal = terminal
     this.#json = json
+    this.#isSilent = json
     this.#total = total
   }
 
@@ -89,6 +92,7 @@ export class Stage {
   interrupt(): void {
     this.close()
     if (!this.#json) this.#terminal.tell('Cleaning up ... (Ctrl-C again stops at once)\n')
+    this.#isSilent = true
   }
 
   conclude(report: Report, comparisons: readonly Comparison[]): void {
@@ -118,7 +122,7 @@ export class Stage {
   }
 
   #print(text: string): void {
-    if (!this.#json) this.#terminal.write(text)
+    if (!this.#isSilent) this.#terminal.write(text)
   }
 }
 

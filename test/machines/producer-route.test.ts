@@ -184,3 +184,19 @@ test('route: of a topic that a broker says is deleted is forgotten', (t) => {
   t.is(client.context.route, null)
   t.deepEqual(types(client), ['requestRoute'])
 })
+
+test('route: a topic that is being made is usable only AFTER it is shown on every broker that made it', (t) => {
+  const [a] = route(1).brokers
+  const part = route(1)
+  const whole = { ...route(2), brokers: [a!, { ...a!, brokerName: 'b' }] }
+  const client = start()
+  client.send({ type: 'route.missing' })
+  client.send({ type: 'route.pushed', route: part })
+  t.deepEqual(client.state, { creating: 'requested' })
+  client.send({ type: 'topic.created', brokerNames: [a!.brokerName, 'b'] })
+  client.send({ type: 'route.answered', route: part })
+  t.deepEqual(client.state, { creating: 'awaited' })
+  client.send({ type: 'route.pushed', route: whole })
+  t.deepEqual(client.state, { known: 'fresh' })
+  t.is(client.take().filter(({ type }) => type === 'announceRoute').length, 1)
+})

@@ -37,6 +37,9 @@ function started(clientId = 'c1') {
     get held() {
       return Object.entries(consumer.context.held).map(([queue, { status }]) => `${queue.slice(4)} ${status}`)
     },
+    get context() {
+      return consumer.context
+    },
     get state() {
       return consumer.state
     },
@@ -157,6 +160,7 @@ test('rebalancer: an older list of members is not heard', (t) => {
   consumer.take()
   consumer.members(2, 'c1')
   t.deepEqual(consumer.take(), [])
+  t.is(consumer.context.generation, 3)
 })
 
 test('rebalancer: claims again, without force, while the owner is a member', (t) => {

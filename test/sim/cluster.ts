@@ -58,7 +58,13 @@ type Member = GroupShape & {
   owned: string[]
   isLeaving: boolean
 }
-type Sender = { name: string; process: SimulatedProcess; client: Client | null; sequence: number }
+type Sender = {
+  name: string
+  process: SimulatedProcess
+  client: Client | null
+  sequence: number
+  nextSend: unknown
+}
 
 export class Cluster {
   readonly world: SimulatedWorld
@@ -74,7 +80,6 @@ export class Cluster {
   readonly #faults = new Set<string>()
   #observer!: Client
   #consumers = 0
-  #areSending = true
 
   constructor(world: SimulatedWorld) {
     this.world = world
@@ -448,16 +453,15 @@ export class Cluster {
 
   addSender(name: string, shape: SenderShape): Sender {
     const process = this.world.process(name, this.#noDisk)
-    const sender: Sender = { name, process, client: null, sequence: 0 }
+    const sender: Sender = { name, process, client: null, sequence: 0, nextSend: null }
     this.senders.push(sender)
     connectAs(process).then((client) => {
       const producer = client.producer({ timeoutMs: shape.timeoutMs })
       sender.client = client
       const { clock } = process.world
       const again = () => {
-        if (!this.#areSending) return
         this.#send(sender, shape, producer)
-        clock.setTimeout(again, 1 + process.random.below(shape.everyMs * 2))
+        sender.nextSend = clock.setTimeout(again, 1 + process.random.below(shape.everyMs * 2))
       }
       again()
     })
@@ -491,8 +495,12 @@ export class Cluster {
     }
     if (messages.length > 1 && random.below(2) === 0) {
       producer.sendBatch(messages.map(({ out }) => out)).then(
-        (receipts) => receipts.forEach((receipt, i) => stored(messages[i]!.message, receipt)),
-        (error) => messages.forEach(({ message }) => failed(message, error)),
+        (receipts) => {
+          for (const [i, receipt] of receipts.entries()) stored(messages[i]!.message, receipt)
+        },
+        (error) => {
+          for (const { message } of messages) failed(message, error)
+        },
       )
       return
     }
@@ -507,7 +515,7 @@ export class Cluster {
   // ------------------------------------------------------------------------------------------------ the end
 
   stopSending(): void {
-    this.#areSending = false
+    for (const { process, nextSend } of this.senders) process.world.clock.clearTimeout(nextSend)
   }
 
   /** Everything that was down comes up. What else is wrong was ended by whoever began it. */

@@ -1,7 +1,7 @@
 /**
  * Simulates from the command line.
  *
- *   --seed N        replays one seed and prints what happened
+ *   --seed N        replays one seed and prints what happened; --about TEXT adds what the history has of it, a queue say
  *   --minutes M     tries new seeds for so long; --from N says where to begin
  */
 import { parseArgs } from 'node:util'
@@ -9,7 +9,7 @@ import { type Result, simulate } from './simulate.ts'
 import type { TraceLine } from './world.ts'
 
 const { values } = parseArgs({
-  options: { seed: { type: 'string' }, minutes: { type: 'string' }, from: { type: 'string' } },
+  options: { seed: { type: 'string' }, minutes: { type: 'string' }, from: { type: 'string' }, about: { type: 'string' } },
 })
 
 const print = (words: string) => void process.stdout.write(`${words}\n`)
@@ -27,6 +27,15 @@ function summary({ seed, faults, anomalies, counts, ranMs, hash }: Result): stri
   return `seed ${seed}  ${hash}  ${told}${found.length === 0 ? '' : `\n    ${found.join('\n    ')}`}`
 }
 
+/** The trace with all events of the history that have these words in them. */
+function printHistory({ trace, history }: Result, words: string): void {
+  const events = history.flatMap(({ at, type, ...event }) => {
+    const what = JSON.stringify(event)
+    return what.includes(words) && type !== 'log.read' ? { at, who: type, what } : []
+  })
+  for (const line of [...trace, ...events].sort((a, b) => a.at - b.at)) printLine(line)
+}
+
 function printAll(result: Result): void {
   for (const fault of result.faults) print(`FAULT    ${fault}`)
   for (const { at, name, what } of result.anomalies.slice(0, 50))
@@ -36,7 +45,8 @@ function printAll(result: Result): void {
 }
 
 if (values.seed !== undefined) {
-  const result = await simulate(Number(values.seed), printLine)
+  const result = await simulate(Number(values.seed), values.about === undefined ? printLine : undefined)
+  if (values.about !== undefined) printHistory(result, values.about)
   printAll(result)
   process.exitCode = isGood(result) ? 0 : 1
 } else {

@@ -261,6 +261,17 @@ function simulate(seed: number, queueCount: number) {
   }
 }
 
+/** Not all at once: their beats must not be in step. */
+function startOneByOne(
+  { startConsumer, advance, random }: ReturnType<typeof simulate>,
+  clientIds: string[],
+): void {
+  for (const clientId of clientIds) {
+    startConsumer(clientId)
+    advance(random.below(2_000))
+  }
+}
+
 const base = seedOfRun()
 const seeds = Array.from({ length: RUNS }, (_, index) => (base + index) % 2 ** 32)
 const replay = (seed: number) => `replay with STATEMQ_SEED=${seed}`
@@ -292,7 +303,7 @@ test('group: no queue has two owners at one generation, and all are owned once t
 test('group: a clean leave hands over without force', (t) => {
   for (const seed of seeds) {
     const sim = simulate(seed, 8)
-    for (const clientId of ['c1', 'c2', 'c3']) sim.startConsumer(clientId)
+    startOneByOne(sim, ['c1', 'c2', 'c3'])
     sim.advance(20_000)
     t.deepEqual(sim.assignment(), ['c1', 'c1', 'c1', 'c2', 'c2', 'c2', 'c3', 'c3'], replay(seed))
     ;[...sim.consumers][1]!.close()
@@ -305,7 +316,7 @@ test('group: a clean leave hands over without force', (t) => {
 test('group: a crashed consumer loses its queues to the others after its session', (t) => {
   for (const seed of seeds) {
     const sim = simulate(seed, 4)
-    for (const clientId of ['c1', 'c2']) sim.startConsumer(clientId)
+    startOneByOne(sim, ['c1', 'c2'])
     sim.advance(20_000)
     ;[...sim.consumers][0]!.crash()
     sim.advance(5_000)
@@ -318,7 +329,7 @@ test('group: a crashed consumer loses its queues to the others after its session
 test('group: losing the coordinator moves no queue', (t) => {
   for (const seed of seeds) {
     const sim = simulate(seed, 6)
-    for (const clientId of ['c1', 'c2', 'c3']) sim.startConsumer(clientId)
+    startOneByOne(sim, ['c1', 'c2', 'c3'])
     sim.advance(20_000)
     const before = sim.assignment()
     sim.startCoordinator()
@@ -334,7 +345,7 @@ test('group: losing the coordinator moves no queue', (t) => {
 test('group: consumers that died together with the coordinator lose their queues to a newcomer', (t) => {
   for (const seed of seeds) {
     const sim = simulate(seed, 4)
-    for (const clientId of ['c1', 'c2', 'c3']) sim.startConsumer(clientId)
+    startOneByOne(sim, ['c1', 'c2', 'c3'])
     sim.advance(20_000)
     for (const consumer of [...sim.consumers]) consumer.crash()
     sim.startCoordinator()
@@ -347,7 +358,7 @@ test('group: consumers that died together with the coordinator lose their queues
 test('group: a newcomer that is the first at a new coordinator takes no queue by force', (t) => {
   for (const seed of seeds) {
     const sim = simulate(seed, 6)
-    for (const clientId of ['c1', 'c2']) sim.startConsumer(clientId)
+    startOneByOne(sim, ['c1', 'c2'])
     sim.advance(20_000)
     sim.startCoordinator()
     sim.startConsumer('c3')

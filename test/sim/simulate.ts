@@ -1,5 +1,5 @@
 /** One seed, from the first start to the last check. */
-import { type Anomaly, check } from '../support/history.ts'
+import { type Anomaly, check, type Happened } from '../support/history.ts'
 import { Cluster } from './cluster.ts'
 import { disturb, type Shape, shapeOf } from './schedule.ts'
 import { SimulatedWorld, type TraceLine } from './world.ts'
@@ -13,6 +13,7 @@ export type Result = {
   /** Equal for two runs of one seed. */
   hash: string
   trace: readonly TraceLine[]
+  history: readonly Happened[]
   counts: Cluster['counts']
   /** How long the cluster ran, by its own clock. */
   ranMs: number
@@ -40,7 +41,8 @@ export async function simulate(seed: number, listener?: (line: TraceLine) => voi
   for (const { name, what } of anomalies) world.note(`${name} ${what}`)
   const ranMs = world.clock.monotonic()
   const { faults, hash, trace } = world
-  return { seed, shape, faults, anomalies, hash, trace, counts: cluster.counts, ranMs }
+  const { history, counts } = cluster
+  return { seed, shape, faults, anomalies, hash, trace, history, counts, ranMs }
 }
 
 async function run(cluster: Cluster, shape: Shape, random: SimulatedWorld['random']): Promise<void> {

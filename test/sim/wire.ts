@@ -9,6 +9,7 @@ import type { Delivery } from '../../transport/memory.ts'
 import type {
   ClaimAnswer,
   ClaimRequest,
+  CommitAnswer,
   CommitRequest,
   PullRequest,
   ReleaseRequest,
@@ -56,8 +57,11 @@ export function listenToWire(happened: (event: HistoryEvent) => void): (delivery
     if (code !== codes.SUCCESS) return
     const { group, clientId: consumer } = asked.request
     if (asked.what === 'commit') {
-      for (const [topic, queueId, offset] of asked.request.offsets)
+      const { fenced } = value as CommitAnswer
+      for (const [topic, queueId, offset] of asked.request.offsets) {
+        if (fenced.some(([name, id]) => name === topic && id === queueId)) continue
         happened({ type: 'offset.stored', group, consumer, queue: `${topic}/${broker}/${queueId}`, offset })
+      }
       return
     }
     const { topic, queueId, generation } = asked.request

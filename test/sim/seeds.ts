@@ -1,0 +1,4 @@
+/** Seeds that once found something, with what they found. They are run for ever. */
+export const seeds: readonly (readonly [seed: number, found: string])[] = [
+  [4, 'a pull that was held while its queue changed hands was answered to the owner before'],
+]
