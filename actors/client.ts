@@ -38,7 +38,7 @@ export type ConnectOptions = {
 
 /** Connects to a cluster. Rejects with NO_RESPONDERS, TIMED_OUT or DISCONNECTED when no server is there. */
 export async function connect(options: ConnectOptions = {}): Promise<Client> {
-  const cluster = options.cluster ?? process.env.STATEMQ_CLUSTER || 'default'
+  const cluster = options.cluster ?? (process.env.STATEMQ_CLUSTER || 'default')
   const fault = clusterNameFault(cluster)
   if (fault) throw badInput(fault.message, 'INVALID_PARAMETER')
   const local = {

@@ -8,7 +8,7 @@
  * to one queue would move to another when the rest appears.
  *
  *   resolving ──missing──▶ creating ──▶ known ⟲ refreshing     resolving ──failed──▶ unreachable ──retry──▶ resolving
- *        └────missing───▶ missing ──poll, or wanted──▶ resolving       a pushed route leads to 'known' from anywhere
+ *        └────missing───▶ missing ──poll, or wanted──▶ resolving       a pushed route leads to 'known', from 'creating' when it is whole
  *
  * RocketMQ: client/impl/factory/MQClientInstance.updateTopicRouteInfoFromNameServer
  */

@@ -31,9 +31,9 @@ export class QueueOwners {
   /** null when granted, else who holds the queue. */
   claim(group: string, queue: string, { clientId, generation }: Owner, force: boolean): Owner | null {
     const owner = this.of(group, queue)
-    const mayTake =
-      owner === undefined || owner.clientId === clientId ? true : force && generation >= owner.generation
-    if (!mayTake) return owner as Owner
+    const isOwn = owner?.clientId === clientId && generation >= owner.generation
+    const mayTake = owner === undefined || isOwn || (force && generation > owner.generation)
+    if (!mayTake) return owner
     let owners = this.#owners.get(group)
     if (!owners) {
       owners = new Map()

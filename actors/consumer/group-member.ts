@@ -17,6 +17,7 @@ import { watchCluster } from './cluster-watch.ts'
 
 const ASK_MS = 2_000
 const RECLAIM_MS = 200
+const RELEASE_TRIES = 5
 
 export type GroupMemberOptions = {
   group: string
@@ -110,20 +111,25 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
         }
       }),
     drainQueue: ({ queue, generation }) => {
-      const ref = refOf(queue)
-      options.drain(ref, () => {
-        const { topic, brokerName, queueId } = ref
-        const to = subjects.broker(brokerName, epochOf(brokerName))
-        const order = { group, topic, queueId, clientId, generation }
-        ask(transport, to.release, order, ASK_MS, () =>
-          rebalancer.actor.send({ type: 'queue.drained', queue }),
-        )
-      })
+      const drained = () => rebalancer.actor.send({ type: 'queue.drained', queue })
+      options.drain(refOf(queue), () => release(refOf(queue), generation, RELEASE_TRIES, drained))
     },
     dropQueue: ({ queue }) => options.drop(refOf(queue)),
     announceAssignment: ({ owned }) => options.assigned(owned.map(refOf)),
     reportRefused: ({ message }) => options.refused(message),
   })
+
+  /** Asks again while nobody knows whether it was heard: the next owner waits for it. */
+  function release(ref: QueueRef, generation: number, tries: number, released: () => void): void {
+    const { topic, brokerName, queueId } = ref
+    const to = subjects.broker(brokerName, epochOf(brokerName))
+    ask(transport, to.release, { group, topic, queueId, clientId, generation }, ASK_MS, (outcome) => {
+      const isUnknown =
+        !outcome.ok && outcome.failure.code !== 'noResponders' && outcome.failure.code !== 'closed'
+      if (!isUnknown || tries === 1) released()
+      else clock.setTimeout(() => release(ref, generation, tries - 1, released), RECLAIM_MS)
+    })
+  }
 
   function claim(
     { topic, brokerName, queueId }: QueueRef,

@@ -69,7 +69,7 @@ const EMBEDDED_COLLECT_MS = 50
 
 export async function startNode(options: NodeOptions): Promise<Node> {
   checkOptions(options)
-  const cluster = options.cluster ?? process.env.STATEMQ_CLUSTER || 'default'
+  const cluster = options.cluster ?? (process.env.STATEMQ_CLUSTER || 'default')
   const local = {
     clock: realClock,
     random: realRandom(),

@@ -151,6 +151,7 @@ export class Lane {
       this.#giveUp(batch, batch.failure?.error ?? this.#outOfTime(batch))
       batch = this.#ready[0] ?? this.#open
     }
+    this.#endRepeating()
   }
 
   /** Whether there is a frame that may go now. */
@@ -179,11 +180,14 @@ export class Lane {
   }
 
   #came(): void {
-    if (this.#underWay === 0) {
-      if (this.#mode === 'settling') return this.#recover()
-      if (this.#mode === 'repeating' && !this.hasMore) this.#mode = 'open'
-    }
+    if (this.#underWay === 0 && this.#mode === 'settling') return this.#recover()
+    this.#endRepeating()
     if (this.hasMore) this.pipe.list(this)
+  }
+
+  /** Nothing that may have been stored is left: all of it was answered, or has run out of time. */
+  #endRepeating(): void {
+    if (this.#underWay === 0 && this.#mode === 'repeating' && !this.hasMore) this.#mode = 'open'
   }
 
   /** Decides for each frame that failed, and for what waits behind it, what becomes of it. */

@@ -189,7 +189,7 @@ test('route: a topic that is being made is usable only AFTER it is shown on ever
   const [a] = route(1).brokers
   const part = route(1)
   const whole = { ...route(2), brokers: [a!, { ...a!, brokerName: 'b' }] }
-  const client = start()
+  const client = start(true)
   client.send({ type: 'route.missing' })
   client.send({ type: 'route.pushed', route: part })
   t.deepEqual(client.state, { creating: 'requested' })

@@ -9,7 +9,12 @@ import { type Result, simulate } from './simulate.ts'
 import type { TraceLine } from './world.ts'
 
 const { values } = parseArgs({
-  options: { seed: { type: 'string' }, minutes: { type: 'string' }, from: { type: 'string' }, about: { type: 'string' } },
+  options: {
+    seed: { type: 'string' },
+    minutes: { type: 'string' },
+    from: { type: 'string' },
+    about: { type: 'string' },
+  },
 })
 
 const print = (words: string) => void process.stdout.write(`${words}\n`)

@@ -29,6 +29,8 @@ for (const home of homes) {
     t.is(valueIn(await running.read('orders', 0, 0)).status, 'belowMin')
     t.is(await running.byTime('orders', 0, 0), minOffset)
     t.true(running.store.minPosition > 0)
+    const log = (await machine.list('log')).map((name) => name.slice(0, 20))
+    for (const name of await machine.list('consume-queue')) t.true(log.includes(name.slice(0, 20)))
     await running.close()
 
     const again = await machine.start(tiny)

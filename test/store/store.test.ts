@@ -210,18 +210,46 @@ for (const home of homes) {
     t.deepEqual(await running.all('orders', 0), ['new'])
     await machine.kill()
 
-    for (const filling of [0, 100]) {
-      // Once out of the note in the last segment, once out of the state that a later segment begins with.
-      const again = await machine.start(tiny)
-      t.is(again.bounds('orders', 0).minOffset, 40)
-      t.deepEqual((await again.all('orders', 0)).slice(0, 1), ['new'])
-      t.deepEqual((await again.all('others', 0)).slice(0, 1), ['stays'])
-      for (const text of texts(filling)) await again.send('others', 0, text)
-      await again.close()
-    }
+    const again = await machine.start(tiny)
+    t.deepEqual(await again.all('orders', 0), ['new'])
+    t.deepEqual(await again.all('others', 0), ['stays'])
+    // From here on a state tells it, no longer the note.
+    for (const text of texts(100)) await again.send('others', 0, text)
+    await again.close()
     const last = await machine.start(tiny)
     t.deepEqual(await last.all('orders', 0), ['new'])
+    t.is(await last.send('orders', 0, 'newer'), 41)
     await last.close()
+  })
+
+  test(`${home.name}: a topic that was dropped last is dropped after a kill too`, async (t) => {
+    const machine = await home.machine(t)
+    const running = await machine.start()
+    await running.send('orders', 0, 'a', 'b')
+    running.store.dropQueues('orders')
+    await running.stored()
+    await machine.kill()
+    const again = await machine.start()
+    t.deepEqual(again.bounds('orders', 0), { minOffset: 2, maxOffset: 2 })
+    await again.close()
+  })
+
+  test(`${home.name}: reads at the same time with next to no cache do not disturb each other`, async (t) => {
+    const machine = await home.machine(t)
+    const running = await machine.start({ hotBytes: 0, cacheBytes: 0 })
+    const body = (queueId: number, i: number) => `${queueId}:${i} `.repeat(150)
+    for (let i = 0; i < 150; i++)
+      for (let queueId = 0; queueId < 20; queueId++) running.append('orders', queueId, body(queueId, i))
+    await running.stored()
+    const all = await machine.until(
+      Promise.all(Array.from({ length: 20 }, (_, queueId) => running.all('orders', queueId, 0, 20_000))),
+    )
+    for (const [queueId, bodies] of all.entries())
+      t.deepEqual(
+        bodies,
+        Array.from({ length: 150 }, (_, i) => body(queueId, i)),
+      )
+    await running.close()
   })
 
   test(`${home.name}: offsets outside the queue are told apart`, async (t) => {
@@ -337,5 +365,20 @@ test('a store: a frame keeps its bytes but for the stamp', async (t) => {
   frame.fill(0)
   await running.stored()
   t.deepEqual(valueIn(await running.read('orders', 3, 0)).frames, [stamped])
+  await running.close()
+})
+
+test('a store: frames that a reader keeps stay as they are', async (t) => {
+  const machine = await simulated.machine(t)
+  const mib = 1024 * 1024
+  const running = await machine.start({ hotBytes: mib, cacheBytes: 0, segmentBytes: 64 * mib })
+  await running.send('orders', 0, 'kept from memory')
+  const hot = valueIn(await running.read('orders', 0, 0)).frames[0]!
+  const before = Buffer.from(hot)
+  for (let i = 0; i < 40; i++) await running.send('orders', 1, Buffer.alloc(mib / 4, `${i} `))
+  const cold = valueIn(await running.read('orders', 0, 0)).frames[0]!
+  await running.all('orders', 1)
+  t.deepEqual(hot, before)
+  t.deepEqual(cold, before)
   await running.close()
 })

@@ -106,11 +106,6 @@ export class CommitLog {
     this.#writtenPosition = this.#syncedPosition = this.#checkpointed = end
   }
 
-  /** The newest store time in the log. */
-  get lastTime(): number {
-    return this.#active?.lastTime ?? 0
-  }
-
   append(queue: StoredQueue, bytes: Buffer, at: number, length: number, time: number): number {
     if (frameBytesAt(bytes, at) !== length) throw new Error(`a frame of another length than ${length}`)
     const segment = this.#segmentFor(length, time)

@@ -155,11 +155,6 @@ export function firstIndex(count: number, holds: (index: number) => boolean): nu
 /** All queues of a store, by topic and id. */
 export class Queues {
   readonly #topics = new Map<string, Map<number, StoredQueue>>()
-  #size = 0
-
-  get size(): number {
-    return this.#size
-  }
 
   get(topic: string, queueId: number): StoredQueue {
     let queues = this.#topics.get(topic)
@@ -171,7 +166,6 @@ export class Queues {
     if (queue === undefined) {
       queue = new StoredQueue(topic, queueId)
       queues.set(queueId, queue)
-      this.#size++
     }
     return queue
   }

@@ -136,9 +136,6 @@ export class IndexHead {
     return crc32(bytes.subarray(8)) === bytes.readUInt32LE(4) ? new IndexHead(bytes) : null
   }
 
-  get firstTime(): number {
-    return readU64(this.bytes, 40)
-  }
   get lastTime(): number {
     return readU64(this.bytes, 48)
   }

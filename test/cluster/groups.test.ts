@@ -1,0 +1,205 @@
+/** Where a group begins, where it goes on, and how an operator moves it. */
+import test from 'ava'
+import type { Client } from '../../actors/index.ts'
+import { until } from '../support/until.ts'
+import { byQueue, clientOf, clusterOf, hears, listen, numbers, sorted } from './support.ts'
+
+async function fill(client: Client, topic: string, bodies: readonly string[]): Promise<void> {
+  const producer = client.producer()
+  for (const body of bodies) await producer.send({ topic, body })
+  await producer.close()
+}
+
+test('group: goes on where it left off', async (t) => {
+  const client = await clientOf(t)
+  await fill(client, 'orders', numbers(10))
+  const first = await listen(client, 'orders', { group: 'billing', from: 'first' })
+  await hears(first, 10)
+  await first.consumer.close()
+  await fill(client, 'orders', numbers(10, 10))
+  const second = await listen(client, 'orders', { group: 'billing', from: 'last' })
+  await hears(second, 10)
+  t.deepEqual(sorted(second.texts), numbers(10, 10))
+})
+
+test("group: a new one that begins 'last' hears only what is sent from then on", async (t) => {
+  const client = await clientOf(t)
+  await fill(client, 'orders', numbers(10))
+  const listener = await listen(client, 'orders', { group: 'billing' })
+  await fill(client, 'orders', numbers(4, 10))
+  await hears(listener, 4)
+  t.deepEqual(sorted(listener.texts), numbers(4, 10))
+})
+
+test("group: one that began 'last' and has heard nothing does not lose what comes while it is away", async (t) => {
+  const client = await clientOf(t)
+  await fill(client, 'orders', numbers(10))
+  const first = await listen(client, 'orders', { group: 'billing' })
+  await first.consumer.close()
+  await fill(client, 'orders', numbers(4, 10))
+  const second = await listen(client, 'orders', { group: 'billing' })
+  await hears(second, 4)
+  t.deepEqual(sorted(second.texts), numbers(4, 10))
+})
+
+test('group: a new one that begins at a date hears what was stored from then on', async (t) => {
+  const client = await clientOf(t)
+  await fill(client, 'orders', numbers(10))
+  const border = Date.now() + 1
+  await until('the clock has moved on', () => Date.now() > border)
+  const from = new Date()
+  await fill(client, 'orders', numbers(5, 10))
+  const listener = await listen(client, 'orders', { group: 'billing', from })
+  await hears(listener, 5)
+  t.deepEqual(sorted(listener.texts), numbers(5, 10))
+})
+
+test('group: queues that appear later are read from their start', async (t) => {
+  const client = await clientOf(t)
+  await client.admin().createTopic('orders', { queues: 1 })
+  const listener = await listen(client, 'orders', { group: 'billing', from: 'last' })
+  await client.admin().createTopic('orders', { queues: 3 })
+  const producer = client.producer()
+  await until('all queues are written to', async () => {
+    await producer.send({ topic: 'orders', body: 'x' })
+    const { queues } = await client.admin().topic('orders')
+    return queues.length === 3 && queues.every(({ maxOffset }) => maxOffset > 0)
+  })
+  const { queues } = await client.admin().topic('orders')
+  const sent = queues.reduce((sum, { maxOffset }) => sum + maxOffset, 0)
+  await hears(listener, sent)
+  t.is(byQueue(listener.heard).size, 3)
+  t.is(listener.heard.length, sent)
+})
+
+test('group: a topic that is made after its consumer started is read from its start', async (t) => {
+  const cluster = await clusterOf(t)
+  const client = await cluster.connect()
+  const listening = listen(client, 'orders', { group: 'billing', from: 'last' })
+  await until('it has asked for the topic', async () => {
+    const actors = await client.inspect().actors()
+    return actors.some(({ machine, state }) => machine === 'producerRoute' && state === 'missing')
+  })
+  await fill(await cluster.connect(), 'orders', numbers(5))
+  const listener = await listening
+  await hears(listener, 5)
+  t.deepEqual(sorted(listener.texts), numbers(5))
+})
+
+test('group: two groups each hear everything', async (t) => {
+  const client = await clientOf(t)
+  const one = listen(client, 'orders', { group: 'one', from: 'first' })
+  const two = listen(client, 'orders', { group: 'two', from: 'first' })
+  await fill(client, 'orders', numbers(20))
+  const listeners = await Promise.all([one, two])
+  await Promise.all(listeners.map((listener) => hears(listener, 20)))
+  for (const { texts } of listeners) t.deepEqual(sorted(texts), numbers(20))
+})
+
+test('group: one consumer reads several topics', async (t) => {
+  const client = await clientOf(t)
+  const heard: string[] = []
+  const consumer = client.consumer({ group: 'billing', from: 'first' })
+  consumer.subscribe('orders').subscribe('payments')
+  await Promise.all([fill(client, 'orders', ['o']), fill(client, 'payments', ['p'])])
+  await consumer.run(({ topic, text }) => void heard.push(`${topic} ${text}`))
+  await until('both are heard', () => heard.length === 2)
+  t.deepEqual(heard.sort(), ['orders o', 'payments p'])
+})
+
+test('group: its description tells members, owners, offsets and lag', async (t) => {
+  const client = await clientOf(t, { brokers: 2 })
+  await client.admin().createTopic('orders', { queues: 2 })
+  await fill(client, 'orders', numbers(20))
+  let isOpen = false
+  const listener = await listen(client, 'orders', {
+    group: 'billing',
+    from: 'first',
+    clientId: 'me',
+    handle: async () => {
+      if (!isOpen) throw new Error('closed')
+    },
+  })
+  await hears(listener, 20)
+  const before = await client.admin().group('billing')
+  t.deepEqual(before.members.map(({ clientId, topics }) => [clientId, topics]), [['me', ['orders']]])
+  t.deepEqual(before.queues.map(({ brokerName, queueId, owner, lag }) => [brokerName, queueId, owner, lag]), [
+    ['broker-a', 0, 'me', 5],
+    ['broker-a', 1, 'me', 5],
+    ['broker-b', 0, 'me', 5],
+    ['broker-b', 1, 'me', 5],
+  ])
+  isOpen = true
+  await until('nothing is left to read', async () => {
+    const { queues } = await client.admin().group('billing')
+    return queues.every(({ lag, behindSince }) => lag === 0 && behindSince === null)
+  })
+  t.deepEqual(await client.admin().groups(), ['billing'])
+})
+
+test('group: one that nobody knows cannot be shown', async (t) => {
+  const client = await clientOf(t)
+  await t.throwsAsync(client.admin().group('nobody'), { code: 'SUBSCRIPTION_GROUP_NOT_EXIST' })
+})
+
+test('group: every group that is listed can be shown', async (t) => {
+  const cluster = await clusterOf(t)
+  const client = await cluster.connect()
+  const listener = await listen(await cluster.connect(), 'nothing', { group: 'waiting' })
+  await listener.consumer.close()
+  for (const group of await client.admin().groups()) await t.notThrowsAsync(client.admin().group(group))
+  t.pass()
+})
+
+test('offsets: a group is moved to the start, to the end, to an offset and to a time', async (t) => {
+  const client = await clientOf(t)
+  await client.admin().createTopic('orders', { queues: 1 })
+  await fill(client, 'orders', numbers(5))
+  const border = Date.now() + 1
+  await until('the clock has moved on', () => Date.now() > border)
+  const later = new Date()
+  await fill(client, 'orders', numbers(5, 5))
+  const admin = client.admin()
+  const committed = async () => (await admin.group('billing')).queues[0]!.committed
+
+  t.deepEqual(await admin.resetOffsets('billing', 'orders', 3), [
+    { brokerName: 'broker-a', queueId: 0, from: null, to: 3 },
+  ])
+  t.is(await committed(), 3)
+  t.deepEqual(await admin.resetOffsets('billing', 'orders', later), [
+    { brokerName: 'broker-a', queueId: 0, from: 3, to: 5 },
+  ])
+  await admin.resetOffsets('billing', 'orders', 'last')
+  t.is(await committed(), 10)
+  await admin.resetOffsets('billing', 'orders', 1_000_000)
+  t.is(await committed(), 10)
+  await admin.resetOffsets('billing', 'orders', 'first')
+  t.is(await committed(), 0)
+  const listener = await listen(client, 'orders', { group: 'billing' })
+  await hears(listener, 10)
+  t.deepEqual(listener.texts, numbers(10))
+})
+
+test('offsets: a dry run tells what would be done and does nothing', async (t) => {
+  const client = await clientOf(t)
+  await client.admin().createTopic('orders', { queues: 1 })
+  await fill(client, 'orders', numbers(5))
+  await client.admin().resetOffsets('billing', 'orders', 2)
+  t.deepEqual(await client.admin().resetOffsets('billing', 'orders', 'last', { dryRun: true }), [
+    { brokerName: 'broker-a', queueId: 0, from: 2, to: 5 },
+  ])
+  t.is((await client.admin().group('billing')).queues[0]!.committed, 2)
+})
+
+test('offsets: a group that is being read is not moved', async (t) => {
+  const client = await clientOf(t)
+  await fill(client, 'orders', numbers(5))
+  const listener = await listen(client, 'orders', { group: 'billing', from: 'first', clientId: 'me' })
+  await hears(listener, 5)
+  const error = await t.throwsAsync(client.admin().resetOffsets('billing', 'orders', 'first'), {
+    code: 'NO_PERMISSION',
+  })
+  t.regex(error!.message, /me reads queue \d of 'orders': stop the consumers of 'billing' first/)
+  await listener.consumer.close()
+  await t.notThrowsAsync(client.admin().resetOffsets('billing', 'orders', 'first'))
+})
