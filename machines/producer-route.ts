@@ -66,6 +66,8 @@ const producerRoute = setup({
       created?.every((name) =>
         mergeRoute(route, heard).brokers.some(({ brokerName }) => brokerName === name),
       ) ?? false,
+    isEmpty: ({ context }) => context.route?.brokers.length === 0,
+    mayCreateAnew: ({ context }) => context.route?.brokers.length === 0 && context.createTopic,
     hasFailed: ({ context }) => context.failure !== null,
   },
   delays: { pollInterval: 30_000, retryInterval: 500, createTimeout: 5_000 },
@@ -117,6 +119,7 @@ export const producerRouteMachine = producerRoute.createMachine({
       },
     },
     creating: {
+      id: 'creating',
       initial: 'requested',
       after: {
         createTimeout: {
@@ -183,8 +186,12 @@ export const producerRouteMachine = producerRoute.createMachine({
               { guard: news, target: 'fresh', actions: [adopt, announce] },
               { target: 'stale', actions: adopt },
             ],
-            // The brokers may be unknown there for a while and still be reached: the route stays.
-            'route.missing': { target: 'stale', actions: forgive },
+            'route.missing': [
+              { guard: 'mayCreateAnew', target: '#creating' },
+              { guard: 'isEmpty', target: '#missing', actions: forgive },
+              // The brokers may be unknown there for a while and still be reached: the route stays.
+              { target: 'stale', actions: forgive },
+            ],
             'request.failed': { target: 'stale', actions: blame },
           },
         },

@@ -6,7 +6,7 @@
  * Every byte is covered by a checksum: bodyCrc by the producer, headCrc by whoever wrote the head last.
  *
  *   0  u32 frameBytes    the whole frame
- *   4  u32 headCrc       CRC32 of bytes 8..64
+ *   4  u32 headCrc       CRC32 of bytes 8..64, begun with frameBytes
  *   8  u16 magic         0x514d          10 u8 version    11 u8 kind
  *  12  u32 epoch         of the mastership that stored it; 0 before
  *  16  u64 queueOffset   of the first message; 0 before it is stored
@@ -110,8 +110,11 @@ export function stampFrame(
 }
 
 const sealHead = (bytes: Buffer, at: number): void => {
-  bytes.writeUInt32LE(crc32(bytes.subarray(at + 8, at + FRAME_HEAD_BYTES)), at + 4)
+  bytes.writeUInt32LE(headCrc(bytes, at), at + 4)
 }
+
+const headCrc = (bytes: Buffer, at: number): number =>
+  crc32(bytes.subarray(at + 8, at + FRAME_HEAD_BYTES), bytes.readUInt32LE(at))
 
 /** A frame of one of the log's own kinds: `payload` stands where records would. */
 export function frameOf(kind: Kind, payload: Uint8Array, bornTime: number): Buffer {
@@ -136,7 +139,7 @@ export function frameFault(bytes: Buffer, at: number, end: number): FrameFault |
   if (bytes.readUInt16LE(at + 8) !== MAGIC) return 'magic'
   const frameBytes = bytes.readUInt32LE(at)
   if (frameBytes < FRAME_HEAD_BYTES + bytes[at + 60]! || frameBytes > MAX_FRAME_BYTES) return 'length'
-  if (bytes.readUInt32LE(at + 4) !== crc32(bytes.subarray(at + 8, at + FRAME_HEAD_BYTES))) return 'headCrc'
+  if (bytes.readUInt32LE(at + 4) !== headCrc(bytes, at)) return 'headCrc'
   if (bytes[at + 10] !== VERSION) return 'version'
   if (at + frameBytes > end) return 'short'
   if (bytes.readUInt32LE(at + 52) !== crc32(bytes.subarray(at + FRAME_HEAD_BYTES, at + frameBytes)))

@@ -102,6 +102,9 @@ export type CommitAnswer = { fenced: [topic: string, queueId: number][] }
 export const offsetReset = z.object({
   group: name,
   topic: name,
+  /** Who belongs to the group, as its coordinator tells: a queue whose owner is gone is nobody's. */
+  generation: whole,
+  members: z.array(name),
   offsets: z.array(z.tuple([whole, whole])),
 })
 export type OffsetReset = z.infer<typeof offsetReset>

@@ -189,13 +189,16 @@ export class Admin {
       )
     ).flat()
     if (dryRun) return changes
+    const coordinator = before.map(({ value }) => value).sort((a, b) => b.generation - a.generation)[0]
+    const generation = coordinator?.generation ?? 0
+    const members = coordinator?.members.map(({ clientId }) => clientId) ?? []
     await Promise.all(
       brokers.map(({ brokerName, epoch }) => {
         const offsets = changes
           .filter((change) => change.brokerName === brokerName)
           .map((change): [number, number] => [change.queueId, change.to])
         const { resetOffsets } = this.#process.subjects.broker(brokerName, epoch)
-        return this.#ask(resetOffsets, { group, topic, offsets }, `resetting '${group}' on ${brokerName}`)
+        return this.#ask(resetOffsets, { group, topic, generation, members, offsets }, `resetting '${group}' on ${brokerName}`)
       }),
     )
     return changes

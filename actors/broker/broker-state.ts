@@ -27,9 +27,13 @@ type Saved = {
 export class BrokerState {
   readonly topics = new Map<string, TopicConfig>()
   readonly offsets = new Map<string, GroupOffsets>()
-  readonly producers = new ProducerStates()
+  readonly producers: ProducerStates
   /** Counts the changes of the topic table. */
   dataVersion = 0
+
+  constructor(monotonic: () => number) {
+    this.producers = new ProducerStates(monotonic)
+  }
 
   changeTopic(change: TopicChange): void {
     this.dataVersion++
@@ -63,12 +67,12 @@ export class BrokerState {
     }
   }
 
-  save(now: number): Json {
+  save(): Json {
     const saved: Saved = {
       topics: [...this.topics.values()],
       dataVersion: this.dataVersion,
       offsets: [...this.offsets].map(([group, offsets]) => [group, [...offsets]]),
-      producers: this.producers.save(now),
+      producers: this.producers.save(),
     }
     return saved as unknown as Json
   }

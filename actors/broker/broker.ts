@@ -61,7 +61,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   const { world, subjects, directory } = process
   const { clock, disk, log, transport } = world
   const address = `broker/${brokerName}/${brokerId}`
-  const state = new BrokerState()
+  const state = new BrokerState(() => clock.monotonic())
   const startedAt = clock.now()
   let durable: Durable = { incarnation: 0, promisedEpoch: 0 }
   let store: Store | null = null
@@ -243,7 +243,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
       {
         restore: (json) => state.restore(json),
         replay: (bytes, at) => state.replay(bytes, at),
-        snapshot: () => state.save(clock.now()),
+        snapshot: () => state.save(),
         stored: (position) => gate?.stored(position),
         space: (space) => role.actor.send({ type: space === 'full' ? 'disk.filled' : 'disk.freed' }),
         broken: (failure) => role.actor.send({ type: 'log.failed', ...alarmOf(failure) }),

@@ -29,8 +29,9 @@ export class Coordinators {
     this.#address = address
   }
 
+  /** Those that have members. */
   get groups(): string[] {
-    return [...this.#hosted.keys()]
+    return [...this.#hosted.keys()].filter((group) => this.membership(group).members.length > 0)
   }
 
   membership(group: string): Membership {

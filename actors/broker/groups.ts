@@ -81,7 +81,7 @@ export class Groups {
   }
 
   /** An operator's decision: offsets may go backwards. Refused while somebody reads the queues. */
-  reset({ group, topic, offsets }: OffsetReset, answer: Tell<Nothing>): void {
+  reset({ group, topic, generation, members, offsets }: OffsetReset, answer: Tell<Nothing>): void {
     const fault = groupFault(group)
     if (fault) return answer(refuse(codes.INVALID_PARAMETER, fault.message))
     if (!this.#state.topics.has(topic))
@@ -89,12 +89,17 @@ export class Groups {
     const changed: OffsetChange['offsets'] = []
     for (const [queueId, offset] of offsets) {
       const owner = this.owners.of(group, queueOf(topic, queueId))
-      if (owner) {
+      // One that was killed gave nothing back. A list that is older than its claim proves nothing.
+      if (owner && (generation < owner.generation || members.includes(owner.clientId))) {
         const message = `${owner.clientId} reads queue ${queueId} of '${topic}': stop the consumers of '${group}' first`
         return answer(refuse(codes.NO_PERMISSION, message))
       }
       const { minOffset, maxOffset } = this.#store.bounds(this.#store.queue(topic, queueId))
       changed.push([topic, queueId, Math.max(minOffset, Math.min(offset, maxOffset))])
+    }
+    for (const [queueId] of offsets) {
+      const owner = this.owners.of(group, queueOf(topic, queueId))
+      if (owner) this.owners.release(group, queueOf(topic, queueId), owner)
     }
     this.#record({ group, offsets: changed }, () => answer(accept({})))
   }

@@ -2,7 +2,7 @@
  * The real disk: the only file that touches node:fs.
  *
  * AFTER a call that makes, replaces or removes a name has called back, a power cut does not undo it: the folder is
- * synced with it. What was written into a file is safe only AFTER `sync`.
+ * synced with it. What was written into a file is safe only AFTER `sync`. A path is replaced by one caller at a time.
  */
 import * as fs from 'node:fs'
 import { mkdir, open, rename, rm } from 'node:fs/promises'

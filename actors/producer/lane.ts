@@ -23,6 +23,8 @@ export type LaneOwner = {
   newProducerId(): number
   /** A lane of another broker that is thought to work, or null. */
   elsewhere(lane: Lane): Lane | null
+  /** The broker says that it has no such topic. */
+  deleted(): void
   /** `bytes` more, or fewer, of this producer's memory are in use. */
   grew(bytes: number): void
   released(bytes: number): void
@@ -30,7 +32,10 @@ export type LaneOwner = {
 
 const BATCH_BYTES = 128 * 1024
 const BATCH_COUNT = 16_384
-/** The broker remembers the last eight frames of a producer id: no more may be in doubt. */
+/**
+ * The broker remembers the last eight frames of a producer id. So none is shipped that is eight or more ahead of one
+ * without an answer: that one could not be recognised any more when it is repeated.
+ */
 const UNDER_WAY_MAX = 8
 const SEQUENCE_MAX = 2 ** 32 - 2 ** 17
 const SPARE_BYTES_MAX = 64 * 1024
@@ -47,7 +52,8 @@ export class Lane {
   #open: Batch | null = null
   #ready: Batch[] = []
   #failed: Batch[] = []
-  #underWay = 0
+  /** The places of the frames that have no answer, in the order in which they were shipped. */
+  readonly #underWay: number[] = []
   #producerId: number
   #sequence = 0
   #places = 0
@@ -67,7 +73,10 @@ export class Lane {
 
   get isEmpty(): boolean {
     return (
-      this.#underWay === 0 && this.#open === null && this.#ready.length === 0 && this.#failed.length === 0
+      this.#underWay.length === 0 &&
+      this.#open === null &&
+      this.#ready.length === 0 &&
+      this.#failed.length === 0
     )
   }
 
@@ -138,7 +147,7 @@ export class Lane {
       batch.place = this.#places++
     }
     batch.attempts++
-    this.#underWay++
+    this.#underWay.push(batch.place)
     return batch
   }
 
@@ -156,13 +165,18 @@ export class Lane {
 
   /** Whether there is a frame that may go now. */
   get hasMore(): boolean {
-    if (this.#underWay >= UNDER_WAY_MAX) return false
+    if (this.#isFarAhead(this.#ready[0])) return false
     if (this.#mode === 'open') return this.#open !== null || this.#ready.length > 0
     return this.#mode === 'repeating' && this.#ready[0] !== undefined && this.#ready[0].isSealed
   }
 
+  #isFarAhead(next: Batch | undefined): boolean {
+    const oldest = this.#underWay[0]
+    return oldest !== undefined && (next?.isSealed ? next.place : this.#places) - oldest >= UNDER_WAY_MAX
+  }
+
   stored(batch: Batch, queueOffset: number, epoch: number): void {
-    this.#underWay--
+    this.#underWay.splice(this.#underWay.indexOf(batch.place), 1)
     this.#owner.released(batch.size)
     if (batch.bytes.length <= SPARE_BYTES_MAX) this.#spare = batch.bytes
     batch.resolve(this.#owner.topic, this.pipe.brokerName, this.queueId, queueOffset, epoch)
@@ -170,9 +184,10 @@ export class Lane {
   }
 
   refused(batch: Batch): void {
-    this.#underWay--
+    this.#underWay.splice(this.#underWay.indexOf(batch.place), 1)
     this.#failed.push(batch)
-    const { unknown, never } = batch.failure!
+    const { unknown, never, error } = batch.failure!
+    if (error.code === 'TOPIC_NOT_EXIST') this.#owner.deleted()
     if (unknown) batch.inDoubt = true
     else if (never) batch.inDoubt = false
     this.#mode = 'settling'
@@ -180,14 +195,14 @@ export class Lane {
   }
 
   #came(): void {
-    if (this.#underWay === 0 && this.#mode === 'settling') return this.#recover()
+    if (this.#underWay.length === 0 && this.#mode === 'settling') return this.#recover()
     this.#endRepeating()
     if (this.hasMore) this.pipe.list(this)
   }
 
   /** Nothing that may have been stored is left: all of it was answered, or has run out of time. */
   #endRepeating(): void {
-    if (this.#underWay === 0 && this.#mode === 'repeating' && !this.hasMore) this.#mode = 'open'
+    if (this.#underWay.length === 0 && this.#mode === 'repeating' && !this.hasMore) this.#mode = 'open'
   }
 
   /** Decides for each frame that failed, and for what waits behind it, what becomes of it. */

@@ -358,6 +358,7 @@ export class Producer {
       newProducerId: () => 1 + random.below(2 ** 53 - 2),
       random: (bound) => random.below(bound),
       isUsable: (brokerName) => isAvailable(this.#faults, brokerName, clock.monotonic()),
+      deleted: (topic) => this.#destinations.get(topic)?.route.deleted(),
       grew: (bytes) => {
         this.#buffered += bytes
       },

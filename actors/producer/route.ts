@@ -29,6 +29,8 @@ export type RouteWatch = {
   want(): void
   /** A request to this broker met nobody, or somebody who is not the master. */
   unreachable(brokerName: string, epoch: number): void
+  /** A broker of the route says that it has no such topic. */
+  deleted(): void
   /** Why there is no route at the moment, for an error message. */
   readonly trouble: string
   stop(): void
@@ -39,6 +41,8 @@ export function watchRoute(process: Process, options: RouteWatchOptions): RouteW
   const { transport, clock, log } = world
   const { topic, createTopic } = options
   let trouble = 'no name server has answered yet'
+  /** The brokers that had the topic when it was seen last. */
+  let home: string[] = []
 
   const machine = bind(producerRouteMachine, {
     requestRoute: () =>
@@ -56,11 +60,15 @@ export function watchRoute(process: Process, options: RouteWatchOptions): RouteW
           route.actor.send({ type: 'request.failed', code: 'refused', message, retryable: true })
         } else {
           const { value } = outcome.value as { value: TopicRoute | null }
-          route.actor.send(value ? { type: 'route.answered', route: value } : { type: 'route.missing' })
+          if (value) route.actor.send({ type: 'route.answered', route: value })
+          else whyMissing()
         }
       }),
     createTopic: () => createEverywhere(),
-    announceRoute: ({ route }) => options.announced(route),
+    announceRoute: ({ route }) => {
+      if (route.brokers.length > 0) home = route.brokers.map(({ brokerName }) => brokerName)
+      options.announced(route)
+    },
     reportMissing: ({ message }) =>
       options.missing(
         new StateMQError(
@@ -94,6 +102,7 @@ export function watchRoute(process: Process, options: RouteWatchOptions): RouteW
   return {
     want: () => route.actor.send({ type: 'route.wanted' }),
     unreachable: (brokerName, epoch) => route.actor.send({ type: 'broker.unreachable', brokerName, epoch }),
+    deleted: () => route.actor.send({ type: 'topic.deleted' }),
     get trouble() {
       return trouble
     },
@@ -102,6 +111,21 @@ export function watchRoute(process: Process, options: RouteWatchOptions): RouteW
       pushes.unsubscribe()
       route.stop()
     },
+  }
+
+  /** No broker that is registered has the topic. It is missing only when none that may have it is away. */
+  function whyMissing(): void {
+    ask(transport, subjects.nameServer.cluster, {}, ASK_MS, (outcome) => {
+      const view = outcome.ok && outcome.value.code === 0 ? outcome.value : null
+      const names = view && 'value' in view ? view.value.brokers.map(({ brokerName }) => brokerName) : []
+      const away = home.filter((name) => !names.includes(name))
+      if (names.length > 0 && away.length === 0) return route.actor.send({ type: 'route.missing' })
+      const message =
+        names.length === 0
+          ? 'no broker is registered'
+          : `${away.join(', ')}, where the topic was seen, is not registered`
+      route.actor.send({ type: 'request.failed', code: 'noResponders', message, retryable: true })
+    })
   }
 
   /** Makes the topic on EVERY broker that allows it, so that its load is spread from the first message on. */

@@ -20,7 +20,9 @@ const WINDOW = 16
 const WRITABLE = 2
 
 /** What the sender of one topic needs of the producer. */
-export type SenderOwner = Omit<LaneOwner, 'topic' | 'topicBytes' | 'elsewhere'> & {
+export type SenderOwner = Omit<LaneOwner, 'topic' | 'topicBytes' | 'elsewhere' | 'deleted'> & {
+  /** A broker says that it has no such topic. */
+  deleted(topic: string): void
   random(bound: number): number
   pipe(brokerName: string): Pipe
   /** Counts the loop turns in which something was sent. */
@@ -58,6 +60,7 @@ export class TopicSender {
       newProducerId: () => owner.newProducerId(),
       released: (bytes) => owner.released(bytes),
       grew: (bytes) => owner.grew(bytes),
+      deleted: () => owner.deleted(topic),
       elsewhere: (lane) => this.#elsewhere(lane),
     }
   }

@@ -78,7 +78,7 @@ test('group: a topic that is made after its consumer started is read from its st
   const listening = listen(client, 'orders', { group: 'billing', from: 'last' })
   await until('it has asked for the topic', async () => {
     const actors = await client.inspect().actors()
-    return actors.some(({ machine, state }) => machine === 'producerRoute' && state === 'missing')
+    return actors.some(({ machine, state }) => machine === 'producer-route' && state === 'missing')
   })
   await fill(await cluster.connect(), 'orders', numbers(5))
   const listener = await listening
@@ -122,13 +122,19 @@ test('group: its description tells members, owners, offsets and lag', async (t) 
   })
   await hears(listener, 20)
   const before = await client.admin().group('billing')
-  t.deepEqual(before.members.map(({ clientId, topics }) => [clientId, topics]), [['me', ['orders']]])
-  t.deepEqual(before.queues.map(({ brokerName, queueId, owner, lag }) => [brokerName, queueId, owner, lag]), [
-    ['broker-a', 0, 'me', 5],
-    ['broker-a', 1, 'me', 5],
-    ['broker-b', 0, 'me', 5],
-    ['broker-b', 1, 'me', 5],
-  ])
+  t.deepEqual(
+    before.members.map(({ clientId, topics }) => [clientId, topics]),
+    [['me', ['orders']]],
+  )
+  t.deepEqual(
+    before.queues.map(({ brokerName, queueId, owner, lag }) => [brokerName, queueId, owner, lag]),
+    [
+      ['broker-a', 0, 'me', 5],
+      ['broker-a', 1, 'me', 5],
+      ['broker-b', 0, 'me', 5],
+      ['broker-b', 1, 'me', 5],
+    ],
+  )
   isOpen = true
   await until('nothing is left to read', async () => {
     const { queues } = await client.admin().group('billing')

@@ -78,7 +78,8 @@ test('broker: a clean restart in the middle of the work loses nothing and double
   const receipts: Promise<Receipt>[] = []
   const sending = (async () => {
     while (!isOver) {
-      for (let i = 0; i < 50; i++) receipts.push(producer.send({ topic: 'orders', body: `${receipts.length}` }))
+      for (let i = 0; i < 50; i++)
+        receipts.push(producer.send({ topic: 'orders', body: `${receipts.length}` }))
       await receipts.at(-1)
     }
   })()
@@ -95,7 +96,11 @@ test('broker: a clean restart in the middle of the work loses nothing and double
   t.is(new Set(settled.map(({ messageId }) => messageId)).size, settled.length)
   await until('all is heard', () => new Set(listener.texts).size === settled.length)
   const { queues } = await client.admin().topic('orders')
-  t.is(queues.reduce((sum, { maxOffset }) => sum + maxOffset, 0), settled.length, 'a message is stored twice')
+  t.is(
+    queues.reduce((sum, { maxOffset }) => sum + maxOffset, 0),
+    settled.length,
+    'a message is stored twice',
+  )
   t.deepEqual(sorted([...new Set(listener.texts)]), numbers(settled.length))
 })
 
@@ -135,8 +140,12 @@ test('inspect: every actor of the cluster is listed with its state, from any cli
   const listener = await listen(client, 'orders', { group: 'billing', clientId: 'me' })
   await until('its queues are divided', () => listener.owned.length === 8)
   const actors = await (await cluster.connect()).inspect().actors()
-  const stateOf = (address: RegExp) => actors.filter((actor) => address.test(actor.address)).map(({ state }) => state)
-  t.deepEqual(stateOf(/^broker\//), ['master', 'master'])
+  const stateOf = (address: RegExp) =>
+    actors.filter((actor) => address.test(actor.address)).map(({ state }) => state)
+  t.deepEqual(
+    stateOf(/^broker\//).map((state) => state.startsWith('master')),
+    [true, true],
+  )
   t.deepEqual(stateOf(/^name-server\//), ['serving'])
   t.deepEqual(stateOf(/^group-coordinator\//), ['active'])
   t.regex(stateOf(/^rebalancer\/billing\/me$/)[0]!, /balanced/)
@@ -146,7 +155,8 @@ test('inspect: every actor of the cluster is listed with its state, from any cli
 test('inspect: one actor is shown with its context', async (t) => {
   const cluster = await clusterOf(t)
   const view = await (await cluster.connect()).inspect().actor('broker/broker-a/0')
-  t.like(view, { machine: 'brokerRole', state: 'master', context: { brokerName: 'broker-a', brokerId: 0, epoch: 1 } })
+  t.regex(view.state, /^master/)
+  t.like(view, { machine: 'broker-role', context: { brokerName: 'broker-a', brokerId: 0, epoch: 1 } })
 })
 
 test('inspect: an address that nobody has is not found', async (t) => {
@@ -162,7 +172,10 @@ test('inspect: transitions are seen from another client as they happen', async (
   const listener = await listen(client, 'orders', { group: 'billing', clientId: 'me' })
   const seen: Transition[] = []
   const watcher = await cluster.connect()
-  const watching = watcher.inspect().watch('rebalancer/billing/me').subscribe((transition) => void seen.push(transition))
+  const watching = watcher
+    .inspect()
+    .watch('rebalancer/billing/me')
+    .subscribe((transition) => void seen.push(transition))
   t.teardown(() => watching.unsubscribe())
   await until('it is watched', () => seen.length > 0) // Its heart beats.
   await listener.consumer.close()
@@ -181,7 +194,10 @@ test('client: close() settles what was sent and commits what was handled', async
   t.is((await receipts).length, 500)
   const handled = listener.heard.length
   const { queues } = await (await cluster.connect()).admin().group('billing')
-  t.is(queues.reduce((sum, { committed }) => sum + (committed ?? 0), 0), handled)
+  t.is(
+    queues.reduce((sum, { committed }) => sum + (committed ?? 0), 0),
+    handled,
+  )
 })
 
 test('client: close() waits for a producer that is closing already', async (t) => {
@@ -240,7 +256,9 @@ test('cluster: after close() nothing keeps the process, whatever was going on', 
     const closed = performance.now()
     process.on('exit', () => console.log('idle for', Math.round(performance.now() - closed), 'ms'))
   `
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
   t.teardown(() => child.kill('SIGKILL'))
   let output = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {

@@ -200,3 +200,17 @@ test('route: a topic that is being made is usable only AFTER it is shown on ever
   t.deepEqual(client.state, { known: 'fresh' })
   t.is(client.take().filter(({ type }) => type === 'announceRoute').length, 1)
 })
+
+test('route: of a topic that was deleted is missing as soon as it is wanted', (t) => {
+  for (const [createTopic, next] of [
+    [false, 'missing'],
+    [true, { creating: 'requested' }],
+  ] as const) {
+    const client = start(createTopic)
+    client.send({ type: 'route.answered', route: route(2, 5) })
+    client.send({ type: 'route.pushed', route: { ...route(3), brokers: [] } })
+    client.send({ type: 'route.wanted' })
+    client.send({ type: 'route.missing' })
+    t.deepEqual(client.state, next)
+  }
+})

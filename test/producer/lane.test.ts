@@ -363,6 +363,15 @@ test('lane: what cannot be repeated is refused at once, and what waits behind it
   t.is(good.receipt?.queueOffset, 0)
 })
 
+test('lane: a broker that has no such topic is told of, and asked again', (t) => {
+  const bench = one()
+  const fate = bench.send('1')
+  bench.endTurn()[0]!.results({ code: codes.TOPIC_NOT_EXIST })
+  t.deepEqual(bench.deleted, ['orders'])
+  bench.after(200)[0]!.store(0)
+  t.is(fate.receipt?.queueOffset, 0)
+})
+
 test('lane: pauses between tries grow and stay short', (t) => {
   const bench = one()
   bench.budgetMs = 60_000

@@ -132,6 +132,7 @@ export class Bench {
   readonly unusable = new Set<string>()
   readonly observed: [brokerName: string, tookMs: number][] = []
   readonly unreachable: [brokerName: string, epoch: number][] = []
+  readonly deleted: string[] = []
   readonly requests: Asked[] = []
   readonly fates: Fate[] = []
   readonly sender: TopicSender
@@ -165,6 +166,7 @@ export class Bench {
       newProducerId: () => ++this.#ids,
       random: (bound) => random.below(bound),
       isUsable: (brokerName) => !this.unusable.has(brokerName),
+      deleted: (topic) => void this.deleted.push(topic),
       grew: (bytes) => {
         this.buffered += bytes
       },

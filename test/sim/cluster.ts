@@ -5,6 +5,7 @@
  */
 import { type Client, connect } from '../../actors/client.ts'
 import type { Consumer } from '../../actors/consumer/consumer.ts'
+import type { FrameView, IncomingMessage } from '../../actors/consumer/incoming-message.ts'
 import type { StateMQError } from '../../actors/errors.ts'
 import { type Node, startNode } from '../../actors/node/node.ts'
 import { SimulatedDisk } from '../../actors/node/simulated-disk.ts'
@@ -14,6 +15,7 @@ import type { OutgoingMessage } from '../../actors/producer/message.ts'
 import type { Producer } from '../../actors/producer/producer.ts'
 import type { Allocation } from '../../machines/allocation/index.ts'
 import { queueKey } from '../../machines/topic.ts'
+import { producerIdAt, sequenceAt } from '../../transport/frames.ts'
 import type { Happened, HistoryEvent, LoggedMessage } from '../support/history.ts'
 import { listenToWire } from './wire.ts'
 import type { SimulatedProcess, SimulatedWorld } from './world.ts'
@@ -570,7 +572,8 @@ export class Cluster {
         left -= found.length
         for (const message of found) {
           const { queueOffset: offset, epoch, messageId, text } = message
-          logs.get(queueKey(message))!.messages.push({ offset, epoch, message: nameOf(text), messageId })
+          const logged = { offset, epoch, message: nameOf(text), messageId, frame: frameOf(message) }
+          logs.get(queueKey(message))!.messages.push(logged)
         }
       }
       await reader.close()
@@ -620,6 +623,12 @@ const connectAs = ({ world }: SimulatedProcess): Promise<Client> =>
 
 const outgoing = (topic: string, body: string, messageGroup: string | null): OutgoingMessage =>
   messageGroup === null ? { topic, body } : { topic, body, messageGroup }
+
+/** Which frame of which producer it came in: the id that a message has unless it was moved. */
+function frameOf(message: IncomingMessage): string {
+  const { bytes } = (message as unknown as { frame: FrameView }).frame
+  return `${producerIdAt(bytes, 0)}-${sequenceAt(bytes, 0)}`
+}
 
 /** A body is the message's own name, a blank and padding. */
 const nameOf = (body: string): string => body.slice(0, body.indexOf(' '))

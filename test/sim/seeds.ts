@@ -2,4 +2,7 @@
 export const seeds: readonly (readonly [seed: number, found: string])[] = [
   [4, 'a pull that was held while its queue changed hands was answered to the owner before'],
   [211, 'a lane whose last repetition ran out of time stayed in "repeating" and shipped nothing any more'],
+  [1063, 'a broker forgot a producer when its wall clock jumped, and stored a repeated frame twice'],
+  [1119, 'a frame without an answer fell out of the eight that a broker remembers, and was stored twice'],
+  [2013, 'the same, and the second copy stood behind younger messages of its group'],
 ]

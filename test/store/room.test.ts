@@ -164,6 +164,24 @@ for (const operation of ['write', 'sync', 'open', 'truncate'] as const)
     await again.close()
   })
 
+test('a broken disk: a write that ends after a sync failed does not count', async (t) => {
+  const machine = await simulated.machine(t)
+  const running = await machine.start()
+  await running.send('orders', 0, 'a')
+  const { storedPosition } = running.store
+  machine.simulated!.fail({ operation: 'sync', code: 'ioError' })
+  machine.latencyMs = (operation) => ({ write: 10, sync: 5 })[operation as string] ?? 0
+  machine.clock.advance(498)
+  running.append('orders', 0, 'b')
+  machine.clock.advance(7)
+  t.is(running.owner.failure?.code, 'ioError')
+  const closed = running.close()
+  machine.clock.advance(100)
+  await t.throwsAsync(closed, { message: /ioError/ })
+  t.is(running.store.storedPosition, storedPosition)
+  t.is(running.owner.storedPosition, storedPosition)
+})
+
 test('a broken disk: a failed read is told, and the next one may do', async (t) => {
   const machine = await simulated.machine(t)
   const running = await machine.start(tiny)

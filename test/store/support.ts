@@ -17,7 +17,7 @@ import {
   type StoreOptions,
 } from '../../actors/broker/store/store.ts'
 import { realDisk } from '../../actors/node/disk.ts'
-import { SimulatedDisk } from '../../actors/node/simulated-disk.ts'
+import { type DiskOperation, SimulatedDisk } from '../../actors/node/simulated-disk.ts'
 import type { Clock, Disk, DiskFile } from '../../actors/node/world.ts'
 import type { Json } from '../../machines/effect.ts'
 import type { Failure, Outcome } from '../../transport/failures.ts'
@@ -136,6 +136,8 @@ export class Machine {
   readonly simulated: SimulatedDisk | null
   clock: VirtualClock = virtualClock()
   disk: Disk
+  /** How long the simulated disk takes. */
+  latencyMs: (operation: DiskOperation) => number = () => 0
   /** What the disk says of its use; the disk's own word when null. */
   usedRatio: number | null = 0.1
   /** How many checks of the retention are over, counted by the timers for the next one. */
@@ -145,8 +147,13 @@ export class Machine {
   constructor(folder: string, seed: number, isSimulated: boolean) {
     this.folder = folder
     this.random = seededRandom(seed)
-    const clock = { ...this.clock, defer: (run: () => void) => this.clock.defer(run) }
-    this.simulated = isSimulated ? new SimulatedDisk({ clock, random: this.random }) : null
+    const clock: Clock = {
+      ...this.clock,
+      defer: (run) => this.clock.defer(run),
+      setTimeout: (run, ms) => this.clock.setTimeout(run, ms),
+    }
+    const latencyMs = (operation: DiskOperation) => this.latencyMs(operation)
+    this.simulated = isSimulated ? new SimulatedDisk({ clock, random: this.random, latencyMs }) : null
     this.disk = this.simulated?.mount() ?? this.#process.disk
   }
 

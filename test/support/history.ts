@@ -5,14 +5,22 @@
  * they are read from first to last. The checks are those of Jepsen's kafka and queue tests, for our promises:
  *
  * - what was acknowledged is in the log, under the offset that was told, unless a power cut took an unsynced tail;
- * - a message is stored once, unless it was moved to another broker while its fate was unknown, and then under one id;
+ * - a message is stored once, unless it was moved to another broker while its fate was unknown, and then under one id,
+ *   by which consumers know it;
  * - an offset has one message, and messages of one group keep their order within a queue;
  * - a group gets every message, reads on without a gap, and a second time only after something went wrong;
  * - a queue has one owner; an offset is committed after all below it is handled, and what is committed stays so.
  *
  * Queues are named `topic/broker/id`.
  */
-export type LoggedMessage = { offset: number; epoch: number; message: string; messageId: string }
+/** `frame`: its place among all that its producer shipped; a repetition has the same. */
+export type LoggedMessage = {
+  offset: number
+  epoch: number
+  message: string
+  messageId: string
+  frame: string
+}
 export type SettledQueue = {
   queue: string
   owner: string | null
@@ -28,7 +36,7 @@ export type HistoryEvent =
   | { type: 'send.stored'; message: string; queue: string; offset: number; epoch: number; messageId: string }
   /** Nobody knows whether it was stored. */
   | { type: 'send.failed'; message: string; code: string }
-  | ({ type: 'message.delivered'; attempt: number; isOrdered: boolean } & Read & LoggedMessage)
+  | ({ type: 'message.delivered'; attempt: number; isOrdered: boolean } & Read & Omit<LoggedMessage, 'frame'>)
   | ({ type: 'message.handled'; offset: number } & Read)
   | ({ type: 'handler.failed'; offset: number } & Read)
   | { type: 'consumer.gone'; group: string; consumer: string }
@@ -249,7 +257,10 @@ class Checker {
     return known
   }
 
-  #stands(queue: string, { offset, message, epoch }: Omit<LoggedMessage, 'messageId'>): void {
+  #stands(
+    queue: string,
+    { offset, message, epoch }: Pick<LoggedMessage, 'offset' | 'message' | 'epoch'>,
+  ): void {
     const place = `${queue}@${offset}`
     const known = this.#places.get(place)
     this.#places.set(place, { message, epoch })
@@ -393,19 +404,22 @@ class Checker {
   }
 
   #checkDuplicates(): void {
-    const places = new Map<string, { queue: string; offset: number; messageId: string }>()
+    type Copy = { place: string; messageId: string; frame: string }
+    const copies = new Map<string, Copy[]>()
     for (const { queue, messages } of this.#logs.values()) {
-      for (const { offset, message, messageId } of messages) {
-        const first = places.get(message)
-        places.set(message, { queue, offset, messageId })
-        if (first === undefined) continue
-        const isMoved =
-          brokerOf(first.queue) !== brokerOf(queue) &&
-          first.messageId === messageId &&
-          this.#sent.get(message)?.messageGroup === null
-        if (isMoved) continue
-        const copies = `${first.queue}@${first.offset} (${first.messageId}) and ${queue}@${offset} (${messageId})`
-        this.#found('duplicate', `${message} is stored twice: ${copies}`)
+      for (const { offset, message, messageId, frame } of messages) {
+        const copy = { place: `${queue}@${offset}`, messageId, frame }
+        const others = copies.get(message)
+        if (others === undefined) {
+          copies.set(message, [copy])
+          continue
+        }
+        const isMoved = others.every((other) => other.messageId === messageId && other.frame !== frame)
+        const first = others[0]!
+        others.push(copy)
+        if (isMoved && this.#sent.get(message)?.messageGroup === null) continue
+        const places = `${first.place} (${first.messageId}) and ${copy.place} (${messageId})`
+        this.#found('duplicate', `${message} is stored twice: ${places}`)
       }
     }
   }

@@ -101,12 +101,21 @@ test('codec: a message that does not parse is told of and not heard', async (t) 
   const transport = connect()
   const heard: Order[] = []
   const malformed: string[] = []
-  hear(transport, subject, order, (message) => heard.push(message), (why) => malformed.push(why))
+  hear(
+    transport,
+    subject,
+    order,
+    (message) => heard.push(message),
+    (why) => malformed.push(why),
+  )
   transport.publish(subject, Buffer.from('{"name":1,"count":1}'))
   tell(transport, subject, { name: 'a', count: 1 })
   await new Promise<void>((resolve) => transport.flush(() => resolve()))
   t.deepEqual(heard, [{ name: 'a', count: 1 }])
-  t.deepEqual(malformed.map((why) => why.includes("'name'")), [true])
+  t.deepEqual(
+    malformed.map((why) => why.includes("'name'")),
+    [true],
+  )
 })
 
 test('codes: a number that nobody knows reads as SYSTEM_ERROR', (t) => {
@@ -118,7 +127,8 @@ test('codes: what a change of the message alone can mend is not retryable', (t) 
   for (const name of ['MESSAGE_ILLEGAL', 'INVALID_PARAMETER', 'SUBSCRIPTION_PARSE_FAILED'] as const) {
     t.false(isRetryable(name), name)
   }
-  for (const name of ['SYSTEM_BUSY', 'NOT_MASTER', 'SERVICE_NOT_AVAILABLE'] as const) t.true(isRetryable(name), name)
+  for (const name of ['SYSTEM_BUSY', 'NOT_MASTER', 'SERVICE_NOT_AVAILABLE'] as const)
+    t.true(isRetryable(name), name)
 })
 
 test('exchange: the results of a send come back as they were', (t) => {
@@ -127,25 +137,42 @@ test('exchange: the results of a send come back as they were', (t) => {
   setSendResult(answer, 1, codes.OUT_OF_ORDER_SEQUENCE, 0)
   setSendResult(answer, 2, codes.SUCCESS, 7)
   t.deepEqual([answerCode(answer), answerEpoch(answer), sendResults(answer)], [0, 2 ** 32 - 1, 3])
-  t.deepEqual([0, 1, 2].map((i) => [sendResultCode(answer, i), sendResultOffset(answer, i)]), [
-    [codes.SUCCESS, 2 ** 53 - 1],
-    [codes.OUT_OF_ORDER_SEQUENCE, 0],
-    [codes.SUCCESS, 7],
-  ])
+  t.deepEqual(
+    [0, 1, 2].map((i) => [sendResultCode(answer, i), sendResultOffset(answer, i)]),
+    [
+      [codes.SUCCESS, 2 ** 53 - 1],
+      [codes.OUT_OF_ORDER_SEQUENCE, 0],
+      [codes.SUCCESS, 7],
+    ],
+  )
 })
 
 test('exchange: the answer to a pull carries its frames verbatim', (t) => {
   const frames = [Buffer.from('one'), Buffer.from('three')]
-  const head = { code: codes.SUCCESS, epoch: 3, nextOffset: 2 ** 53 - 1, minOffset: 1, maxOffset: 2 ** 40 } as const
+  const head = {
+    code: codes.SUCCESS,
+    epoch: 3,
+    nextOffset: 2 ** 53 - 1,
+    minOffset: 1,
+    maxOffset: 2 ** 40,
+  } as const
   const answer = pullAnswer(head, frames)
   t.deepEqual([answerCode(answer), answerEpoch(answer)], [0, 3])
-  t.deepEqual([pullNextOffset(answer), pullMinOffset(answer), pullMaxOffset(answer)], [2 ** 53 - 1, 1, 2 ** 40])
+  t.deepEqual(
+    [pullNextOffset(answer), pullMinOffset(answer), pullMaxOffset(answer)],
+    [2 ** 53 - 1, 1, 2 ** 40],
+  )
   t.is(answer.subarray(PULL_HEAD_BYTES).toString(), 'onethree')
 })
 
 const claim = { group: 'g', topic: 't', queueId: 0, clientId: 'c', generation: 1, force: false }
 const checks: [name: string, schema: z.ZodType, good: object, bad: Record<string, unknown>][] = [
-  ['a claim', m.claimRequest, claim, { group: '', queueId: -1, clientId: null, generation: 0.5, force: 'yes', topic: 'x'.repeat(256) }],
+  [
+    'a claim',
+    m.claimRequest,
+    claim,
+    { group: '', queueId: -1, clientId: null, generation: 0.5, force: 'yes', topic: 'x'.repeat(256) },
+  ],
   [
     'a pull',
     m.pullRequest,
@@ -165,7 +192,12 @@ const checks: [name: string, schema: z.ZodType, good: object, bad: Record<string
     { config: { topic: 't', readQueues: 65_536, writeQueues: 1, perm: 6 }, ifMissing: 1 },
   ],
   ['a search', m.offsetSearch, { topic: 't', queueId: 0, to: 'first' }, { to: 'middle', queueId: -1 }],
-  ['a reset', m.offsetReset, { group: 'g', topic: 't', offsets: [[0, 5]] }, { offsets: [[0, -5]], group: '' }],
+  [
+    'a reset',
+    m.offsetReset,
+    { group: 'g', topic: 't', offsets: [[0, 5]] },
+    { offsets: [[0, -5]], group: '' },
+  ],
 ]
 for (const [name, schema, good, bad] of checks) {
   test(`messages: ${name} with a wrong field does not pass`, (t) => {

@@ -63,7 +63,8 @@ test('u64: every whole number up to 2^53 - 1 comes back as it was', (t) => {
     writeU64(bytes, value, 1)
     return readU64(bytes, 1) === value
   }
-  for (const value of [0, 1, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 1, 2 ** 53 - 1]) t.true(roundTrip(value), `${value}`)
+  for (const value of [0, 1, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 1, 2 ** 53 - 1])
+    t.true(roundTrip(value), `${value}`)
   fc.assert(fc.property(fc.integer({ min: 0, ...SAFE }), roundTrip))
 })
 
@@ -200,7 +201,14 @@ test('records: add up only when they fill the frame to its end', (t) => {
 })
 
 test("tag: its number is that of Java's String.hashCode", (t) => {
-  const known = { '': 0, a: 97, paid: 3_433_164, TagA: 2_598_919, 中文: 646_394, polygenelubricants: -2_147_483_648 }
+  const known = {
+    '': 0,
+    a: 97,
+    paid: 3_433_164,
+    TagA: 2_598_919,
+    中文: 646_394,
+    polygenelubricants: -2_147_483_648,
+  }
   for (const [text, hash] of Object.entries(known)) t.is(javaHash(text), hash, text)
   t.is(javaHash('Aa'), javaHash('BB'))
 })

@@ -20,7 +20,7 @@ const DENSE_FRAMES = 4
 const MOST_PIECES = 32
 const MOST_TOUCHED = 4096
 /** Blocks kept for use again. */
-const MOST_FREE = 32
+const MOST_FREE = 16
 
 type Done<T> = (outcome: Outcome<T>) => void
 

@@ -198,10 +198,17 @@ export class CommitLog {
     this.#busy = true
     file.write(this.hot.between(from, to), from - target.start, (outcome) => {
       if (!outcome.ok) return this.#failed(outcome.failure, file, from - target.start)
+      // A sync failed meanwhile: nothing counts any more.
+      if (this.failure !== null) return this.#rest()
       this.#writtenPosition = to
-      if (this.#options.flush === 'sync') return this.#syncThen(file, () => this.#stored(to))
-      this.#stored(to)
+      if (this.#options.flush === 'async') return this.#stored(to)
+      this.#sync(file, (isSynced) => (isSynced ? this.#stored(to) : this.#rest()))
     })
+  }
+
+  #rest(): void {
+    this.#busy = false
+    this.#tryToClose()
   }
 
   #stored(position: number): void {
@@ -218,14 +225,14 @@ export class CommitLog {
   }
 
   /** Syncs what is written. A failed sync is final: the system may have dropped the bytes it could not write. */
-  #syncThen(file: DiskFile, then: () => void): void {
+  #sync(file: DiskFile, then: (isSynced: boolean) => void): void {
     const position = this.#writtenPosition
     this.#syncing = true
     file.sync((outcome) => {
       this.#syncing = false
-      if (!outcome.ok) return this.#break(outcome.failure)
-      this.#syncedPosition = Math.max(this.#syncedPosition, position)
-      then()
+      if (outcome.ok) this.#syncedPosition = Math.max(this.#syncedPosition, position)
+      else this.#break(outcome.failure)
+      then(outcome.ok)
     })
   }
 
@@ -253,24 +260,27 @@ export class CommitLog {
         this.#ship()
       })
     if (this.#syncedPosition === target.end) turn()
-    else this.#syncThen(file, turn)
+    else this.#sync(file, (isSynced) => (isSynced ? turn() : this.#rest()))
   }
 
   #failed(failure: Failure, file: DiskFile | null, keep: number): void {
-    if (failure.code !== 'diskFull') return this.#break(failure)
+    const giveUp = (final: Failure) => {
+      this.#break(final)
+      this.#rest()
+    }
+    if (failure.code !== 'diskFull') return giveUp(failure)
     if (!this.#full) {
       this.#full = true
       this.#log.warn(`${failure.message}: nothing is stored until there is room`)
       this.#hooks.full(true)
     }
     const wait = () => {
-      this.#busy = false
       this.#retry = this.#clock.setTimeout(() => this.tryAgain(), RETRY_MS)
-      this.#tryToClose()
+      this.#rest()
     }
     if (file === null) return wait()
     // A crash now must find a log that ends with a frame, and what is cut must not be found behind shorter bytes later.
-    file.truncate(keep, (outcome) => (outcome.ok ? wait() : this.#break(outcome.failure)))
+    file.truncate(keep, (outcome) => (outcome.ok ? wait() : giveUp(outcome.failure)))
   }
 
   /** There may be room again. */
@@ -282,13 +292,10 @@ export class CommitLog {
   }
 
   #break(failure: Failure): void {
-    this.#busy = false
-    if (this.failure === null) {
-      this.failure = failure
-      this.#log.error(`the log in ${this.#options.folder} is broken: ${failure.message}`)
-      this.#hooks.broken(failure)
-    }
-    this.#tryToClose()
+    if (this.failure !== null) return
+    this.failure = failure
+    this.#log.error(`the log in ${this.#options.folder} is broken: ${failure.message}`)
+    this.#hooks.broken(failure)
   }
 
   #armTimer(): void {
@@ -303,8 +310,8 @@ export class CommitLog {
     if (this.failure !== null || this.#closed) return
     if (file === null || this.#syncing) return this.#armTimer()
     if (this.#syncedPosition === this.#writtenPosition) return this.#checkpoint(() => {})
-    this.#syncThen(file, () => {
-      this.#checkpoint(() => {})
+    this.#sync(file, (isSynced) => {
+      if (isSynced) this.#checkpoint(() => {})
       this.#ship()
     })
   }

@@ -7,12 +7,12 @@
  * RocketMQ: store/DefaultMessageStore.java.
  */
 import type { Json } from '../../../machines/effect.ts'
-import type { Failure, Outcome } from '../../../transport/failures.ts'
+import { done, type Failure, type Outcome } from '../../../transport/failures.ts'
 import type { Kind } from '../../../transport/frames.ts'
 import type { DiskFile, World } from '../../node/world.ts'
-import { ask, attempt, need } from './asking.ts'
+import { ask, attempt, must, need } from './asking.ts'
 import { BlockCache } from './block-cache.ts'
-import { checkpointBytes, readBootId, readCheckpoint } from './checkpoint.ts'
+import { type Checkpoint, checkpointBytes, readBootId, readCheckpoint } from './checkpoint.ts'
 import { CommitLog } from './commit-log.ts'
 import type { Queues, StoredQueue } from './consume-queue.ts'
 import { type Identity, readIdentity, writeIdentity } from './identity.ts'
@@ -135,7 +135,7 @@ export const openStore = (
       const checkpoint = await readCheckpoint(disk, folder, log)
       const found = await recover({ disk, log, folder }, checkpoint, bootId, hooks)
       identity ??= await writeIdentity(world, folder, cluster, broker, found.segments.length === 0)
-      const file = await openLast(world, folder, found, bootId)
+      const file = await openLast(world, folder, found, checkpoint, bootId)
       return new OpenedStore(world, options, hooks, {
         ...found,
         file,
@@ -154,18 +154,22 @@ async function openLast(
   { disk }: StoreWorld,
   folder: string,
   { segments }: Recovered,
+  checkpoint: Checkpoint | null,
   bootId: string | null,
 ): Promise<DiskFile | null> {
   const last = segments.at(-1)
+  const end = last?.end ?? 0
+  const isKnown = checkpoint?.synced === end && checkpoint.bootId === bootId
   let file: DiskFile | null = null
   if (last !== undefined) {
     const path = segmentPath(folder, last.start)
     file = (await need<{ file: DiskFile }>((done) => disk.open(path, done))).file
-    const synced = await ask<void>(file.sync.bind(file))
+    const synced = isKnown ? done : await ask<void>(file.sync.bind(file))
     if (!synced.ok) await ask<void>(file.close.bind(file))
-    await need<void>((done) => done(synced))
+    must(synced)
   }
-  const bytes = checkpointBytes({ synced: last?.end ?? 0, bootId })
+  if (isKnown) return file
+  const bytes = checkpointBytes({ synced: end, bootId })
   await need<void>((done) => disk.replaceFile(checkpointPath(folder), bytes, done))
   return file
 }
