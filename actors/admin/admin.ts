@@ -198,7 +198,11 @@ export class Admin {
           .filter((change) => change.brokerName === brokerName)
           .map((change): [number, number] => [change.queueId, change.to])
         const { resetOffsets } = this.#process.subjects.broker(brokerName, epoch)
-        return this.#ask(resetOffsets, { group, topic, generation, members, offsets }, `resetting '${group}' on ${brokerName}`)
+        return this.#ask(
+          resetOffsets,
+          { group, topic, generation, members, offsets },
+          `resetting '${group}' on ${brokerName}`,
+        )
       }),
     )
     return changes

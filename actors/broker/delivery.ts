@@ -77,13 +77,11 @@ export class Delivery {
         })
         return this.#answer(reply, codes.SYSTEM_ERROR, request.offset, 0, 0)
       }
-      // It may have been overtaken while it was held.
-      if (request.owner && !this.#isOwner(request))
-        return this.#answer(reply, codes.FENCED_OWNER, request.offset, 0, 0)
       const { status, frames, nextOffset, minOffset, maxOffset } = outcome.value
       // The queue may have changed hands while the request was held, or while the disk was read.
-      if (request.owner && !this.#isOwner(request))
+      if (request.owner && !this.#isOwner(request)) {
         return this.#answer(reply, codes.FENCED_OWNER, request.offset, minOffset, maxOffset)
+      }
       if (status === 'atEnd') {
         if (until > this.#clock.monotonic()) this.#hold(queue, { request, reply, until })
         else this.#answer(reply, codes.PULL_NOT_FOUND, nextOffset, minOffset, maxOffset)

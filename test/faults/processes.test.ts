@@ -250,7 +250,7 @@ test('start: a port that is taken is refused, with what to do', async (t) => {
   )
   t.is(code, 1)
   t.regex(errors, new RegExp(`${port}`))
-  t.regex(errors, /next/)
+  t.regex(errors, /choose another port/)
   t.notRegex(errors, /\n\s+at /)
 })
 
@@ -281,7 +281,7 @@ test('node: a server that nobody runs is refused, with what to do', async (t) =>
   )
   t.is(code, 1)
   t.regex(errors, /127\.0\.0\.1:1/)
-  t.regex(errors, /next/)
+  t.regex(errors, /start one with 'nats-server'/)
   t.notRegex(errors, /\n\s+at /)
 })
 

@@ -28,20 +28,20 @@ export interface Running {
   exited(): Promise<number | null>
 }
 
+const everyone = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of everyone) child.kill('SIGKILL')
+})
+
 /** The processes of one test: whatever becomes of the test, none of them outlives it. */
 export class Processes {
   readonly #running = new Set<ChildProcess>()
-  readonly #killAll = () => {
-    for (const child of this.#running) child.kill('SIGKILL')
-  }
 
   constructor(t: ExecutionContext) {
-    process.on('exit', this.#killAll)
     t.teardown(async () => {
       const exits = [...this.#running].map((child) => once(child, 'exit'))
-      this.#killAll()
+      for (const child of this.#running) child.kill('SIGKILL')
       await Promise.all(exits)
-      process.off('exit', this.#killAll)
     })
   }
 
@@ -73,11 +73,13 @@ export class Processes {
       env: { ...process.env, STATEMQ_SERVERS: undefined, STATEMQ_CLUSTER: undefined },
     })
     this.#running.add(child)
+    everyone.add(child)
     let output = ''
     let errors = ''
     let said: Running['ready'] | null = null
     const ended = once(child, 'close').then(() => {
       this.#running.delete(child)
+      everyone.delete(child)
       return child.exitCode
     })
     const ready = new Promise<void>((resolve, reject) => {
