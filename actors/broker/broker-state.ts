@@ -40,8 +40,9 @@ export class BrokerState {
     if ('set' in change) this.topics.set(change.set.topic, change.set)
     else {
       this.topics.delete(change.deleted)
-      for (const offsets of this.offsets.values()) {
+      for (const [group, offsets] of this.offsets) {
         for (const queue of offsets.keys()) if (queue.startsWith(`${change.deleted}/`)) offsets.delete(queue)
+        if (offsets.size === 0) this.offsets.delete(group)
       }
     }
   }

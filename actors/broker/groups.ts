@@ -53,6 +53,8 @@ export class Groups {
     if (fault) return answer(refuse(codes.INVALID_PARAMETER, fault.message))
     if (!this.#state.topics.has(topic))
       return answer(refuse(codes.TOPIC_NOT_EXIST, `there is no topic '${topic}'`))
+    if (!this.#hasQueue(topic, queueId))
+      return answer(refuse(codes.TOPIC_NOT_EXIST, `topic '${topic}' has no queue ${queueId}`))
     const queue = queueOf(topic, queueId)
     const holder = this.owners.claim(group, queue, { clientId, generation }, force)
     if (holder)
@@ -72,10 +74,11 @@ export class Groups {
     const fenced: CommitAnswer['fenced'] = []
     for (const [topic, queueId, offset, generation] of offsets) {
       const queue = queueOf(topic, queueId)
-      const { maxOffset } = this.#store.bounds(this.#store.queue(topic, queueId))
       if (!this.owners.isOwner(group, queue, clientId, generation)) fenced.push([topic, queueId])
-      else if (offset > (committed?.get(queue) ?? -1) && offset <= maxOffset)
-        changed.push([topic, queueId, offset])
+      else if (offset > (committed?.get(queue) ?? -1)) {
+        const { maxOffset } = this.#store.bounds(this.#store.queue(topic, queueId))
+        if (offset <= maxOffset) changed.push([topic, queueId, offset])
+      }
     }
     this.#record({ group, offsets: changed }, () => answer(accept({ fenced })))
   }
@@ -88,6 +91,8 @@ export class Groups {
       return answer(refuse(codes.TOPIC_NOT_EXIST, `there is no topic '${topic}'`))
     const changed: OffsetChange['offsets'] = []
     for (const [queueId, offset] of offsets) {
+      if (!this.#hasQueue(topic, queueId))
+        return answer(refuse(codes.TOPIC_NOT_EXIST, `topic '${topic}' has no queue ${queueId}`))
       const owner = this.owners.of(group, queueOf(topic, queueId))
       // One that was killed gave nothing back. A list that is older than its claim proves nothing.
       if (owner && (generation < owner.generation || members.includes(owner.clientId))) {
@@ -102,6 +107,11 @@ export class Groups {
       if (owner) this.owners.release(group, queueOf(topic, queueId), owner)
     }
     this.#record({ group, offsets: changed }, () => answer(accept({})))
+  }
+
+  #hasQueue(topic: string, queueId: number): boolean {
+    const config = this.#state.topics.get(topic)
+    return config !== undefined && queueId < Math.max(config.readQueues, config.writeQueues)
   }
 
   #record(change: OffsetChange, stored: () => void): void {

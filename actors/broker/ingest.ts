@@ -24,6 +24,8 @@ import { GAP, NEXT } from './producer-states.ts'
 import type { Store, StoredQueue } from './store/store.ts'
 
 const WRITABLE = 2
+/** As many as an answer can count. */
+const FRAMES_MAX = 65_535
 /** Beyond it the disk is too slow for the senders; they are told so, and memory stays bounded. */
 const UNSTORED_BYTES_MAX = 128 * 1024 * 1024
 /** Answered entries are cut off the lists in one go, not one by one. */
@@ -70,6 +72,7 @@ export class Ingest {
       if (frameFault(request, at, request.length) !== null) return this.#refuse(codes.CORRUPT_FRAME, reply)
       at += frameBytesAt(request, at)
     }
+    if (frames > FRAMES_MAX) return this.#refuse(codes.MESSAGE_ILLEGAL, reply)
     if (!this.isOpen) return this.#refuse(codes.SERVICE_NOT_AVAILABLE, reply)
     if (this.#store.endPosition - this.#store.confirmPosition > UNSTORED_BYTES_MAX) {
       return this.#refuse(codes.SYSTEM_BUSY, reply)

@@ -54,8 +54,9 @@ export class QueueOwners {
 
   /** The topic is gone. */
   forget(isGone: (queue: string) => boolean): void {
-    for (const owners of this.#owners.values()) {
+    for (const [group, owners] of this.#owners) {
       for (const queue of owners.keys()) if (isGone(queue)) owners.delete(queue)
+      if (owners.size === 0) this.#owners.delete(group)
     }
   }
 }

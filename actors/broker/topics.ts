@@ -63,8 +63,9 @@ export class Topics {
   }
 
   searchOffset({ topic, queueId, to }: OffsetSearch, answer: Tell<{ offset: number }>): void {
-    if (!this.#state.topics.has(topic))
-      return answer(refuse(codes.TOPIC_NOT_EXIST, `there is no topic '${topic}'`))
+    const config = this.#state.topics.get(topic)
+    if (!config || queueId >= Math.max(config.readQueues, config.writeQueues))
+      return answer(refuse(codes.TOPIC_NOT_EXIST, `there is no queue ${queueId} of a topic '${topic}'`))
     const queue = this.#store.queue(topic, queueId)
     const { minOffset, maxOffset } = this.#store.bounds(queue)
     if (to === 'first') return answer(accept({ offset: minOffset }))

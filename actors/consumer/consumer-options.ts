@@ -50,7 +50,11 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
   if (!(Number.isInteger(concurrency) && concurrency > 0)) {
     invalid(`concurrency ${concurrency}: give a whole number above 0`)
   }
-  if (!/^[\w%|@-]{1,120}$/.test(clientId)) {
+  if (typeof ordered !== 'boolean') invalid(`ordered '${ordered}': give true or false`)
+  for (const [name, value] of Object.entries({ ...flow })) {
+    if (typeof value !== 'number' || !(value > 0)) invalid(`flow.${name} is ${value}: give a number above 0`)
+  }
+  if (typeof clientId !== 'string' || !/^[\w%|@-]{1,120}$/.test(clientId)) {
     invalid(`clientId '${clientId}': give 1 to 120 letters, digits, _, -, @, % or |`)
   }
   return {

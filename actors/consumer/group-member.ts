@@ -119,6 +119,9 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     reportRefused: ({ message }) => options.refused(message),
   })
 
+  /** Timers of releases that are asked again. */
+  const releases = new Set<unknown>()
+
   /** Asks again while nobody knows whether it was heard: the next owner waits for it. */
   function release(ref: QueueRef, generation: number, tries: number, released: () => void): void {
     const { topic, brokerName, queueId } = ref
@@ -126,8 +129,13 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     ask(transport, to.release, { group, topic, queueId, clientId, generation }, ASK_MS, (outcome) => {
       const isUnknown =
         !outcome.ok && outcome.failure.code !== 'noResponders' && outcome.failure.code !== 'closed'
-      if (!isUnknown || tries === 1) released()
-      else clock.setTimeout(() => release(ref, generation, tries - 1, released), RECLAIM_MS)
+      const hasLeft = rebalancer.actor.getSnapshot().status !== 'active'
+      if (!isUnknown || tries === 1 || hasLeft) return released()
+      const again = clock.setTimeout(() => {
+        releases.delete(again)
+        release(ref, generation, tries - 1, released)
+      }, RECLAIM_MS)
+      releases.add(again)
     })
   }
 
@@ -162,6 +170,7 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       if (isSettled) options.settled()
     },
     complete() {
+      for (const again of releases) clock.clearTimeout(again)
       pushes.unsubscribe()
       cluster.stop()
       rebalancer.stop()

@@ -151,10 +151,10 @@ export class IncomingMessage {
 function parseProperties(bytes: Buffer, at: number): Record<string, string> {
   const from = at + RECORD_HEAD_BYTES
   const text = bytes.toString('utf8', from, from + bytes.readUInt16LE(at + 12))
-  const properties: Record<string, string> = {}
+  const properties: [name: string, value: string][] = []
   for (const pair of text.split('\u0002')) {
     const middle = pair.indexOf('\u0001')
-    if (middle > 0) properties[pair.slice(0, middle)] = pair.slice(middle + 1)
+    if (middle > 0) properties.push([pair.slice(0, middle), pair.slice(middle + 1)])
   }
-  return properties
+  return Object.fromEntries(properties) // Whose names may be any, `__proto__` too.
 }

@@ -87,19 +87,25 @@ export class Reader {
     const readers = only === null ? this.#order : this.#order.filter(({ ref }) => queueKey(ref) === only)
     if (readers.length === 0) throw badInput(`the reader has no queue ${only}`, 'INVALID_PARAMETER')
     await Promise.all(readers.map((reader) => this.#start(reader, positionOf(to))))
-    this.#started ??= Promise.all(
-      this.#order
-        .filter((reader) => !readers.includes(reader))
-        .map((reader) => this.#start(reader, this.#from)),
-    ).then(() => {})
-    await this.#started
+    await this.#begin(this.#order.filter((reader) => !readers.includes(reader)))
+  }
+
+  /** Once; a broker that did not answer is asked again by the next call. */
+  #begin(readers: readonly QueueReader[]): Promise<void> {
+    this.#started ??= Promise.all(readers.map((reader) => this.#start(reader, this.#from))).then(
+      () => {},
+      (error: unknown) => {
+        this.#started = null
+        throw error
+      },
+    )
+    return this.#started
   }
 
   /** At most `max` messages; waits up to `waitMs` for the first. */
   async poll(max = 32, waitMs = 1_000): Promise<IncomingMessage[]> {
     await this.#ready()
-    this.#started ??= Promise.all(this.#order.map((reader) => this.#start(reader, this.#from))).then(() => {})
-    await this.#started
+    await this.#begin(this.#order)
     const found = this.#take(max)
     if (found.length > 0 || waitMs <= 0 || this.#isClosed) return found
     const { clock } = this.#process.world

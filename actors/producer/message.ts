@@ -40,7 +40,7 @@ const later = ['delayMs', 'deliverAt', 'delayLevel'] as const
 export function checkMessage(message: OutgoingMessage): void {
   if (typeof message !== 'object' || message === null)
     throw badInput('a message is an object { topic, body, … }')
-  const { body, tag, keys, messageGroup, properties } = message
+  const { body, tag, keys, messageGroup, properties, selectQueue } = message
   if (typeof body === 'string' || body instanceof Uint8Array) {
     if (body.length === 0) throw badInput('the body is empty: send at least one byte')
     if (body.length > MAX_BODY_BYTES || (typeof body === 'string' && isTooLong(body))) {
@@ -59,8 +59,11 @@ export function checkMessage(message: OutgoingMessage): void {
     for (const key of typeof keys === 'string' ? [keys] : asList(keys)) checkText('key', key)
   }
   if (properties !== undefined) checkProperties(properties)
+  if (selectQueue !== undefined && typeof selectQueue !== 'function') {
+    throw badInput(`selectQueue is ${nameOfType(selectQueue)}: give a function from queues to an index`)
+  }
   for (const option of later) {
-    if (option in message) {
+    if ((message as { [name: string]: unknown })[option] !== undefined) {
       throw new StateMQError(
         'REQUEST_CODE_NOT_SUPPORTED',
         `'${option}' is not supported by this version: send the message when it is due`,
@@ -76,8 +79,9 @@ export function checkTopic(topic: unknown): asserts topic is string {
 }
 
 function checkProperties(properties: unknown): void {
-  if (typeof properties !== 'object' || properties === null) {
-    throw badInput(`properties are ${nameOfType(properties)}: give an object of strings`)
+  if (typeof properties !== 'object' || properties === null || Symbol.iterator in properties) {
+    const given = Array.isArray(properties) ? 'a list' : nameOfType(properties)
+    throw badInput(`properties are ${given}: give a plain object of strings`)
   }
   for (const [name, value] of Object.entries(properties)) {
     if (name === '') throw badInput('a property has an empty name')

@@ -71,10 +71,8 @@ export class Producer {
   #drained: (() => void) | null = null
 
   constructor(process: Process, options: ProducerOptions, released: () => void) {
+    checkOptions(options)
     const { group = 'DEFAULT_PRODUCER', timeoutMs = 3_000 } = options
-    const fault = groupFault(group)
-    if (fault) throw badInput(fault.message, fault.code)
-    if (!(timeoutMs > 0)) throw badInput('timeoutMs must be above 0', 'INVALID_PARAMETER')
     this.group = group
     this.#process = process
     this.#released = released
@@ -151,8 +149,8 @@ export class Producer {
   #accept(message: OutgoingMessage, resolve: Resolve, reject: Reject): void {
     this.#refuseWhenClosed()
     checkMessage(message)
-    const destination = this.#destinations.get(message.topic) ?? this.#destinationOf(message.topic)
     const properties = encodeProperties(message)
+    const destination = this.#destinations.get(message.topic) ?? this.#destinationOf(message.topic)
     if (this.#mayGo(destination)) this.#place(destination.sender, message, properties, resolve, reject)
     else {
       // The caller may change what it gave once `send` has returned.
@@ -390,6 +388,22 @@ export class Producer {
 
 /** Below this RocketMQ's table isolates nobody. */
 const FAULT_LATENCY_MS = 550
+
+function checkOptions(options: ProducerOptions): void {
+  const invalid = (message: string): never => {
+    throw badInput(message, 'INVALID_PARAMETER')
+  }
+  if (typeof options !== 'object' || options === null)
+    return invalid('the options of a producer are an object')
+  const { group, timeoutMs, bufferBytes, waitingMax } = options
+  if (group !== undefined && typeof group !== 'string') return invalid('the group is no string')
+  const fault = group === undefined ? null : groupFault(group)
+  if (fault) invalid(fault.message)
+  for (const [name, value] of Object.entries({ timeoutMs, bufferBytes, waitingMax })) {
+    if (value === undefined || (typeof value === 'number' && value > 0)) continue
+    invalid(`${name} is ${value}: give a number above 0`)
+  }
+}
 
 function checkBatch(messages: readonly OutgoingMessage[]): OutgoingMessage {
   if (!Array.isArray(messages) || messages.length === 0) {

@@ -131,7 +131,7 @@ export type Move = keyof typeof acts
 const shapes = new WeakMap<Cluster, GroupShape[]>()
 const groupsOf = (cluster: Cluster): GroupShape[] => shapes.get(cluster) ?? []
 
-const everyMove = Object.keys(acts) as Move[]
+export const everyMove = Object.keys(acts) as Move[]
 const calm: Move[] = ['join', 'leave']
 
 export function shapeOf(random: Random): Shape {
@@ -171,10 +171,11 @@ export function shapeOf(random: Random): Shape {
   }
 }
 
-/** Lets things go wrong for a while, then ends all that was begun. */
-export async function disturb(cluster: Cluster, shape: Shape, random: Random): Promise<void> {
+/** Lets things go wrong for a while, then ends all that was begun. Returns which moves were made. */
+export async function disturb(cluster: Cluster, shape: Shape, random: Random): Promise<Move[]> {
   const { world } = cluster
   shapes.set(cluster, shape.groups)
+  const made: Move[] = []
   let ends: { at: number; end: End }[] = []
   const now = () => world.clock.monotonic()
   const until = now() + shape.faultyMs
@@ -186,10 +187,13 @@ export async function disturb(cluster: Cluster, shape: Shape, random: Random): P
     ends = ends.filter(({ at }) => at > now())
     if (now() < nextMove || now() >= until) continue
     nextMove = now() + 1 + random.below(shape.everyMs * 2)
-    const act: Act = acts[shape.moves[random.below(shape.moves.length)]!]
+    const move = shape.moves[random.below(shape.moves.length)]!
+    const act: Act = acts[move]
+    made.push(move)
     const begun = act(cluster, random)
     if (begun) ends.push({ at: now() + begun.afterMs, end: begun.end })
   }
   cluster.tell('world', 'is healed')
   for (const { end } of ends) await end()
+  return made
 }

@@ -1,7 +1,8 @@
 /** One seed, from the first start to the last check. */
+import type { Random } from '../../actors/node/world.ts'
 import { type Anomaly, check, type Happened } from '../support/history.ts'
 import { Cluster } from './cluster.ts'
-import { disturb, type Shape, shapeOf } from './schedule.ts'
+import { disturb, type Move, type Shape, shapeOf } from './schedule.ts'
 import { SimulatedWorld, type TraceLine } from './world.ts'
 
 export type Result = {
@@ -15,6 +16,7 @@ export type Result = {
   trace: readonly TraceLine[]
   history: readonly Happened[]
   counts: Cluster['counts']
+  moves: Move[]
   /** How long the cluster ran, by its own clock. */
   ranMs: number
 }
@@ -31,8 +33,9 @@ export async function simulate(seed: number, listener?: (line: TraceLine) => voi
   const shape = shapeOf(random)
   const cluster = new Cluster(world)
   world.tell('world', JSON.stringify(shape))
+  const moves: Move[] = []
   try {
-    await run(cluster, shape, random)
+    await run(cluster, shape, random, moves)
   } catch (error) {
     world.faults.push(error instanceof Error ? (error.stack ?? error.message) : String(error))
   }
@@ -42,10 +45,10 @@ export async function simulate(seed: number, listener?: (line: TraceLine) => voi
   const ranMs = world.clock.monotonic()
   const { faults, hash, trace } = world
   const { history, counts } = cluster
-  return { seed, shape, faults, anomalies, hash, trace, history, counts, ranMs }
+  return { seed, shape, faults, anomalies, hash, trace, history, counts, moves, ranMs }
 }
 
-async function run(cluster: Cluster, shape: Shape, random: SimulatedWorld['random']): Promise<void> {
+async function run(cluster: Cluster, shape: Shape, random: Random, moves: Move[]): Promise<void> {
   const { world } = cluster
   for (let i = 0; i < shape.nameServers; i++) cluster.addNameServer(`name-server-${i}`)
   for (const broker of shape.brokers) cluster.addBroker(broker)
@@ -56,7 +59,7 @@ async function run(cluster: Cluster, shape: Shape, random: SimulatedWorld['rando
   for (const group of shape.groups) for (let i = 0; i < group.members; i++) cluster.addMember(group, TOPIC)
   await world.advance(WARM_UP_MS)
 
-  await disturb(cluster, shape, random)
+  moves.push(...(await disturb(cluster, shape, random)))
 
   cluster.restartAll()
   for (const group of shape.groups) {

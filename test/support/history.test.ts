@@ -226,6 +226,7 @@ const excused: [what: string, events: (HistoryEvent | HistoryEvent[])[]][] = [
     'a message acknowledged shortly before the power cut of a broker that does not sync',
     [sent(0), stored(0), cut, log([])],
   ],
+  ['a message whose receipt arrives only after such a cut', [sent(0), cut, stored(0), log([])]],
   [
     'an offset used anew after such a cut',
     [sent(0), sent(1), consumed('a', 0), cut, log([logged(0, 's/1', 2)])],

@@ -430,8 +430,9 @@ class Checker {
     if (offset < log.minOffset && this.#filled.has(brokerOf(queue))) return
     const logged = log.messages[offset - log.minOffset]
     if (logged?.message === message && logged.messageId === messageId) return
-    const cut = this.#tailsLost.get(brokerOf(queue))?.find((lostAt) => lostAt > at)
-    if (cut !== undefined && cut - at < UNSYNCED_MS) return
+    // It was stored after it was sent; its receipt may have been under way for long.
+    const sentAt = this.#sent.get(message)?.at ?? at
+    if (this.#tailsLost.get(brokerOf(queue))?.some((cut) => sentAt < cut && cut < at + UNSYNCED_MS)) return
     const instead = logged ? `${logged.message} (${logged.messageId})` : 'nothing'
     this.#found(
       'lost',

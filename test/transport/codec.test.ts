@@ -195,8 +195,8 @@ const checks: [name: string, schema: z.ZodType, good: object, bad: Record<string
   [
     'a reset',
     m.offsetReset,
-    { group: 'g', topic: 't', offsets: [[0, 5]] },
-    { offsets: [[0, -5]], group: '' },
+    { group: 'g', topic: 't', generation: 1, members: ['c'], offsets: [[0, 5]] },
+    { offsets: [[0, -5]], group: '', generation: -1, members: [''] },
   ],
 ]
 for (const [name, schema, good, bad] of checks) {
