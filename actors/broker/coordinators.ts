@@ -1,8 +1,8 @@
 /**
  * Hosts a group-coordinator machine for each consumer group whose members joined at this broker.
  *
- * A coordinator lives while its group has members; a group that is empty for a while is let go of. Membership is not
- * kept on disk: after a restart the members' next beat is rejected, and they join again.
+ * A coordinator stays when its group is empty, for its generation must not go back. Membership is not kept on disk:
+ * after a restart the members' next beat is rejected, and they join again.
  */
 import { bind } from '../../machines/effect.ts'
 import { groupCoordinatorMachine, membershipOf } from '../../machines/group-coordinator.ts'

@@ -44,8 +44,6 @@ export class Batch {
   readonly budgetMs: number
   /** True when a message of it must stay on its queue: it has a group, or its queue was chosen. */
   ordered = false
-  /** True when it is a batch of the caller's: one frame, nothing may join it. */
-  closed = false
   readonly resolves: Resolve[] = []
   readonly rejects: Reject[] = []
   producerId = 0

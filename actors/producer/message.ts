@@ -56,7 +56,12 @@ export function checkMessage(message: OutgoingMessage): void {
   if (tag !== undefined) checkText('tag', tag)
   if (messageGroup !== undefined) checkText('messageGroup', messageGroup)
   if (keys !== undefined) {
-    for (const key of typeof keys === 'string' ? [keys] : asList(keys)) checkText('key', key)
+    for (const key of typeof keys === 'string' ? [keys] : asList(keys)) {
+      checkText('key', key)
+      if (key !== keys && (key as string).includes(' ')) {
+        throw badInput(`the key '${key}' has a blank, which RocketMQ parts keys by: leave it out`)
+      }
+    }
   }
   if (properties !== undefined) checkProperties(properties)
   if (selectQueue !== undefined && typeof selectQueue !== 'function') {
