@@ -50,6 +50,7 @@ export type NatsOptions = {
 }
 
 const RECONNECT_MS = 100
+const SEND_NOW_BYTES = 16 * 1024
 const PING_INTERVAL_MS = 5_000
 const DRAIN_MS = 5_000
 
@@ -122,10 +123,20 @@ function transportOver(connection: NatsConnection, { clock, random, log }: NatsO
       )
   }
 
+  /**
+   * The package sends when all microtasks are done, which under load is when all callers have had their turn. A large
+   * payload goes at once, so that the other side works on it meanwhile. Where the package has no such way, it waits.
+   */
+  function sendNow(): void {
+    const { protocol } = connection as { protocol?: { flushPending?(): void } }
+    protocol?.flushPending?.()
+  }
+
   /** The package throws once it drains or is closed, which may be before anybody was told: the message is lost. */
   function send(subject: string, payload: Uint8Array, options: PublishOptions): void {
     try {
       connection.publish(subject, payload, options)
+      if (payload.length >= SEND_NOW_BYTES) sendNow()
     } catch (error) {
       if (closers === undefined && !connection.isClosed()) report(error)
     }

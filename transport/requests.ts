@@ -43,13 +43,20 @@ export type RequestsOptions = {
 const TICK_MS = 10
 const SLOTS = 512
 
-type Waiting = { subject: string; timeoutMs: number; due: number; answer: Answer }
+type Waiting = { token: number; subject: string; timeoutMs: number; due: number; answer: Answer }
+
+/** Tokens count up in steps of this; what is below names the place in the table. */
+const PLACES_MAX = 2 ** 20
 
 export function createRequests({ clock, id, publish, report }: RequestsOptions): Requests {
   const prefix = `_INBOX.${id}.`
-  const slots = Array.from({ length: SLOTS }, () => new Map<number, Waiting>())
+  // A request has a place in a table, and its token in a slot of the wheel. No Map: one from which entries come and go
+  // all the time leaves its outgrown tables linked to the newer ones, and the young generation fills with the dead.
+  const waiting: (Waiting | undefined)[] = []
+  const free: number[] = []
+  const slots = Array.from({ length: SLOTS }, (): number[] => [])
   let pending = 0
-  let calls = 0
+  let calls = 1 // No token is 0, which an empty text would pass for.
   let hand = 0 // The tick up to which the wheel has been read.
   let turning = false
 
@@ -58,24 +65,39 @@ export function createRequests({ clock, id, publish, report }: RequestsOptions):
   function request(subject: string, payload: Uint8Array, timeoutMs: number, answer: Answer): void {
     if (!turning) start()
     const due = Math.max(hand + 1, Math.ceil((clock.monotonic() + timeoutMs) / TICK_MS))
-    const slot = due % SLOTS
-    const token = calls++ * SLOTS + slot
-    publish(subject, payload, prefix + token) // BEFORE it is noted: a malformed subject throws.
-    slots[slot]!.set(token, { subject, timeoutMs, due, answer })
+    const place = free.length > 0 ? free.pop()! : waiting.length
+    if (place >= PLACES_MAX) throw new Error(`more than ${PLACES_MAX} requests are under way`)
+    const token = calls++ * PLACES_MAX + place
+    waiting[place] = undefined
+    try {
+      publish(subject, payload, prefix + token) // BEFORE it is noted: a malformed subject throws.
+    } catch (error) {
+      free.push(place)
+      throw error
+    }
+    waiting[place] = { token, subject, timeoutMs, due, answer }
+    slots[due % SLOTS]!.push(token)
     pending++
   }
 
-  const hear: Hear = (payload, _reply, subject, headers) => {
-    const token = Number(subject.slice(prefix.length))
-    const slot = slots[token % SLOTS]
-    const waiting = slot?.get(token)
-    if (slot === undefined || waiting === undefined) return // A second answer, or one that came too late.
-    slot.delete(token)
+  /** The request of this token, which is not under way any more; undefined when it was not. */
+  function take(token: number): Waiting | undefined {
+    const place = token % PLACES_MAX
+    const found = waiting[place]
+    if (found?.token !== token) return undefined // A second answer, or one that came too late.
+    waiting[place] = undefined
+    free.push(place)
     pending--
+    return found
+  }
+
+  const hear: Hear = (payload, _reply, subject, headers) => {
+    const found = take(Number(subject.slice(prefix.length)))
+    if (found === undefined) return
     const status = payload.length === 0 ? headers?.Status : undefined
-    if (status === NO_RESPONDERS) settle(waiting, 'noResponders')
-    else if (status === TOO_LARGE) settle(waiting, 'tooLarge')
-    else tell(waiting.answer, succeed(payload))
+    if (status === NO_RESPONDERS) settle(found, 'noResponders')
+    else if (status === TOO_LARGE) settle(found, 'tooLarge')
+    else tell(found.answer, succeed(payload))
   }
 
   function start(): void {
@@ -92,12 +114,16 @@ export function createRequests({ clock, id, publish, report }: RequestsOptions):
     const from = Math.max(hand + 1, now - SLOTS + 1) // A long stall passes each slot once.
     hand = now
     for (let tick = from; tick <= now; tick++) {
-      const slot = slots[tick % SLOTS]!
-      for (const [token, waiting] of slot) {
-        if (waiting.due > now) continue // Of a later revolution.
-        slot.delete(token)
-        pending--
-        settle(waiting, 'timedOut')
+      const slot = tick % SLOTS
+      const tokens = slots[slot]!
+      if (tokens.length === 0) continue
+      slots[slot] = []
+      for (const token of tokens) {
+        const found = waiting[token % PLACES_MAX]
+        if (found?.token !== token) continue // Answered long ago.
+        if (found.due > now)
+          slots[slot]!.push(token) // Of a later revolution.
+        else settle(take(token)!, 'timedOut')
       }
     }
     turning = pending > 0
@@ -105,10 +131,9 @@ export function createRequests({ clock, id, publish, report }: RequestsOptions):
   }
 
   function failAll(code: RefusalCode): void {
-    const all = slots.flatMap((slot) => [...slot]).sort(([one], [other]) => one - other) // In the order of the calls.
-    for (const slot of slots) slot.clear()
-    pending = 0
-    for (const [, waiting] of all) settle(waiting, code)
+    const all = waiting.filter((one) => one !== undefined).sort((a, b) => a.token - b.token) // In the order of the calls.
+    for (const { token } of all) take(token)
+    for (const one of all) settle(one, code)
   }
 
   const settle = ({ subject, timeoutMs, answer }: Waiting, code: keyof typeof sentences) =>

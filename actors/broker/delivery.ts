@@ -124,28 +124,26 @@ export class Delivery {
     if (left.length === held.length) return
     for (const { request, reply } of held.filter(same))
       this.#answer(reply, codes.PULL_NOT_FOUND, request.offset, 0, 0)
-    if (left.length > 0) this.#held.set(queue, left)
-    else this.#held.delete(queue)
+    this.#held.set(queue, left)
   }
 
   /** Something new is stored in the queue. */
   arrived(queue: StoredQueue): void {
     const held = this.#held.get(queue)
-    if (held === undefined) return
-    this.#held.delete(queue)
-    for (const { request, reply, until } of held) this.#read(queue, request, reply, until)
+    if (held === undefined || held.length === 0) return
+    for (const { request, reply, until } of held.splice(0)) this.#read(queue, request, reply, until)
   }
 
   /** Ends the requests whose time is over. Runs only while there are any. */
   #look(): void {
     this.#timer = null
     const now = this.#clock.monotonic()
+    let left = 0
     for (const [queue, held] of this.#held) {
-      if (held.every(({ until }) => until > now)) continue
-      this.#held.delete(queue)
-      for (const { request, reply, until } of held) this.#read(queue, request, reply, until)
+      if (held.some(({ until }) => until <= now)) this.arrived(queue)
+      left += held.length
     }
-    if (this.#held.size > 0) this.#timer ??= this.#clock.setTimeout(() => this.#look(), LOOK_MS)
+    if (left > 0) this.#timer ??= this.#clock.setTimeout(() => this.#look(), LOOK_MS)
   }
 
   /** This mastership is over: readers ask the next master. */

@@ -19,8 +19,9 @@ type ProducerState = {
   next: number
   /** When it was last heard of, on the monotonic clock. */
   heardAt: number
-  /** Of the last frames, oldest first: sequence and queue offset, one after the other. */
+  /** Sequence and queue offset of the last frames, in turn; `frames` says whose turn it is. */
   recent: number[]
+  frames: number
 }
 
 /** As it is kept in the log: [id, next, sequence, offset, …]. */
@@ -30,7 +31,10 @@ export const NEXT = -1
 export const GAP = -2
 
 export class ProducerStates {
-  readonly #states = new Map<number, ProducerState>()
+  // Two generations: when the younger is full, the older is forgotten. In a Map from which entries come and go with
+  // every frame, the outgrown tables would stay linked to the newer ones and fill the memory with the dead.
+  #young = new Map<number, ProducerState>()
+  #old = new Map<number, ProducerState>()
   readonly #monotonic: () => number
 
   constructor(monotonic: () => number) {
@@ -42,7 +46,7 @@ export class ProducerStates {
     const id = producerIdAt(bytes, at)
     if (id === 0) return NEXT
     const sequence = sequenceAt(bytes, at)
-    const state = this.#states.get(id)
+    const state = this.#young.get(id) ?? this.#old.get(id)
     if (state === undefined) return sequence === 0 ? NEXT : GAP
     if (sequence === state.next) return NEXT
     const { recent } = state
@@ -55,40 +59,49 @@ export class ProducerStates {
     const id = producerIdAt(bytes, at)
     if (id === 0) return
     const sequence = sequenceAt(bytes, at)
-    let state = this.#states.get(id)
-    if (state === undefined) {
-      state = { next: 0, heardAt: 0, recent: [] }
-      if (this.#states.size >= PRODUCERS_MAX) this.#forgetOldest()
-    } else this.#states.delete(id)
-    this.#states.set(id, state) // Last in the map's order: the one to be forgotten last.
+    const state = this.#young.get(id) ?? this.#rejuvenated(id)
     state.next = sequence + countAt(bytes, at)
     state.heardAt = this.#monotonic()
-    if (state.recent.length >= REMEMBERED * 2) state.recent.splice(0, 2)
-    state.recent.push(sequence, queueOffsetAt(bytes, at))
+    const place = (state.frames++ % REMEMBERED) * 2
+    state.recent[place] = sequence
+    state.recent[place + 1] = queueOffsetAt(bytes, at)
   }
 
-  #forgetOldest(): void {
-    for (const id of this.#states.keys()) {
-      this.#states.delete(id)
-      return
+  #rejuvenated(id: number): ProducerState {
+    const state = this.#old.get(id) ?? { next: 0, heardAt: 0, recent: [], frames: 0 }
+    if (this.#young.size >= PRODUCERS_MAX / 2) {
+      this.#old = this.#young
+      this.#young = new Map()
     }
+    this.#young.set(id, state)
+    return state
   }
 
   save(): SavedProducer[] {
     const now = this.#monotonic()
     const saved: SavedProducer[] = []
-    for (const [id, { next, heardAt, recent }] of this.#states) {
-      if (now - heardAt > KEPT_MS) this.#states.delete(id)
-      else saved.push([id, next, ...recent])
+    for (const [id, state] of this.#all()) {
+      if (now - state.heardAt <= KEPT_MS) saved.push([id, state.next, ...oldestFirst(state)])
     }
     return saved
   }
 
+  *#all(): Generator<[number, ProducerState]> {
+    for (const entry of this.#old) if (!this.#young.has(entry[0])) yield entry
+    yield* this.#young
+  }
+
   restore(saved: readonly SavedProducer[]): void {
     const heardAt = this.#monotonic()
-    this.#states.clear()
+    this.#old.clear()
+    this.#young.clear()
     for (const [id, next, ...recent] of saved) {
-      this.#states.set(id!, { next: next!, heardAt, recent })
+      this.#young.set(id!, { next: next!, heardAt, recent, frames: recent.length / 2 })
     }
   }
+}
+
+function oldestFirst({ recent, frames }: ProducerState): number[] {
+  const first = frames > REMEMBERED ? (frames % REMEMBERED) * 2 : 0
+  return [...recent.slice(first), ...recent.slice(0, first)]
 }

@@ -6,6 +6,7 @@
  */
 import { FRAME_HEAD_BYTES, kinds, RECORD_HEAD_BYTES, sealFrame } from '../../transport/frames.ts'
 import type { StateMQError } from '../errors.ts'
+import type { BufferPool } from './buffer-pool.ts'
 import { attributes, recordBytesMax, writeRecord } from './message.ts'
 
 /** What a caller of `send` gets when the message is stored. */
@@ -31,8 +32,6 @@ export type BatchFailure = {
   retryable: boolean
 }
 
-const SMALLEST = 1_024
-
 export class Batch {
   bytes: Buffer
   size: number
@@ -56,10 +55,22 @@ export class Batch {
   failure: BatchFailure | null = null
   /** Ids of messages that came from another queue; null while there is none, which is nearly always. */
   ids: (string | undefined)[] | null = null
+  readonly #pool: BufferPool
+  /** While it is being filled; later its bytes are a view of a request. */
+  #isPooled = true
   readonly #topicBytes: number
 
-  constructor(topic: Buffer, spare: Buffer | null, bornTime: number, deadline: number, budgetMs: number) {
-    this.bytes = spare ?? Buffer.allocUnsafe(SMALLEST)
+  /** `expectedBytes`: what it will probably grow to. */
+  constructor(
+    topic: Buffer,
+    pool: BufferPool,
+    expectedBytes: number,
+    bornTime: number,
+    deadline: number,
+    budgetMs: number,
+  ) {
+    this.#pool = pool
+    this.bytes = pool.take(Math.max(expectedBytes, FRAME_HEAD_BYTES + topic.length))
     this.size = FRAME_HEAD_BYTES + topic.length
     this.bytes.set(topic, FRAME_HEAD_BYTES)
     this.bornTime = bornTime
@@ -98,9 +109,20 @@ export class Batch {
   #reserve(bytes: number): void {
     const needed = this.size + bytes
     if (needed <= this.bytes.length) return
-    const larger = Buffer.allocUnsafeSlow(Math.max(needed, this.bytes.length * 2))
+    const larger = this.#pool.take(needed)
     this.bytes.copy(larger, 0, 0, this.size)
+    this.#pool.give(this.bytes)
     this.bytes = larger
+  }
+
+  /** Copies the frame to where it is sent from. There it is kept, in case it is to be sent again. */
+  copyTo(request: Buffer, at: number): number {
+    const { bytes, size } = this
+    bytes.copy(request, at, 0, size)
+    if (this.#isPooled) this.#pool.give(bytes)
+    this.#isPooled = false
+    this.bytes = request.subarray(at, at + size)
+    return size
   }
 
   get isSealed(): boolean {

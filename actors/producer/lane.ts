@@ -11,12 +11,14 @@
  */
 import { StateMQError } from '../errors.ts'
 import { Batch, type Moved, type Reject, type Resolve } from './batch.ts'
+import type { BufferPool } from './buffer-pool.ts'
 import type { Pipe } from './pipe.ts'
 
 /** What a lane needs of the producer it belongs to. */
 export type LaneOwner = {
   readonly topic: string
   readonly topicBytes: Buffer
+  readonly pool: BufferPool
   monotonic(): number
   setTimeout(run: () => void, ms: number): unknown
   clearTimeout(id: unknown): void
@@ -38,7 +40,6 @@ const BATCH_COUNT = 16_384
  */
 const UNDER_WAY_MAX = 8
 const SEQUENCE_MAX = 2 ** 32 - 2 ** 17
-const SPARE_BYTES_MAX = 64 * 1024
 const PAUSE_MS_MIN = 5
 const PAUSE_MS_MAX = 200
 
@@ -57,7 +58,8 @@ export class Lane {
   #producerId: number
   #sequence = 0
   #places = 0
-  #spare: Buffer | null = null
+  /** Of the last frame that was filled: the next one will be much the same. */
+  #usualBytes = 0
   #pause: unknown = null
 
   constructor(owner: LaneOwner, pipe: Pipe, queueId: number) {
@@ -121,9 +123,8 @@ export class Lane {
   }
 
   #begin(bornTime: number, deadline: number, budgetMs: number): Batch {
-    const batch = new Batch(this.#owner.topicBytes, this.#spare, bornTime, deadline, budgetMs)
-    this.#spare = null
-    return batch
+    const { topicBytes, pool } = this.#owner
+    return new Batch(topicBytes, pool, this.#usualBytes, bornTime, deadline, budgetMs)
   }
 
   #close(): void {
@@ -145,6 +146,7 @@ export class Lane {
       batch.seal(this.#producerId, this.#sequence, this.queueId)
       this.#sequence += batch.count
       batch.place = this.#places++
+      this.#usualBytes = batch.size
     }
     batch.attempts++
     this.#underWay.push(batch.place)
@@ -178,7 +180,6 @@ export class Lane {
   stored(batch: Batch, queueOffset: number, epoch: number): void {
     this.#underWay.splice(this.#underWay.indexOf(batch.place), 1)
     this.#owner.released(batch.size)
-    if (batch.bytes.length <= SPARE_BYTES_MAX) this.#spare = batch.bytes
     batch.resolve(this.#owner.topic, this.pipe.brokerName, this.queueId, queueOffset, epoch)
     this.#came()
   }

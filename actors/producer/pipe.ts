@@ -1,8 +1,9 @@
 /**
  * Pipe: one producer's way to one broker. It ships what its lanes have gathered, many frames in one request.
  *
- * No fixed linger: a request leaves at the end of the loop turn while fewer than `REQUESTS_MAX` are under way; while
- * more are, the next grows. So an idle pipe adds no delay and a busy one ships large requests.
+ * No fixed linger: a request leaves at the end of the loop turn, or as soon as `SHIP_MESSAGES` are gathered, so that
+ * the broker works on the first while the rest of the turn is gathered. While `REQUESTS_MAX` are under way the next one
+ * grows. So an idle pipe adds no delay and a busy one ships large requests.
  */
 import { codeName, codes, isRetryable } from '../../transport/codes.ts'
 import {
@@ -19,16 +20,20 @@ import type { Subjects } from '../../transport/subjects.ts'
 import type { Transport } from '../../transport/transport.ts'
 import { errorOfFailure, errorOfRefusal } from '../errors.ts'
 import type { Batch, BatchFailure } from './batch.ts'
+import type { BufferPool } from './buffer-pool.ts'
 import type { Lane } from './lane.ts'
 
 /** The broker remembers the last eight frames of a lane; no more may be under way. */
 const REQUESTS_MAX = 4
 const REQUEST_BYTES = 512 * 1024
+/** Settling so many takes a producer about as long as storing them takes a broker: both work at once. */
+const SHIP_MESSAGES = 256
 
 /** What a pipe needs of the producer it belongs to. */
 export type PipeOwner = {
   readonly transport: Transport
   readonly subjects: Subjects
+  readonly pool: BufferPool
   monotonic(): number
   /** Asks for `flush` at the end of this turn of the loop. */
   wantFlush(pipe: Pipe): void
@@ -46,9 +51,10 @@ export class Pipe {
   #epoch = 0
   #subject = ''
   #underWay = 0
+  #gathered = 0
   #lanes: Lane[] = []
   /** What to tell each request that is under way. */
-  readonly #waiting = new Set<(outcome: Outcome<Buffer>) => void>()
+  readonly #waiting: ((outcome: Outcome<Buffer>) => void)[] = []
 
   constructor(owner: PipeOwner, brokerName: string) {
     this.#owner = owner
@@ -81,8 +87,14 @@ export class Pipe {
     if (!this.isWanted && this.#underWay < REQUESTS_MAX) this.#owner.wantFlush(this)
   }
 
+  /** A message was added to one of its lanes. */
+  added(): void {
+    if (++this.#gathered >= SHIP_MESSAGES && this.#underWay < REQUESTS_MAX) this.flush()
+  }
+
   flush(): void {
     this.isWanted = false
+    this.#gathered = 0
     while (this.#underWay < REQUESTS_MAX && this.#lanes.length > 0) {
       const lanes: Lane[] = []
       const batches: Batch[] = []
@@ -114,28 +126,35 @@ export class Pipe {
   }
 
   #ship(lanes: Lane[], batches: Batch[]): void {
-    let bytes = 0
-    for (const batch of batches) bytes += batch.size
-    const request = Buffer.allocUnsafe(bytes)
-    let at = 0
-    for (const batch of batches) at += batch.bytes.copy(request, at, 0, batch.size)
-    const { transport, attemptMs } = this.#owner
+    const { transport, attemptMs, pool } = this.#owner
     const epoch = this.#epoch
     const began = this.#owner.monotonic()
-    const left = Math.max(...batches.map(({ deadline }) => deadline)) - began
+    let bytes = 0
+    let deadline = 0
+    for (const batch of batches) {
+      bytes += batch.size
+      if (batch.deadline > deadline) deadline = batch.deadline
+    }
+    const buffer = pool.take(bytes)
+    const request = buffer.subarray(0, bytes)
+    let at = 0
+    for (const batch of batches) at += batch.copyTo(request, at)
     const answered = (outcome: Outcome<Buffer>) => {
-      if (!this.#waiting.delete(answered)) return // It came after the request was forsaken.
+      const place = this.#waiting.indexOf(answered)
+      if (place < 0) return // It came after the request was forsaken.
+      this.#waiting.splice(place, 1)
       this.#underWay--
       if (outcome !== deposed) {
         const took = outcome.ok ? this.#owner.monotonic() - began : Number.POSITIVE_INFINITY
         this.#owner.answered(this.brokerName, took)
       }
       if (this.#tell(lanes, batches, outcome)) this.#owner.unreachable(this.brokerName, epoch)
+      if (batches.every(({ failure }) => failure === null)) pool.give(buffer)
       if (this.#lanes.length > 0 && !this.isWanted) this.#owner.wantFlush(this)
     }
-    this.#waiting.add(answered)
+    this.#waiting.push(answered)
     this.#underWay++
-    transport.request(this.#subject, request, Math.max(1, Math.min(attemptMs, left)), answered)
+    transport.request(this.#subject, request, Math.max(1, Math.min(attemptMs, deadline - began)), answered)
   }
 
   /** Tells each lane what became of its frame; true when this broker is no longer the one to talk to. */

@@ -14,6 +14,7 @@ import { MAX_BODY_BYTES, MAX_PROPERTY_BYTES, RECORD_HEAD_BYTES } from '../../tra
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import type { Batch, Receipt, Reject, Resolve } from './batch.ts'
+import { BufferPool } from './buffer-pool.ts'
 import { checkMessage, checkTopic, encodeProperties, type OutgoingMessage, tagsCodeOf } from './message.ts'
 import { Pipe, type PipeOwner } from './pipe.ts'
 import { type RouteWatch, watchRoute } from './route.ts'
@@ -183,7 +184,9 @@ export class Producer {
       resolve,
       reject,
     )
-    if (!lane.isListed || !lane.pipe.isWanted) lane.pipe.list(lane)
+    const { pipe } = lane
+    if (!lane.isListed || !pipe.isWanted) pipe.list(lane)
+    pipe.added()
   }
 
   #mayGo(destination: Destination): boolean {
@@ -343,6 +346,7 @@ export class Producer {
     return {
       transport,
       subjects,
+      pool: new BufferPool(),
       attemptMs: Math.max(200, this.#timeoutMs / 2),
       get turn() {
         return producer.#turn

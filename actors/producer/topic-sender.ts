@@ -54,6 +54,7 @@ export class TopicSender {
     this.#laneOwner = {
       topic,
       topicBytes: this.topicBytes,
+      pool: owner.pool,
       monotonic: () => owner.monotonic(),
       setTimeout: (run, ms) => owner.setTimeout(run, ms),
       clearTimeout: (id) => owner.clearTimeout(id),

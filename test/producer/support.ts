@@ -6,6 +6,7 @@
 
 import type { StateMQError } from '../../actors/errors.ts'
 import type { Receipt } from '../../actors/producer/batch.ts'
+import { BufferPool } from '../../actors/producer/buffer-pool.ts'
 import { encodeProperties, type OutgoingMessage, tagsCodeOf } from '../../actors/producer/message.ts'
 import { Pipe, type PipeOwner } from '../../actors/producer/pipe.ts'
 import { type SenderOwner, TopicSender } from '../../actors/producer/topic-sender.ts'
@@ -154,6 +155,7 @@ export class Bench {
       transport: { request } as Transport,
       subjects: this.subjects,
       attemptMs,
+      pool: new BufferPool(),
       get turn() {
         return bench.turn
       },

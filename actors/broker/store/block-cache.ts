@@ -28,7 +28,7 @@ type Done<T> = (outcome: Outcome<T>) => void
 export type Wanted = { readonly positions: number[]; readonly lengths: number[] }
 
 /** Memory for a block. It is free for others when the cache has let go of it and nobody is copying from it. */
-type Block = { readonly bytes: Buffer; length: number; readers: number; isCached: boolean }
+type Block = { readonly bytes: Buffer; length: number; readers: number; isCached: boolean; usedAt: number }
 
 /** A stretch of the segment that is, or will be, in memory: a block, or bytes that only this read has. */
 type Piece = {
@@ -45,6 +45,7 @@ export class BlockCache {
   readonly #most: number
   /** By the log position of a block's first byte; the least recently used first. */
   readonly #blocks = new Map<number, Block>()
+  #uses = 0
   readonly #free: Block[] = []
   /** Blocks of which a lone frame was read lately. */
   readonly #touched = new Set<number>()
@@ -143,8 +144,7 @@ export class BlockCache {
     const block = this.#blocks.get(key)
     // The last block of a segment grows: what was read of it earlier may be less than there is now.
     if (block === undefined || block.length < end - at) return null
-    this.#blocks.delete(key)
-    this.#blocks.set(key, block)
+    block.usedAt = ++this.#uses
     return block
   }
 
@@ -191,7 +191,19 @@ export class BlockCache {
     this.#drop(key)
     block.isCached = true
     this.#blocks.set(key, block)
-    if (this.#blocks.size > this.#most) this.#drop(this.#blocks.keys().next().value!)
+    block.usedAt = ++this.#uses
+    if (this.#blocks.size > this.#most) this.#drop(this.#leastUsed())
+  }
+
+  #leastUsed(): number {
+    let least = Number.POSITIVE_INFINITY
+    let found = 0
+    for (const [key, { usedAt }] of this.#blocks) {
+      if (usedAt >= least) continue
+      least = usedAt
+      found = key
+    }
+    return found
   }
 
   #drop(key: number): void {
@@ -255,6 +267,7 @@ const newBlock = (): Block => ({
   length: 0,
   readers: 0,
   isCached: false,
+  usedAt: 0,
 })
 
 /** Copies a frame that begins in a piece and may go over its border. */
