@@ -5,16 +5,19 @@
  * Every send is awaited on its own, `--in-flight` of them at a time; latency is from the call to its promise. The load
  * is a closed loop: it says how fast, and how long a send takes at that load, not what an open arrival rate would see.
  */
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { startNatsServer } from '../support/nats-server.ts'
-import { measureConsume, measureSend, type Run } from './measure.ts'
-import { barePipe } from './pipe.ts'
-import { jetStream, type Side, stateMq } from './sides.ts'
-import { measureLatency, measureStart } from './single.ts'
+import type { Run } from './measure.ts'
+import type { Answer, SideName, Task } from './side.ts'
+import { measureStart } from './single.ts'
 
 const usage = `usage: npm run bench -- [options]
   --workload NAME     send (default), consume, latency (one send at a time), start (of an embedded cluster)
-  --against NAME      also measure: jetstream (file, one replica), pipe (the same bytes with no messaging in between)
+  --against NAME      also measure: jetstream (file, one replica, its client as it comes), jetstream-tuned (its client
+                      without stack traces), pipe (the same bytes with no messaging in between)
   --size BYTES        of a body; default 128
   --in-flight N       sends that are awaited at a time; default 1000
   --queues N          of the topic; default 8
@@ -69,7 +72,10 @@ function whole(
   return value
 }
 
-function one<T extends string>(name: 'workload' | 'flush' | 'transport', choices: readonly T[]): T {
+function one<T extends string>(
+  name: 'workload' | 'flush' | 'transport' | 'against',
+  choices: readonly T[],
+): T {
   const choice = choices.find((known) => known === values[name])
   return choice ?? fail(`--${name} ${values[name]}: give one of ${choices.join(', ')}`)
 }
@@ -80,8 +86,7 @@ if (values.help) {
 }
 const workload = one('workload', ['send', 'consume', 'latency', 'start'])
 const flush = one('flush', ['async', 'sync'])
-const { against } = values
-if (against !== undefined && against !== 'jetstream' && against !== 'pipe') fail(`--against ${against}`)
+const against = values.against === undefined ? [] : [one('against', ['jetstream', 'jetstream-tuned', 'pipe'])]
 const options: Options = {
   size: whole('size', 1),
   inFlight: whole('in-flight', 1),
@@ -99,16 +104,16 @@ const result: Record<string, unknown> = { workload, flush, ...options }
 if (workload === 'start') Object.assign(result, await measureStart(options.rounds))
 else {
   const server = await startNatsServer({ jetstream: true })
-  const sides: Side[] = []
+  const sides: Remote[] = []
   try {
-    sides.push(await stateMq('statemq', server.url, flush, options))
-    if (flush === 'sync') sides.push(await stateMq('async', server.url, 'async', options))
-    if (against === 'jetstream') sides.push(await jetStream(server.url, options))
-    if (against === 'pipe') sides.push(await barePipe(server.url, options))
-    if (workload === 'latency') Object.assign(result, await measureLatency(sides[0]!, server.url, options))
+    const names: SideName[] = ['statemq', ...(flush === 'sync' ? ['async' as const] : []), ...against]
+    for (const name of names) {
+      sides.push(await startSide(name, server.url, name === 'async' ? 'async' : flush))
+    }
+    if (workload === 'latency') Object.assign(result, await sides[0]!.carryOut('latency'))
     else await alternate(sides)
   } finally {
-    for (const side of sides) await side.close()
+    for (const side of sides) await side.carryOut('close')
     await server.stop()
   }
 }
@@ -116,19 +121,44 @@ if (values.json) process.stdout.write(`${JSON.stringify(result)}\n`)
 else process.stdout.write(`${table(result)}\n`)
 process.exit(0)
 
-async function alternate(all: Side[]): Promise<void> {
+type Remote = { name: SideName; carryOut<T>(task: Task): Promise<T> }
+
+/** Starts a side in a process of its own. */
+async function startSide(name: SideName, servers: string, mode: 'async' | 'sync'): Promise<Remote> {
+  const child = fork(fileURLToPath(new URL('side.js', import.meta.url)), [
+    name,
+    servers,
+    mode,
+    JSON.stringify(options),
+  ])
+  process.on('exit', () => child.kill('SIGKILL'))
+  await once(child, 'message')
+  return {
+    name,
+    async carryOut<T>(task: Task) {
+      child.send(task)
+      const [answer] = (await once(child, 'message')) as [Answer]
+      if (answer.error !== undefined) throw new Error(`${name}: ${answer.error}`)
+      return answer.value as T
+    },
+  }
+}
+
+async function alternate(all: Remote[]): Promise<void> {
+  const residentMiB = async (side: Remote) =>
+    Math.round((await side.carryOut<number>('residentBytes')) / 2 ** 20)
   const runs = new Map<string, Run[]>(all.map(({ name }) => [name, []]))
   if (options.backlog > 0) {
     tell(`storing a backlog of ${number(options.backlog)} messages ... `)
-    const built = await all[0]!.fill(options.backlog)
-    tell(`${number(built.perSecond)} /s, broker ${number(all[0]!.residentBytes() / 2 ** 20)} MiB\n`)
+    const built = await all[0]!.carryOut<{ perSecond: number }>('fill')
     result.backlogPerSecond = Math.round(built.perSecond)
-    result.backlogResidentMiB = Math.round(all[0]!.residentBytes() / 2 ** 20)
+    result.backlogResidentMiB = await residentMiB(all[0]!)
+    tell(`${number(built.perSecond)} /s, broker ${result.backlogResidentMiB} MiB\n`)
   }
   // The first run of a side compiles its code: it is not counted.
   for (let round = 0; round <= options.rounds; round++) {
     for (const side of all) {
-      const run = workload === 'send' ? await measureSend(side, options) : await measureConsume(side, options)
+      const run = await side.carryOut<Run>(workload === 'send' ? 'send' : 'consume')
       tell(
         `${round === 0 ? 'warm-up' : `round ${round}`}  ${side.name.padEnd(10)} ${number(run.perSecond)} /s\n`,
       )
@@ -139,13 +169,13 @@ async function alternate(all: Side[]): Promise<void> {
     const counted = runs.get(side.name)!.sort((a, b) => a.perSecond - b.perSecond)
     result[side.name] = {
       ...counted[counted.length >> 1],
-      residentMiB: Math.round(side.residentBytes() / 2 ** 20),
+      residentMiB: await residentMiB(side),
     }
   }
   const median = (name: string) => (result[name] as Run | undefined)?.perSecond
   for (const { name } of all.slice(1)) {
-    result[`ratioTo${name[0]!.toUpperCase()}${name.slice(1)}`] =
-      Math.round((median('statemq')! / median(name)!) * 100) / 100
+    const title = name.replace(/(^|-)([a-z])/g, (_, __, letter: string) => letter.toUpperCase())
+    result[`ratioTo${title}`] = Math.round((median('statemq')! / median(name)!) * 100) / 100
   }
 }
 

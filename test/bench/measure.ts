@@ -56,7 +56,7 @@ const stored = new Map<string, number>()
 export async function measureConsume(side: Side, { backlog }: Options): Promise<Run> {
   let messages = stored.get(side.name) ?? backlog
   if (messages === 0) {
-    messages = side.name === 'jetstream' ? CONSUME_MESSAGES_JETSTREAM : CONSUME_MESSAGES
+    messages = side.name.startsWith('jetstream') ? CONSUME_MESSAGES_JETSTREAM : CONSUME_MESSAGES
     await side.fill(messages)
   }
   stored.set(side.name, messages)
