@@ -45,7 +45,7 @@ export type QueueReaderHooks = {
 }
 
 /** Throughput of a pull against latency of its first message; below the default max_payload of a NATS server. */
-const PULL_BYTES = 512 * 1024
+const PULL_BYTES = 256 * 1024
 const WAIT_MS = 15_000
 const ANSWER_MS = 5_000
 const PAUSE_MS = 200
