@@ -1,7 +1,6 @@
 /**
  * Client: the door of those who embed StateMQ in a service. One connection, any number of producers and consumers.
  */
-import { clusterNameFault } from '../machines/names.ts'
 import { connectNats } from '../transport/nats.ts'
 import { subjectsOf } from '../transport/subjects.ts'
 import type { Transport } from '../transport/transport.ts'
@@ -10,12 +9,10 @@ import { Inspect } from './admin/inspect.ts'
 import { Consumer } from './consumer/consumer.ts'
 import type { ConsumerOptions } from './consumer/consumer-options.ts'
 import { Reader, type ReaderOptions } from './consumer/reader.ts'
-import { badInput, errorOfFailure, StateMQError } from './errors.ts'
-import { realDisk } from './node/disk.ts'
+import { errorOfFailure, StateMQError } from './errors.ts'
 import { createDirectory } from './node/inspection.ts'
-import { defaultServers, processId } from './node/node.ts'
 import type { Process } from './node/process.ts'
-import { consoleLog, realClock, realRandom } from './node/real-world.ts'
+import { clusterName, defaultServers, type LocalWorld, localWorld, processId } from './node/surroundings.ts'
 import type { World } from './node/world.ts'
 import { Producer, type ProducerOptions } from './producer/producer.ts'
 
@@ -33,22 +30,14 @@ export type ConnectOptions = {
   /** In place of `servers`: the transport of a node in this process. */
   transport?: Transport
   /** What is not left to the machine; for tests and simulations. */
-  world?: Partial<Omit<World, 'transport'>>
+  world?: Partial<LocalWorld>
 }
 
 /** Connects to a cluster. Rejects with NO_RESPONDERS, TIMED_OUT or DISCONNECTED when no server is there. */
 export async function connect(options: ConnectOptions = {}): Promise<Client> {
-  const cluster = options.cluster ?? (process.env.STATEMQ_CLUSTER || 'default')
-  const fault = clusterNameFault(cluster)
-  if (fault) throw badInput(fault.message, 'INVALID_PARAMETER')
-  const local = {
-    clock: realClock,
-    random: realRandom(),
-    disk: realDisk,
-    log: consoleLog({ level: 'warn' }),
-    ...options.world,
-  }
-  const id = processId(local.random.id())
+  const cluster = clusterName(options.cluster)
+  const local = localWorld(options.world)
+  const id = processId(local.random)
   const { servers = defaultServers(), transport: shared, world: _, cluster: __, ...credentials } = options
   if (shared) return new Client(id, cluster, { ...local, transport: shared }, async () => {})
   const transport = await new Promise<Transport>((resolve, reject) =>

@@ -6,6 +6,7 @@
  *
  * RocketMQ: broker/processor/PullMessageProcessor.java, broker/longpolling/PullRequestHoldService.java
  */
+import { PERM_READ } from '../../machines/topic.ts'
 import { type Code, codes } from '../../transport/codes.ts'
 import { PULL_HEAD_BYTES, pullAnswer } from '../../transport/exchange.ts'
 import { countAt } from '../../transport/frames.ts'
@@ -15,7 +16,6 @@ import type { Clock, Log } from '../node/world.ts'
 import type { BrokerState } from './broker-state.ts'
 import type { Store, StoredQueue } from './store/store.ts'
 
-const READABLE = 4
 const LOOK_MS = 250
 const WAIT_MS_MAX = 60_000
 const READ_BYTES_MAX = 1024 * 1024
@@ -57,7 +57,7 @@ export class Delivery {
     if (config === undefined || request.queueId >= Math.max(config.readQueues, config.writeQueues)) {
       return this.#answer(reply, codes.TOPIC_NOT_EXIST, request.offset, 0, 0)
     }
-    if ((config.perm & READABLE) === 0) return this.#answer(reply, codes.NO_PERMISSION, request.offset, 0, 0)
+    if ((config.perm & PERM_READ) === 0) return this.#answer(reply, codes.NO_PERMISSION, request.offset, 0, 0)
     const queue = this.#store.queue(request.topic, request.queueId)
     if (request.owner && !this.#isOwner(request)) {
       this.#letGo(queue, request)

@@ -4,7 +4,7 @@
  * A request is answered AFTER the last of its frames counts as stored. A frame that is refused leaves no trace; one
  * that is sent again is answered with the offset of its first copy. No promise, no timer and no object a message.
  */
-import type { TopicConfig } from '../../machines/topic.ts'
+import { PERM_WRITE, type TopicConfig } from '../../machines/topic.ts'
 import { type Code, codes } from '../../transport/codes.ts'
 import { sendAnswer, setSendResult } from '../../transport/exchange.ts'
 import {
@@ -23,7 +23,6 @@ import type { BrokerState } from './broker-state.ts'
 import { GAP, NEXT } from './producer-states.ts'
 import type { Store, StoredQueue } from './store/store.ts'
 
-const WRITABLE = 2
 /** As many as an answer can count. */
 const FRAMES_MAX = 65_535
 /** Beyond it the disk is too slow for the senders; they are told so, and memory stays bounded. */
@@ -95,7 +94,7 @@ export class Ingest {
   #take(request: Buffer, at: number, now: number, answer: Buffer, frame: number): void {
     const topic = this.#topicOf(topicAt(request, at))
     if (topic === undefined) return setSendResult(answer, frame, codes.TOPIC_NOT_EXIST, 0)
-    if ((topic.config.perm & WRITABLE) === 0) return setSendResult(answer, frame, codes.NO_PERMISSION, 0)
+    if ((topic.config.perm & PERM_WRITE) === 0) return setSendResult(answer, frame, codes.NO_PERMISSION, 0)
     const queue = topic.queues[queueIdAt(request, at)]
     if (queue === undefined) return setSendResult(answer, frame, codes.NO_PERMISSION, 0)
     if (kindAt(request, at) !== kinds.messages || countAt(request, at) === 0 || !recordsAddUp(request, at)) {

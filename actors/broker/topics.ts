@@ -6,7 +6,7 @@
  * RocketMQ: broker/topic/TopicConfigManager.java
  */
 import { topicFault } from '../../machines/names.ts'
-import type { TopicConfig } from '../../machines/topic.ts'
+import { PERM_READ, PERM_WRITE, type TopicConfig } from '../../machines/topic.ts'
 import { type Answer, accept, encode, refuse } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
 import { kinds } from '../../transport/frames.ts'
@@ -15,7 +15,7 @@ import type { BrokerState, TopicChange } from './broker-state.ts'
 import type { Store } from './store/store.ts'
 
 const QUEUES_MAX = 65_535
-const PERMS = [2, 4, 6]
+const PERMS = [PERM_WRITE, PERM_READ, PERM_READ | PERM_WRITE]
 
 type Tell<T> = (answer: Answer<T>) => void
 

@@ -4,9 +4,7 @@
  * A node is ready AFTER all its roles serve; one that cannot be started stops what it started and says why. `close`
  * drains: what was accepted is stored and answered first.
  */
-import { hostname } from 'node:os'
-import { pid } from 'node:process'
-import { brokerNameFault, clusterNameFault } from '../../machines/names.ts'
+import { brokerNameFault } from '../../machines/names.ts'
 import { createHub } from '../../transport/memory.ts'
 import { connectNats } from '../../transport/nats.ts'
 import { type Listener, startListener } from '../../transport/nats-listener.ts'
@@ -15,11 +13,10 @@ import type { Transport } from '../../transport/transport.ts'
 import { type RunningBroker, startBroker } from '../broker/broker.ts'
 import { badInput, errorOfFailure, StateMQError } from '../errors.ts'
 import { startNameServer } from '../name-server/name-server.ts'
-import { realDisk } from './disk.ts'
 import { createDirectory } from './inspection.ts'
 import type { Process } from './process.ts'
-import { consoleLog, realClock, realRandom } from './real-world.ts'
 import { type Supervision, supervise } from './supervise.ts'
+import { clusterName, defaultServers, type LocalWorld, localWorld, processId } from './surroundings.ts'
 import type { World } from './world.ts'
 
 export type Role = 'nameServer' | 'broker'
@@ -48,7 +45,7 @@ export type NodeOptions = {
   /** or the transport of another node in this process. */
   transport?: Transport
   /** What a role does not decide by itself; for tests and simulations. */
-  world?: Partial<Omit<World, 'transport'>>
+  world?: Partial<LocalWorld>
   /** How long a name server that has just started denies no topic, milliseconds. */
   collectMs?: number
   /** A role failed too often, or a broker halted after it had served: the node does not do its work any more. */
@@ -69,15 +66,9 @@ const EMBEDDED_COLLECT_MS = 50
 
 export async function startNode(options: NodeOptions): Promise<Node> {
   checkOptions(options)
-  const cluster = options.cluster ?? (process.env.STATEMQ_CLUSTER || 'default')
-  const local = {
-    clock: realClock,
-    random: realRandom(),
-    disk: realDisk,
-    log: consoleLog({ level: 'warn' }),
-    ...options.world,
-  }
-  const id = processId(local.random.id())
+  const cluster = clusterName(options.cluster)
+  const local = localWorld(options.world)
+  const id = processId(local.random)
   const way = await attach(options, local, id)
   const world: World = { ...local, transport: way.transport }
   const subjects = subjectsOf(cluster)
@@ -104,10 +95,6 @@ export async function startNode(options: NodeOptions): Promise<Node> {
   }
   return { servers: way.servers, transport: way.transport, close }
 }
-
-/** Names a process in addresses: letters, digits, _ and - only, for it becomes a token of subjects. */
-export const processId = (random: string): string =>
-  `${hostname().replace(/[^a-zA-Z0-9_-]/g, '_')}-${pid}-${random.slice(0, 6)}`
 
 function startRole(
   role: Role,
@@ -167,7 +154,7 @@ type Way = { transport: Transport; servers: string; leave(): Promise<void> }
 
 async function attach(
   { transport, listen, servers }: NodeOptions,
-  local: Omit<World, 'transport'>,
+  local: LocalWorld,
   name: string,
 ): Promise<Way> {
   if (transport) return { transport, servers: 'shared', leave: async () => {} }
@@ -201,9 +188,7 @@ async function attach(
   )
 }
 
-export const defaultServers = (): string => process.env.STATEMQ_SERVERS || 'nats://127.0.0.1:4222'
-
-function checkOptions({ roles, cluster, broker, servers, listen, transport }: NodeOptions): void {
+function checkOptions({ roles, broker, servers, listen, transport }: NodeOptions): void {
   const invalid = (message: string): never => {
     throw badInput(message, 'INVALID_PARAMETER')
   }
@@ -218,8 +203,6 @@ function checkOptions({ roles, cluster, broker, servers, listen, transport }: No
     }
     if (role !== 'nameServer' && role !== 'broker') invalid(`role '${role}': give 'nameServer' or 'broker'`)
   }
-  const clusterFault = cluster === undefined ? null : clusterNameFault(cluster)
-  if (clusterFault) invalid(clusterFault.message)
   if ([servers, listen, transport].filter((way) => way !== undefined).length > 1) {
     invalid('give one of servers, listen and transport, not several')
   }

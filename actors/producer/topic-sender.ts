@@ -9,7 +9,7 @@
  * RocketMQ: client/impl/producer/TopicPublishInfo.java, client/latency/MQFaultStrategy.java,
  * client/producer/selector/SelectMessageQueueByHash.java
  */
-import type { QueueRef, TopicRoute } from '../../machines/topic.ts'
+import { PERM_WRITE, type QueueRef, type TopicRoute } from '../../machines/topic.ts'
 import { javaHash } from '../../transport/frames.ts'
 import { badInput } from '../errors.ts'
 import { Lane, type LaneOwner } from './lane.ts'
@@ -17,7 +17,6 @@ import type { OutgoingMessage } from './message.ts'
 import type { Pipe } from './pipe.ts'
 
 const WINDOW = 16
-const WRITABLE = 2
 
 /** What the sender of one topic needs of the producer. */
 export type SenderOwner = Omit<LaneOwner, 'topic' | 'topicBytes' | 'elsewhere' | 'deleted'> & {
@@ -82,7 +81,7 @@ export class TopicSender {
       const pipe = this.#owner.pipe(brokerName)
       if (pipe.setEpoch(epoch)) renewed.add(pipe)
       for (let queueId = 0; queueId < writeQueues; queueId++) {
-        if ((perm & WRITABLE) === 0) break
+        if ((perm & PERM_WRITE) === 0) break
         const key = `${brokerName}/${queueId}`
         let lane = this.#lanesByQueue.get(key)
         if (!lane) {

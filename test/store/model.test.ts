@@ -5,8 +5,8 @@
  * list is what a beginning of it was, never less than what had been stored.
  */
 import test, { type ExecutionContext } from 'ava'
-import { verifyLog } from '../../actors/broker/store/store.ts'
 import { seedOfRun } from '../support/seeded-random.ts'
+import { verifyLog } from '../support/verify-log.ts'
 import { type Home, type Machine, type Running, real, simulated, valueIn } from './support.ts'
 
 type Append = { readonly queue: string; readonly bodies: readonly string[]; readonly end: number }

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { verifyLog } from '../../actors/broker/store/store.ts'
+import { verifyLog } from '../support/verify-log.ts'
 import { homes, type Machine, messages, type Running, simulated, valueIn } from './support.ts'
 
 const texts = (count: number, prefix = 'm') => Array.from({ length: count }, (_, i) => `${prefix}${i}`)

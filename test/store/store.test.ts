@@ -1,5 +1,5 @@
 import test from 'ava'
-import { verifyLog } from '../../actors/broker/store/store.ts'
+import { verifyLog } from '../support/verify-log.ts'
 import { homes, messages, simulated, valueIn } from './support.ts'
 
 /** So small that a few messages fill a segment, and nothing stays in memory. */

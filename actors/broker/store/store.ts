@@ -25,7 +25,6 @@ import { SealedIndexes, Sealing } from './sealed-indexes.ts'
 
 export type { StoredQueue } from './consume-queue.ts'
 export type { RetentionOptions } from './retention.ts'
-export { type LogFault, type LogReport, verifyLog } from './verify.ts'
 
 export type StoreWorld = Pick<World, 'clock' | 'random' | 'disk' | 'log'>
 

@@ -1,9 +1,15 @@
 /**
- * Looks at every byte of a log and changes nothing: `statemq verify`.
+ * Looks at every byte of a log and changes nothing: what tests hold a store's folder against.
  *
  * Unlike the recovery it goes on after a fault, at the next sound frame, to tell all that is wrong.
  */
-import type { Outcome } from '../../../transport/failures.ts'
+
+import { attempt, need, withFile } from '../../actors/broker/store/asking.ts'
+import { reasonOf } from '../../actors/broker/store/damage.ts'
+import { logFolder, segmentPath, startOf } from '../../actors/broker/store/layout.ts'
+import { findSound, scanFile } from '../../actors/broker/store/scan.ts'
+import type { Disk, DiskFile } from '../../actors/node/world.ts'
+import type { Outcome } from '../../transport/failures.ts'
 import {
   countAt,
   kindAt,
@@ -12,12 +18,7 @@ import {
   queueOffsetAt,
   recordsAddUp,
   topicAt,
-} from '../../../transport/frames.ts'
-import type { Disk, DiskFile } from '../../node/world.ts'
-import { attempt, need, withFile } from './asking.ts'
-import { reasonOf } from './damage.ts'
-import { logFolder, segmentPath, startOf } from './layout.ts'
-import { findSound, scanFile } from './scan.ts'
+} from '../../transport/frames.ts'
 
 export type LogFault = { readonly file: string; readonly position: number; readonly fault: string }
 export type LogReport = {

@@ -1,0 +1,37 @@
+/**
+ * What a process takes from the machine it runs on when it is not told otherwise: its World, its name, its cluster.
+ *
+ * Nodes and clients begin here. An environment variable that is empty counts as unset.
+ */
+import { hostname } from 'node:os'
+import { env, pid } from 'node:process'
+import { clusterNameFault } from '../../machines/names.ts'
+import { badInput } from '../errors.ts'
+import { realDisk } from './disk.ts'
+import { consoleLog, realClock, realRandom } from './real-world.ts'
+import type { Random, World } from './world.ts'
+
+/** The World before it is connected. */
+export type LocalWorld = Omit<World, 'transport'>
+
+export const localWorld = (given: Partial<LocalWorld> = {}): LocalWorld => ({
+  clock: realClock,
+  random: realRandom(),
+  disk: realDisk,
+  log: consoleLog({ level: 'warn' }),
+  ...given,
+})
+
+/** Names a process in addresses: letters, digits, _ and - only, for it becomes a token of subjects. */
+export const processId = (random: Random): string =>
+  `${hostname().replace(/[^a-zA-Z0-9_-]/g, '_')}-${pid}-${random.id().slice(0, 6)}`
+
+/** The cluster's name; throws INVALID_PARAMETER with what is allowed. */
+export function clusterName(given: string | undefined): string {
+  const cluster = given ?? (env.STATEMQ_CLUSTER || 'default')
+  const fault = clusterNameFault(cluster)
+  if (fault) throw badInput(fault.message, 'INVALID_PARAMETER')
+  return cluster
+}
+
+export const defaultServers = (): string => env.STATEMQ_SERVERS || 'nats://127.0.0.1:4222'
