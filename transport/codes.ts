@@ -26,6 +26,7 @@ export const codes = {
   QUEUE_HELD: 9003,
   NOT_MASTER: 9004,
   CORRUPT_FRAME: 9005,
+  IN_SYNC_REPLICAS_NOT_ENOUGH: 9006,
 } as const
 
 export type CodeName = keyof typeof codes
@@ -47,5 +48,6 @@ const retryable = new Set<CodeName>([
   'QUEUE_HELD',
   'NOT_MASTER',
   'CORRUPT_FRAME',
+  'IN_SYNC_REPLICAS_NOT_ENOUGH',
 ])
 export const isRetryable = (name: CodeName): boolean => retryable.has(name)

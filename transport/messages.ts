@@ -4,7 +4,10 @@
  * The machines own the types they understand (machines/topic.ts); a schema here only proves that bytes have one.
  */
 import { z } from 'zod'
+import type { Json } from '../machines/effect.ts'
+import type { GroupState, Vote } from '../machines/group-state.ts'
 import type { Registration, TopicConfig } from '../machines/topic.ts'
+import type { Held } from './register.ts'
 
 export type { ClusterView, QueueRef, Registration, TopicConfig, TopicRoute } from '../machines/topic.ts'
 
@@ -143,14 +146,14 @@ export type BrokerDescription = {
   accepting: boolean
 }
 
-const member = z.object({ clientId: name, instance: name, topics: z.array(name) })
-export type Member = z.infer<typeof member>
+const groupMember = z.object({ clientId: name, instance: name, topics: z.array(name) })
+export type Member = z.infer<typeof groupMember>
 
-export const joinRequest = z.object({ group: name, generation: whole, ...member.shape })
+export const joinRequest = z.object({ group: name, generation: whole, ...groupMember.shape })
 export type JoinRequest = z.infer<typeof joinRequest>
 export const memberBeat = z.object({ group: name, clientId: name, instance: name, generation: whole })
 export type MemberBeat = z.infer<typeof memberBeat>
-export const membership = z.object({ group: name, generation: whole, members: z.array(member) })
+export const membership = z.object({ group: name, generation: whole, members: z.array(groupMember) })
 export type Membership = z.infer<typeof membership>
 
 export const watchRequest = z.object({ leaseMs: whole.max(60_000) })
@@ -176,6 +179,73 @@ export const transition = z.object({
   context: z.unknown(),
 })
 export type Transition = z.infer<typeof transition>
+
+/** A sign of life of one replica. */
+export const replicaBeat = z.object({
+  brokerName: name,
+  brokerId: whole,
+  /** The process that hosts it: two processes that claim one replica are told apart by it. */
+  processId: name,
+  storeId: name,
+  incarnation: whole,
+  lineage: whole,
+  epoch: whole,
+  role: z.enum(['starting', 'waiting', 'slave', 'promoting', 'master', 'demoting', 'stopping', 'halted']),
+  lastEpoch: whole,
+  endPosition: whole,
+  confirmPosition: whole,
+  replicas: whole,
+  minInSync: whole,
+  replication: z.enum(['sync', 'async']),
+})
+export type ReplicaBeat = z.infer<typeof replicaBeat>
+
+export const vote: z.ZodType<Vote> = z.object({
+  brokerId: whole,
+  incarnation: whole,
+  lineage: whole,
+  promisedEpoch: whole,
+  lastEpoch: whole,
+  endPosition: whole,
+  hearsMaster: z.boolean(),
+})
+
+const member = z.object({ brokerId: whole, lineage: whole })
+/** What the register holds for a broker group. */
+export const groupState: z.ZodType<GroupState> = z.object({
+  writeId: z.string(),
+  epoch: whole,
+  masterId: whole.nullable(),
+  masterIncarnation: whole,
+  syncStateSet: z.array(member),
+  replicas: whole,
+  minInSync: whole,
+  replication: z.enum(['sync', 'async']),
+  cause: z.enum(['boot', 'failover', 'handover', 'shrink', 'expand', 'unclean']),
+  unclean: z.boolean(),
+})
+
+export const followRequest = z.object({
+  brokerId: whole,
+  storeId: name,
+  processId: name,
+  incarnation: whole,
+  lineage: whole,
+  /** The end of its log, and the epoch of its last frame. */
+  position: whole,
+  lastEpoch: whole,
+  session: whole,
+})
+export type FollowRequest = z.infer<typeof followRequest>
+/** 'diverging': cut, and ask again. 'gone': the log begins later here; begin anew at `minPosition`. */
+export type FollowAnswer =
+  | { result: 'streaming'; position: number }
+  | { result: 'diverging'; epoch: number; end: number }
+  | { result: 'gone'; minPosition: number }
+
+export const swapRequest = z.object({ key: name, expected: whole, value: z.json() })
+export type SwapRequest = { key: string; expected: number; value: Json }
+export type SwapAnswer = { result: 'ok'; revision: number } | { result: 'conflict'; held: Held | null }
 
 const brokerRoute = z.object({
   brokerName: name,

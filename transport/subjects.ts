@@ -6,8 +6,10 @@
  *
  * A subject is typed by what travels on it: `Subject<Request, Answer>`; codec.ts turns both into bytes and back.
  */
+import type { Vote } from '../machines/group-state.ts'
 import type { TopicRoute } from '../machines/topic.ts'
 import type * as m from './messages.ts'
+import type { Held } from './register.ts'
 
 declare const carries: unique symbol
 /** A subject on which a `Request` travels and, where one is asked for, a `Reply<Answer>` comes back. */
@@ -39,7 +41,33 @@ export const subjectsOf = (cluster: string) => {
     brokerProcess: (brokerName: string, brokerId: number) => ({
       registerAgain: subject<Record<string, never>>('broker-process', brokerName, brokerId, 'register-again'),
       refused: subject<m.RegistrationRefused>('broker-process', brokerName, brokerId, 'registration-refused'),
+      /** Answered as long as the process lives and its loop turns; what it tells may be a moment old. */
+      ping: subject<Record<string, never>, m.ReplicaBeat>('broker-process', brokerName, brokerId, 'ping'),
+      vote: subject<Record<string, never>, Vote>('broker-process', brokerName, brokerId, 'vote'),
+      describe: subject<Record<string, never>, m.BrokerDescription>(
+        'broker-process',
+        brokerName,
+        brokerId,
+        'describe',
+      ),
+      /** From the master of this epoch: the bytes of the log (stream.ts). */
+      data: (epoch: number) => subject<Uint8Array>('broker-process', brokerName, brokerId, 'data', epoch),
     }),
+    /** To all that belong to a broker name. */
+    replicas: (brokerName: string) => ({
+      /** From each replica, several times a second, to controllers and to the other replicas. */
+      beat: subject<m.ReplicaBeat>('replica', brokerName, 'beat'),
+      /** While there is no master: any slave that holds confirmed messages (queue group `replicaQueue`). */
+      pull: subject<m.PullRequest, Uint8Array>('replica', brokerName, 'pull'),
+    }),
+    replicaQueue: 'replica',
+    /** The register, where a node serves it; `key` is a broker name. */
+    register: {
+      read: subject<{ key: string }, Held | null>('register', 'read'),
+      swap: subject<m.SwapRequest, m.SwapAnswer>('register', 'swap'),
+      /** Pushed by whoever swapped: a hint to all who watch. */
+      changed: (key: string) => subject<Held>('register', 'changed', key),
+    },
 
     /** To the master of one epoch, and to nobody else. `send` and `pull` are binary (exchange.ts). */
     broker: (brokerName: string, epoch: number) => {
@@ -59,6 +87,11 @@ export const subjectsOf = (cluster: string) => {
         group: to<{ group: string }, m.GroupOnBroker>('group'),
         groups: to<Record<string, never>, string[]>('groups'),
         describe: to<Record<string, never>, m.BrokerDescription>('describe'),
+        /** From a slave: send me the log from here on. */
+        follow: to<m.FollowRequest, m.FollowAnswer>('follow'),
+        /** From a slave: stored up to here (stream.ts). */
+        ack: to<Uint8Array, never>('ack'),
+        handOver: to<{ brokerId: number }, { epoch: number }>('hand-over'),
         /** The coordinator of a group is one broker: see `coordinatorOf`. */
         join: to<m.JoinRequest, m.Membership>('join'),
         beat: to<m.MemberBeat, Record<string, never>>('member-beat'),

@@ -1,0 +1,83 @@
+/**
+ * The stream between a master and a slave: the bytes of the log, and what the slave has of them. Binary.
+ *
+ *   data   0 u32 epoch   4 u32 session   8 u64 from   16 u64 confirm   24 u64 end   32 f64 sentAt   40 whole frames
+ *   ack    0 u32 epoch   4 u32 session   8 u32 brokerId   12 u32 lineage   16 u32 incarnation   20 u32 0
+ *          24 u64 position   32 f64 echo
+ *
+ * `session` names one request to follow: what belongs to an earlier one is not heard. `sentAt` is the master's monotonic
+ * time, `echo` the last that the slave has heard: by it the master knows until when the slave would not be promoted.
+ */
+import { readU64, writeU64 } from './frames.ts'
+
+export const DATA_HEAD_BYTES = 40
+export const ACK_BYTES = 40
+
+export type DataHead = {
+  epoch: number
+  session: number
+  /** The log position of the first byte that follows. Without bytes: a sign of life, and where the stream stands. */
+  from: number
+  confirm: number
+  /** The end of the master's log. */
+  end: number
+  sentAt: number
+}
+
+export function writeDataHead(bytes: Buffer, head: DataHead): void {
+  bytes.writeUInt32LE(head.epoch, 0)
+  bytes.writeUInt32LE(head.session, 4)
+  writeU64(bytes, head.from, 8)
+  writeU64(bytes, head.confirm, 16)
+  writeU64(bytes, head.end, 24)
+  bytes.writeDoubleLE(head.sentAt, 32)
+}
+
+/** Null when it is no data message. */
+export const readDataHead = (bytes: Buffer): DataHead | null =>
+  bytes.length < DATA_HEAD_BYTES
+    ? null
+    : {
+        epoch: bytes.readUInt32LE(0),
+        session: bytes.readUInt32LE(4),
+        from: readU64(bytes, 8),
+        confirm: readU64(bytes, 16),
+        end: readU64(bytes, 24),
+        sentAt: bytes.readDoubleLE(32),
+      }
+
+export type Ack = {
+  epoch: number
+  session: number
+  brokerId: number
+  lineage: number
+  incarnation: number
+  position: number
+  echo: number
+}
+
+export function ackBytes(ack: Ack): Buffer {
+  const bytes = Buffer.allocUnsafe(ACK_BYTES)
+  bytes.writeUInt32LE(ack.epoch, 0)
+  bytes.writeUInt32LE(ack.session, 4)
+  bytes.writeUInt32LE(ack.brokerId, 8)
+  bytes.writeUInt32LE(ack.lineage, 12)
+  bytes.writeUInt32LE(ack.incarnation, 16)
+  bytes.writeUInt32LE(0, 20)
+  writeU64(bytes, ack.position, 24)
+  bytes.writeDoubleLE(ack.echo, 32)
+  return bytes
+}
+
+export const readAck = (bytes: Buffer): Ack | null =>
+  bytes.length !== ACK_BYTES
+    ? null
+    : {
+        epoch: bytes.readUInt32LE(0),
+        session: bytes.readUInt32LE(4),
+        brokerId: bytes.readUInt32LE(8),
+        lineage: bytes.readUInt32LE(12),
+        incarnation: bytes.readUInt32LE(16),
+        position: readU64(bytes, 24),
+        echo: bytes.readDoubleLE(32),
+      }
