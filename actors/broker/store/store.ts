@@ -7,6 +7,7 @@
  * RocketMQ: store/DefaultMessageStore.java.
  */
 import type { Json } from '../../../machines/effect.ts'
+import type { EpochStart, Lineage } from '../../../machines/epoch-starts.ts'
 import { done, type Failure, type Outcome } from '../../../transport/failures.ts'
 import type { Kind } from '../../../transport/frames.ts'
 import type { DiskFile, World } from '../../node/world.ts'
@@ -41,6 +42,8 @@ export type StoreOptions = {
   readonly hotBytes?: number
   /** Blocks of older bytes kept in memory, for all queues together. */
   readonly cacheBytes?: number
+  /** Others say what is confirmed: after a restart readers see ONLY what was known to be, until `confirmLimit` rises. */
+  readonly replicated?: boolean
   readonly retention?: Partial<RetentionOptions>
 }
 
@@ -48,11 +51,19 @@ export type StoreOptions = {
 export type StoreHooks = {
   /** At start, BEFORE any replay: what `snapshot` gave when the last segment was begun. Not called on an empty log. */
   restore(derived: Json): void
-  /** At start, for every frame after that snapshot, in order. `bytes` is the store's: valid during the call only. */
+  /**
+   * At start, for every frame after that snapshot, in order; and for every frame that `appendVerbatim` took, AFTER it
+   * is appended. `bytes` is the store's: valid during the call only.
+   */
   replay(bytes: Buffer, at: number, position: number): void
   /** Called inside an append that begins a segment: the owner's state AFTER all frames appended so far, none beyond. */
   snapshot(): Json
-  /** Once for each write: all bytes below `endPosition` are stored on this disk. */
+  /** Once for each turn of the loop in which something was appended, BEFORE it is written: to send it elsewhere. */
+  appended?(endPosition: number): void
+  /**
+   * Once for each write: all bytes below `endPosition` are stored on this disk. Also, with the same position again, when
+   * only `syncedPosition` has risen.
+   */
   stored(endPosition: number): void
   /** 'full': writes of messages are to be refused; reads go on. Called on changes only. */
   space(state: 'ok' | 'full'): void
@@ -72,6 +83,9 @@ export type ReadResult = {
   readonly maxOffset: number
 }
 
+/** The bytes stay valid for ever. `end` is the position after them. */
+export type LogBytes = { readonly bytes: Buffer; readonly end: number }
+
 export type Bounds = { readonly minOffset: number; readonly maxOffset: number }
 
 export interface Store {
@@ -79,14 +93,34 @@ export interface Store {
   readonly storeId: string
   /** Stamped into every frame. The owner sets it when it becomes master. Starts as `lastEpoch`. */
   epoch: number
-  /** The highest epoch found in the log at start. */
+  /** The epoch of the log's last frame; 0 when there is none. */
   readonly lastEpoch: number
+  /** Where the epochs begin that the log holds frames of. The first one may have begun before `minPosition`. */
+  readonly epochStarts: readonly EpochStart[]
+  /** The same, with the end of the log: to be compared with another replica's. */
+  readonly lineage: Lineage
+  /**
+   * Since the last `forgetLoss`, a restart may have lost bytes that had counted as stored. Said again at every start
+   * until it is forgotten: a crash BEFORE the owner has noted it must not hide it.
+   */
+  readonly mayHaveLost: boolean
+  /** To be called AFTER the owner has noted, on disk, that something may be lost. */
+  forgetLoss(): void
   /** False while the disk is full, and for ever when the store is broken or closed. BEFORE a message append, ask. */
   readonly accepting: boolean
   /** The first byte kept, the end of what was appended, and the end of what this disk has. */
   readonly minPosition: number
   readonly endPosition: number
   readonly storedPosition: number
+  /** The end of what survives a power cut. */
+  readonly syncedPosition: number
+  /** As the option; may be set at any time. 'sync' syncs at once what is not; it takes back NOTHING that was stored. */
+  flush: 'sync' | 'async'
+  /**
+   * The log ends inside the state that begins a segment: the rest of it was not received. Such an end is never stored,
+   * and NOTHING of one's own may be appended: close and open, and it is gone.
+   */
+  readonly endsInState: boolean
   /** The end of what readers may see: the smaller of `storedPosition` and `confirmLimit`. */
   readonly confirmPosition: number
   /** The replication's say: Infinity when there is none. It only rises while the store is open. */
@@ -100,6 +134,19 @@ export interface Store {
   append(queue: StoredQueue, bytes: Buffer, at: number, length: number, storeTime: number): number
   /** Appends a frame of the log's own kinds; returns its position in the log. Apply it AFTER this returns. */
   appendControl(kind: Exclude<Kind, 0 | 4>, payload: Uint8Array): number
+  /**
+   * Appends frames that another replica's log holds at exactly `endPosition`, unchanged: whole, sound and stamped. A
+   * segment begins where it begins there. A failure is told BEFORE anything is appended. On an empty log the first
+   * complete state is restored.
+   */
+  appendVerbatim(bytes: Buffer): Outcome<void>
+  /**
+   * Whole frames from a position, which is where a frame begins: up to `maxBytes` but at least one, fewer where memory,
+   * disk or a segment ends; none at the end of the log. Frames that are not stored yet too, and beyond what is
+   * confirmed. Calls back BEFORE it returns when all is in memory. Failure 'missing': the log does not hold that
+   * position, or no longer.
+   */
+  readLog(position: number, maxBytes: number, done: (outcome: Outcome<LogBytes>) => void): void
   /** The topic's messages are gone at once, its offsets are never used again. Survives restarts. */
   dropQueues(topic: string): void
 
@@ -273,6 +320,26 @@ class OpenedStore implements Store {
   set confirmLimit(position: number) {
     this.#confirmLimit = position
     this.#sealing.release()
+  }
+
+  readonly epochStarts: readonly EpochStart[] = []
+  readonly mayHaveLost = false
+  readonly endsInState = false
+  flush: 'sync' | 'async' = 'async'
+  get lineage(): Lineage {
+    return { starts: this.epochStarts, end: this.endPosition }
+  }
+  get syncedPosition(): number {
+    throw new Error('not there yet')
+  }
+  forgetLoss(): void {
+    throw new Error('not there yet')
+  }
+  appendVerbatim(_bytes: Buffer): Outcome<void> {
+    throw new Error('not there yet')
+  }
+  readLog(_position: number, _maxBytes: number, _done: (outcome: Outcome<LogBytes>) => void): void {
+    throw new Error('not there yet')
   }
 
   queue(topic: string, queueId: number): StoredQueue {
