@@ -1,135 +1,60 @@
 /**
  * BrokerRole: what one broker process is at the moment, and whether it may take messages.
  *
- * Nobody elects itself: a head (who is master, at which epoch) comes from the register or, with one replica, from the
- * host. THE HIGHER EPOCH WINS everywhere: a head of an older or equal epoch is never acted on. An epoch belongs to one
- * start of one process: a broker that restarts NEVER continues the epoch of its earlier incarnation, for what that one
- * promised died with its memory.
+ * Nobody elects itself: the head (who is master, at which epoch, with which sync state set) comes from the register or,
+ * with one replica, from the host. THE HIGHER EPOCH WINS everywhere: a head of an older epoch is never acted on. An epoch
+ * belongs to one start of one process: a broker that restarts NEVER continues the epoch of its earlier incarnation, for
+ * what that one promised died with its memory.
  *
- * Before the gate opens, the epoch is on disk and marked in the log, in this order, each awaited in a state of its own.
- * 'halted' means that the disk cannot be trusted; nothing but a stop leads out of it, and that leaves the store as it
- * lies, so that the next start checks it.
+ * A slave acknowledges in an epoch only AFTER it promised that epoch on disk: from then on no older master confirms
+ * anything without it. A master opens its gate only AFTER its epoch is on disk and marked in the log. It changes the sync
+ * state set by one swap at a time; until a swap is settled, the old and the new set both count. 'halted' means that the
+ * disk, or what the others say, cannot be trusted: nothing but a stop leads out of it, and that leaves the store as it lies.
  *
- *   starting ──▶ awaitingHead ──elects me──▶ promoting ──gate.opened──▶ master
- *                     ▲                          └──newer head──▶ demoting ◀──newer head──┘
- *                     └───────────gate.drained────────────────────────┘
+ *   starting ──▶ awaitingHead ─▶ routing ──elects me─────▶ promoting ──gate.opened──▶ master
+ *                                 ▲    │──elects another─▶ slave                        │
+ *                     newer head: │    └──nobody─────────▶ waiting                      │ newer head,
+ *                                 └───────────gate.drained──────── demoting ◀───────────┘ or handed over
  *   stop.requested: ──▶ stopping ──▶ stopped      disk or log failed: ──▶ halted
  *
- * The states of a slave hang on 'awaitingHead': a head that elects another is heard there.
- * RocketMQ: broker/controller/ReplicasManager.java, BrokerController.java
+ * RocketMQ: broker/controller/ReplicasManager.java, store/ha/autoswitch/AutoSwitchHAService.java
  */
-import { assign, setup } from 'xstate'
-import { effect } from './effect.ts'
+import { assign } from 'xstate'
+import { master } from './broker-role/master.ts'
+import { slave } from './broker-role/slave.ts'
+import {
+  adoptEpoch,
+  type BrokerRoleContext,
+  brokerRole,
+  deposed,
+  drainGate,
+  dropGate,
+  epochIn,
+  epochOf,
+  failed,
+  failedToStop,
+  hearHead,
+  type Own,
+  routed,
+} from './broker-role/vocabulary.ts'
 
-export type BrokerRoleInput = { brokerName: string; brokerId: number }
-export type BrokerRoleContext = {
-  brokerName: string
-  brokerId: number
-  /** Which start of this broker it is: one more than the store remembers. */
-  incarnation: number
-  /** The newest epoch heard of; a master's own. */
-  epoch: number
-  /** Where the log ends: at the start, then where the epoch was marked. */
-  endPosition: number
-  diskFull: boolean
-  /** What went wrong last; null while nothing did. */
-  alarm: Alarm | null
-}
-type Alarm = { code: string; message: string }
-export type BrokerRoleEvent =
-  /** What the store remembers of the process that had it before. */
-  | { type: 'store.loaded'; epoch: number; incarnation: number; endPosition: number }
-  | ({ type: 'store.failed' } & Alarm)
-  | { type: 'store.closed' }
-  | { type: 'incarnation.persisted'; incarnation: number }
-  | ({ type: 'incarnation.failed' } & Alarm)
-  | { type: 'head.changed'; epoch: number; masterId: number; masterIncarnation: number }
-  | { type: 'epoch.persisted'; epoch: number }
-  | { type: 'epoch.marked'; epoch: number; position: number }
-  | ({ type: 'epoch.failed' } & Alarm)
-  | { type: 'gate.opened'; epoch: number }
-  /** Every send that was let in is answered. */
-  | { type: 'gate.drained' }
-  | { type: 'disk.filled' }
-  | { type: 'disk.freed' }
-  | ({ type: 'log.failed' } & Alarm)
-  | { type: 'stop.requested' }
+export type { BrokerRoleContext, BrokerRoleEvent, BrokerRoleInput } from './broker-role/vocabulary.ts'
 
-type Head = { epoch: number; masterId: number; masterIncarnation: number }
-type Own = { context: BrokerRoleContext }
-
-const brokerRole = setup({
-  types: {} as {
-    input: BrokerRoleInput
-    context: BrokerRoleContext
-    events: BrokerRoleEvent
-    tags: 'accepts-writes' | 'serves-reads'
-  },
-  actions: {
-    /** Recovers the log. Answers store.loaded or store.failed. */
-    loadStore: effect('loadStore'),
-    /** Answers incarnation.persisted or incarnation.failed, AFTER it is on disk. */
-    persistIncarnation: effect<{ incarnation: number }>('persistIncarnation'),
-    /** Asks who is master. With one replica the host answers itself: this process, at the next epoch. */
-    readHead: effect<{ epoch: number; incarnation: number }>('readHead'),
-    /** Answers epoch.persisted or epoch.failed, AFTER it is on disk. */
-    persistEpoch: effect<{ epoch: number }>('persistEpoch'),
-    /** Writes the epoch's first record. Answers epoch.marked or epoch.failed, AFTER it is on disk. */
-    markEpoch: effect<{ epoch: number }>('markEpoch'),
-    /** Listens under this epoch. Answers gate.opened. */
-    openGate: effect<{ epoch: number }>('openGate'),
-    /** Lets nobody in any more, at once; answers all who are in, then gate.drained. Idempotent. */
-    closeGate: effect<{ epoch: number }>('closeGate'),
-    registerBroker: effect<{ epoch: number }>('registerBroker'),
-    unregisterBroker: effect('unregisterBroker'),
-    /** Answers store.closed. `clean`: everything is on disk, and the next start may rely on it. */
-    closeStore: effect<{ clean: boolean }>('closeStore'),
-    raiseAlarm: effect<Alarm>('raiseAlarm'),
-  },
-  guards: {
-    electsMe: ({ context }, head: Head) =>
-      head.epoch > context.epoch &&
-      head.masterId === context.brokerId &&
-      head.masterIncarnation === context.incarnation,
-    isNewer: ({ context }, { epoch }: { epoch: number }) => epoch > context.epoch,
-    isMine: ({ context }, { epoch }: { epoch: number }) => epoch === context.epoch,
-    isMyIncarnation: ({ context }, { incarnation }: { incarnation: number }) =>
-      incarnation === context.incarnation,
-    isDiskFull: ({ context }) => context.diskFull,
-    isDiskFree: ({ context }) => !context.diskFull,
-  },
-  delays: { headRetry: 1_000, drainLimit: 5_000 },
-})
-
-const epochOf = ({ context: { epoch } }: Own) => ({ epoch })
-const epochIn = ({ event: { epoch } }: { event: { epoch: number } }) => ({ epoch })
-const headIn = ({ event: { epoch, masterId, masterIncarnation } }: { event: Head }): Head => ({
-  epoch,
-  masterId,
-  masterIncarnation,
-})
-const closeGate = { type: 'closeGate', params: epochOf } as const
-const hearEpoch = brokerRole.assign({
-  epoch: ({ context, event }) => ('epoch' in event ? event.epoch : context.epoch),
-})
-const newerHead = { guard: { type: 'isNewer', params: epochIn }, target: '#demoting' } as const
-const alert = [
-  brokerRole.assign({
-    alarm: ({ event }) => ('message' in event ? { code: event.code, message: event.message } : null),
-  }),
-  { type: 'raiseAlarm', params: ({ context: { alarm } }: Own) => alarm! },
-] as const
-const failed = { target: '#halted', actions: alert } as const
-const failedToStop = { target: '#abandoning', actions: alert } as const
+const mine = { type: 'isMine', params: epochIn } as const
+const incarnationOf = ({ context: { incarnation, lineage } }: Own) => ({ incarnation, lineage })
 
 export const brokerRoleMachine = brokerRole.createMachine({
   id: 'brokerRole',
-  context: ({ input: { brokerName, brokerId } }) => ({
+  context: ({ input: { brokerName, brokerId } }): BrokerRoleContext => ({
     brokerName,
     brokerId,
     incarnation: 0,
+    lineage: 0,
     epoch: 0,
-    endPosition: 0,
+    head: null,
+    proposal: null,
+    successor: null,
+    position: 0,
     diskFull: false,
     alarm: null,
   }),
@@ -139,6 +64,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
     'disk.filled': { actions: assign({ diskFull: true }) },
     'disk.freed': { actions: assign({ diskFull: false }) },
     'log.failed': failed,
+    'replica.refused': failed,
   },
   states: {
     starting: {
@@ -152,7 +78,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
               actions: assign(({ event }) => ({
                 epoch: event.epoch,
                 incarnation: event.incarnation + 1,
-                endPosition: event.endPosition,
+                lineage: event.lineage + (event.mayHaveLost ? 1 : 0),
               })),
             },
             'store.failed': failed,
@@ -160,10 +86,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
           },
         },
         registering: {
-          entry: {
-            type: 'persistIncarnation',
-            params: ({ context: { incarnation } }) => ({ incarnation }),
-          },
+          entry: { type: 'persistIncarnation', params: incarnationOf },
           on: {
             'incarnation.persisted': {
               guard: {
@@ -185,77 +108,91 @@ export const brokerRoleMachine = brokerRole.createMachine({
         params: ({ context: { epoch, incarnation } }) => ({ epoch, incarnation }),
       },
       after: { headRetry: { target: 'awaitingHead', reenter: true } },
-      on: {
-        'head.changed': [
-          { guard: { type: 'electsMe', params: headIn }, target: 'promoting', actions: hearEpoch },
-          { guard: { type: 'isNewer', params: epochIn }, actions: hearEpoch },
-        ],
-        'stop.requested': '#closing',
-      },
+      on: { 'head.changed': routed, 'stop.requested': '#closing' },
     },
+    routing: {
+      id: 'routing',
+      always: [
+        { guard: 'electsMe', target: 'promoting', actions: adoptEpoch },
+        { guard: 'followsPromised', target: '#following' },
+        { guard: 'electsOther', target: 'slave', actions: adoptEpoch },
+        { target: 'waiting' },
+      ],
+    },
+    /** Nobody is master, or an earlier start of this process was: a controller elects. */
+    waiting: {
+      tags: 'serves-reads',
+      entry: 'serveOrphans',
+      exit: 'leaveOrphans',
+      on: { 'head.changed': routed, 'stop.requested': '#closing' },
+    },
+    slave,
     promoting: {
-      initial: 'sealing',
-      on: { 'head.changed': newerHead, 'epoch.failed': failed },
+      initial: 'deciding',
+      on: { 'head.changed': deposed, 'epoch.failed': failed },
       states: {
+        deciding: {
+          always: [{ guard: 'needsLease', target: 'outwaiting' }, { target: 'sealing' }],
+        },
+        /** Replicas that acknowledge later than they store: the deposed master may still answer for a moment. */
+        outwaiting: {
+          entry: { type: 'awaitLease', params: epochOf },
+          on: { 'lease.expired': { guard: mine, target: 'sealing' }, 'stop.requested': '#closing' },
+        },
         sealing: {
           initial: 'persisting',
           on: { 'stop.requested': '#closing' },
           states: {
             persisting: {
               entry: { type: 'persistEpoch', params: epochOf },
-              on: { 'epoch.persisted': { guard: { type: 'isMine', params: epochIn }, target: 'marking' } },
+              on: { 'epoch.persisted': { guard: mine, target: 'marking' } },
             },
             marking: {
-              entry: { type: 'markEpoch', params: epochOf },
-              on: {
-                'epoch.marked': {
-                  guard: { type: 'isMine', params: epochIn },
-                  target: '#opening',
-                  actions: assign({ endPosition: ({ event }) => event.position }),
-                },
+              entry: {
+                type: 'markEpoch',
+                params: ({ context: { epoch, head } }) => ({
+                  epoch,
+                  members: head!.syncStateSet,
+                  minInSync: head!.minInSync,
+                }),
               },
+              on: { 'epoch.marked': { guard: mine, target: '#opening' } },
             },
           },
         },
         opening: {
           id: 'opening',
           entry: { type: 'openGate', params: epochOf },
-          on: {
-            'gate.opened': { guard: { type: 'isMine', params: epochIn }, target: '#master' },
-            'stop.requested': '#draining',
-          },
+          on: { 'gate.opened': { guard: mine, target: '#master' }, 'stop.requested': '#draining' },
         },
       },
     },
-    master: {
-      id: 'master',
-      tags: 'serves-reads',
-      entry: { type: 'registerBroker', params: epochOf },
-      initial: 'serving',
-      on: { 'head.changed': newerHead, 'stop.requested': '#draining' },
-      states: {
-        serving: { tags: 'accepts-writes', always: { guard: 'isDiskFull', target: 'blocked' } },
-        blocked: { always: { guard: 'isDiskFree', target: 'serving' } },
-      },
-    },
+    master,
     demoting: {
       id: 'demoting',
-      entry: [closeGate, 'unregisterBroker'],
-      on: { 'gate.drained': 'awaitingHead', 'stop.requested': '#draining' },
+      entry: [assign({ proposal: null, successor: null }), dropGate],
+      on: {
+        'head.changed': {
+          guard: { type: 'isNews', params: ({ event: { head } }) => ({ head }) },
+          actions: hearHead,
+        },
+        'gate.drained': 'routing',
+        'stop.requested': '#draining',
+      },
     },
     stopping: {
       initial: 'draining',
       states: {
         draining: {
           id: 'draining',
-          entry: ['unregisterBroker', closeGate],
+          entry: ['unregisterBroker', drainGate],
           // Whoever is still in gets no answer: a send whose fate is unknown is sent again.
           after: { drainLimit: 'closing' },
           on: { 'gate.drained': 'closing', 'log.failed': failedToStop },
         },
         closing: {
           id: 'closing',
-          entry: { type: 'closeStore', params: { clean: true } },
+          entry: ['unregisterBroker', { type: 'closeStore', params: { clean: true } }],
           on: { 'store.closed': '#stopped', 'store.failed': failedToStop, 'log.failed': failedToStop },
         },
         abandoning: {
@@ -267,8 +204,8 @@ export const brokerRoleMachine = brokerRole.createMachine({
     },
     halted: {
       id: 'halted',
-      entry: [closeGate, 'unregisterBroker'],
-      on: { 'stop.requested': '#abandoning', 'log.failed': {} },
+      entry: [dropGate, 'unregisterBroker'],
+      on: { 'stop.requested': '#abandoning', 'log.failed': {}, 'replica.refused': {} },
     },
     stopped: { id: 'stopped', type: 'final' },
   },

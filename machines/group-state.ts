@@ -55,6 +55,9 @@ export type Vote = {
   hearsMaster: boolean
 }
 
+export const isSameMastership = (a: GroupState, b: GroupState): boolean =>
+  a.epoch === b.epoch && a.masterId === b.masterId && a.masterIncarnation === b.masterIncarnation
+
 export const memberOf = (set: readonly Member[], brokerId: number): Member | undefined =>
   set.find((member) => member.brokerId === brokerId)
 

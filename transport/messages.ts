@@ -5,7 +5,7 @@
  */
 import { z } from 'zod'
 import type { Json } from '../machines/effect.ts'
-import type { GroupState, Vote } from '../machines/group-state.ts'
+import type { Cause, GroupState, Vote } from '../machines/group-state.ts'
 import type { Registration, TopicConfig } from '../machines/topic.ts'
 import type { Held } from './register.ts'
 
@@ -144,7 +144,34 @@ export type BrokerDescription = {
   logBytes: number
   startedAt: number
   accepting: boolean
+  /** What an acknowledged message survives: how it is replicated, and whether it is on disk by then. */
+  replication: 'none' | 'sync' | 'async'
+  replicas: number
+  minInSync: number
+  lineage: number
+  /** Of the broker name, as this replica knows it; null while there is none. */
+  masterId: number | null
+  /** The ids of the replicas that hold all that is confirmed. */
+  syncStateSet: number[]
+  endPosition: number
+  confirmPosition: number
+  /** A master's: how far the others are. */
+  followers: FollowerView[]
+  /** The last changes of mastership, newest first. */
+  masterships: Mastership[]
+  /** What this replica had to cut from its log last: with replication async those messages had been acknowledged. */
+  lastCut: { at: number; bytes: number; messages: number } | null
+  alarm: { code: string; message: string } | null
 }
+export type FollowerView = {
+  brokerId: number
+  position: number
+  lagBytes: number
+  /** How long ago it had all that there was. */
+  lagMs: number
+  inSync: boolean
+}
+export type Mastership = { epoch: number; masterId: number | null; cause: Cause; at: number }
 
 const groupMember = z.object({ clientId: name, instance: name, topics: z.array(name) })
 export type Member = z.infer<typeof groupMember>
