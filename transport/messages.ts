@@ -252,6 +252,10 @@ export const groupState: z.ZodType<GroupState> = z.object({
   unclean: z.boolean(),
 })
 
+/** Names one replica of a broker. */
+export const onReplica = z.object({ brokerName: name, brokerId: whole })
+export const successor = z.object({ brokerId: whole })
+
 export const followRequest = z.object({
   brokerId: whole,
   storeId: name,

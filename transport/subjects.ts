@@ -61,6 +61,14 @@ export const subjectsOf = (cluster: string) => {
       pull: subject<m.PullRequest, Uint8Array>('replica', brokerName, 'pull'),
     }),
     replicaQueue: 'replica',
+    /** To any controller that hears it. */
+    controller: {
+      /** A person orders that this replica becomes master though it may have lost messages. */
+      electUnclean: subject<{ brokerName: string; brokerId: number }, Record<string, never>>(
+        'controller',
+        'elect-unclean',
+      ),
+    },
     /** The register, where a node serves it; `key` is a broker name. */
     register: {
       read: subject<{ key: string }, Held | null>('register', 'read'),
