@@ -299,7 +299,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
       ...delivery.counters,
       logBytes: store!.endPosition - store!.minPosition,
       startedAt,
-      accepting: ingest.isOpen,
+      accepting: ingest.refusal === null,
     }
   }
 }

@@ -82,9 +82,10 @@ export class Delivery {
       if (request.owner && !this.#isOwner(request)) {
         return this.#answer(reply, codes.FENCED_OWNER, request.offset, minOffset, maxOffset)
       }
-      if (status === 'atEnd') {
+      // A reader may be ahead of what a new master knows to be confirmed: what it has read is here, and will be.
+      if (status === 'atEnd' || (status === 'aboveMax' && request.offset <= queue.nextOffset)) {
         if (until > this.#clock.monotonic()) this.#hold(queue, { request, reply, until })
-        else this.#answer(reply, codes.PULL_NOT_FOUND, nextOffset, minOffset, maxOffset)
+        else this.#answer(reply, codes.PULL_NOT_FOUND, request.offset, minOffset, maxOffset)
       } else if (status === 'found') {
         for (const frame of frames) this.counters.messagesOut += countAt(frame, 0)
         this.#answer(reply, codes.SUCCESS, nextOffset, minOffset, maxOffset, frames)

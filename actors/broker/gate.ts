@@ -4,8 +4,8 @@
  * It is opened AFTER the epoch is marked in the log, and closed BEFORE another mastership begins. Whoever talks to a
  * closed gate reaches nobody, and knows it in one round trip.
  */
-import { decode, serve } from '../../transport/codec.ts'
-import { codes } from '../../transport/codes.ts'
+import { type Answer, decode, serve } from '../../transport/codec.ts'
+import { type Code, codes } from '../../transport/codes.ts'
 import { pullAnswer } from '../../transport/exchange.ts'
 import * as m from '../../transport/messages.ts'
 import type { Subscription } from '../../transport/transport.ts'
@@ -26,6 +26,8 @@ export type GateOptions = {
   state: BrokerState
   topicChanged(topic: string): void
   describe(gate: Gate): m.BrokerDescription
+  /** Mastership is to go to another replica; answers the epoch in which that one is master. */
+  handOver(brokerId: number, answer: (answered: Answer<{ epoch: number }>) => void): void
 }
 
 export class Gate {
@@ -100,7 +102,7 @@ export class Gate {
     if (reply !== '') this.#process.world.transport.publish(reply, pullAnswer(head, []))
   }
 
-  /** Runs when everything appended so far is stored. */
+  /** Runs when everything appended so far is confirmed. */
   afterStored(run: () => void): void {
     const { store } = this.#options
     if (store.confirmPosition >= store.endPosition) run()
@@ -109,9 +111,15 @@ export class Gate {
 
   readonly #arrived = (queue: StoredQueue): void => this.delivery.arrived(queue)
 
-  /** The log is stored up to `position`. */
-  stored(position: number): void {
-    this.ingest.stored(position, this.#arrived)
+  /** Producers may be told of everything up to `position`. */
+  answer(position: number): void {
+    this.ingest.answer(position)
+    this.#tellDrained()
+  }
+
+  /** Readers may see everything up to `position`, and whoever changed topics or offsets is told of it. */
+  confirm(position: number): void {
+    this.ingest.wake(position, this.#arrived)
     if (this.#waiting.length > 0) {
       const ready = this.#waiting.filter(({ end }) => end <= position)
       this.#waiting = this.#waiting.filter(({ end }) => end > position)
@@ -120,9 +128,9 @@ export class Gate {
     this.#tellDrained()
   }
 
-  /** Whether messages are taken; reads and everything else go on. */
-  setAccepting(accepts: boolean): void {
-    this.ingest.isOpen = accepts
+  /** Whether messages are taken, and what a sender is told while they are not; reads and everything else go on. */
+  setAccepting(refusal: Code | null): void {
+    this.ingest.refusal = refusal
   }
 
   /** No new sends; calls back AFTER everything that was received is stored and answered. */

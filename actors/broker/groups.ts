@@ -75,10 +75,9 @@ export class Groups {
     for (const [topic, queueId, offset, generation] of offsets) {
       const queue = queueOf(topic, queueId)
       if (!this.owners.isOwner(group, queue, clientId, generation)) fenced.push([topic, queueId])
-      else if (offset > (committed?.get(queue) ?? -1)) {
-        const { maxOffset } = this.#store.bounds(this.#store.queue(topic, queueId))
-        if (offset <= maxOffset) changed.push([topic, queueId, offset])
-      }
+      // Whoever read on at an earlier master may be ahead of what is known to be confirmed here, but never of the log.
+      else if (offset > this.#store.queue(topic, queueId).nextOffset) fenced.push([topic, queueId])
+      else if (offset > (committed?.get(queue) ?? -1)) changed.push([topic, queueId, offset])
     }
     this.#record({ group, offsets: changed }, () => answer(accept({ fenced })))
   }

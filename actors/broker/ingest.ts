@@ -1,7 +1,7 @@
 /**
  * Ingest: the way of a frame from a producer into the log. The hottest path of the broker.
  *
- * A request is answered AFTER the last of its frames counts as stored. A frame that is refused leaves no trace; one
+ * A request is answered AFTER the last of its frames may be answered: it is stored here, and confirmed by the replicas. A frame that is refused leaves no trace; one
  * that is sent again is answered with the offset of its first copy. No promise, no timer and no object a message.
  */
 import { PERM_WRITE, type TopicConfig } from '../../machines/topic.ts'
@@ -37,8 +37,13 @@ type WritableTopic = { config: TopicConfig; queues: StoredQueue[] }
 
 export class Ingest {
   readonly counters: IngestCounters = { messagesIn: 0, bytesIn: 0 }
-  /** Whether a frame may be appended: the role's gate. */
-  isOpen = true
+  /** What a request is told while no frame may be appended; null while it may: the role's gate. */
+  refusal: Code | null = null
+  // Sends that are kept back while mastership is handed over; null while none are.
+  #held: { request: Buffer; reply: string }[] | null = null
+  #heldBytes = 0
+  /** Everything below may be told to its producers. */
+  #answerable = 0
   readonly #store: Store
   readonly #state: BrokerState
   readonly #transport: Transport
@@ -57,6 +62,7 @@ export class Ingest {
 
   constructor(store: Store, state: BrokerState, transport: Transport, clock: Clock, epoch: number) {
     this.#store = store
+    this.#answerable = store.confirmPosition
     this.#state = state
     this.#transport = transport
     this.#clock = clock
@@ -72,7 +78,8 @@ export class Ingest {
       at += frameBytesAt(request, at)
     }
     if (frames > FRAMES_MAX) return this.#refuse(codes.MESSAGE_ILLEGAL, reply)
-    if (!this.isOpen) return this.#refuse(codes.SERVICE_NOT_AVAILABLE, reply)
+    if (this.refusal !== null) return this.#refuse(this.refusal, reply)
+    if (this.#held !== null) return this.#hold(this.#held, request, reply)
     if (this.#store.endPosition - this.#store.confirmPosition > UNSTORED_BYTES_MAX) {
       return this.#refuse(codes.SYSTEM_BUSY, reply)
     }
@@ -86,9 +93,8 @@ export class Ingest {
     this.#answers.push(answer)
     this.#replies.push(reply)
     this.#ends.push(this.#store.endPosition)
-    // Everything may be stored already: a repetition, or refusals only.
-    if (this.#store.confirmPosition >= this.#store.endPosition)
-      this.stored(this.#store.confirmPosition, ignore)
+    // Nothing new: a repetition, or refusals only.
+    if (this.#answerable >= this.#store.endPosition) this.answer(this.#answerable)
   }
 
   #take(request: Buffer, at: number, now: number, answer: Buffer, frame: number): void {
@@ -130,8 +136,9 @@ export class Ingest {
     if (reply !== '') this.#transport.publish(reply, sendAnswer(code, 0, this.#epoch))
   }
 
-  /** The log is stored up to `position`: answers what waited for it, and tells which queues have something new. */
-  stored(position: number, arrived: (queue: StoredQueue) => void): void {
+  /** Producers may be told of everything up to `position`. */
+  answer(position: number): void {
+    this.#answerable = position
     let next = this.#answered
     while (next < this.#ends.length && this.#ends[next]! <= position) {
       const reply = this.#replies[next]!
@@ -146,7 +153,11 @@ export class Ingest {
       this.#ends.splice(0, next)
       this.#answered = 0
     }
-    next = this.#woken
+  }
+
+  /** Readers may see everything up to `position`: tells which queues have something new. */
+  wake(position: number, arrived: (queue: StoredQueue) => void): void {
+    let next = this.#woken
     while (next < this.#queueEnds.length && this.#queueEnds[next]! <= position) arrived(this.#queues[next++]!)
     this.#woken = next
     if (next === this.#queueEnds.length || next > COMPACT_AT) {
@@ -168,13 +179,30 @@ export class Ingest {
     return this.#ends.length === 0
   }
 
+  /** Keeps sends back until `release`, or until this mastership is over. */
+  hold(): void {
+    this.#held ??= []
+  }
+
+  release(): void {
+    const held = this.#held ?? []
+    this.#held = null
+    this.#heldBytes = 0
+    for (const { request, reply } of held) this.receive(request, reply)
+  }
+
+  #hold(held: { request: Buffer; reply: string }[], request: Buffer, reply: string): void {
+    if (this.#heldBytes + request.length > UNSTORED_BYTES_MAX) return this.#refuse(codes.SYSTEM_BUSY, reply)
+    this.#heldBytes += request.length
+    held.push({ request, reply })
+  }
+
   /** This mastership is over: whoever still waits learns that it must ask the next master. */
   close(): void {
-    this.isOpen = false
+    this.refusal = codes.NOT_MASTER
     for (let i = this.#answered; i < this.#replies.length; i++)
       this.#refuse(codes.NOT_MASTER, this.#replies[i]!)
     this.#forgetAnswers()
+    this.release()
   }
 }
-
-const ignore = () => {}
