@@ -2,27 +2,31 @@
  * Runs one broker: hosts its role, and carries out what the role orders on disk and on the wire.
  *
  * The role decides; here every effect is one handler and every answer one event. Messages do not pass through the
- * role: it opens and closes the gate through which they do.
+ * role: it opens and closes the gate through which they do, and says which replicas count.
  */
 
 import { brokerRoleMachine } from '../../machines/broker-role.ts'
 import { bind } from '../../machines/effect.ts'
-import type { Registration } from '../../machines/topic.ts'
-import { hear, tell } from '../../transport/codec.ts'
-import { type Failure, fail, type Outcome, succeed } from '../../transport/failures.ts'
-import { kinds } from '../../transport/frames.ts'
-import {
-  type BrokerDescription,
-  nameServerStarted,
-  nothing,
-  registrationRefused,
-} from '../../transport/messages.ts'
+import type { Head, Member } from '../../machines/group-state.ts'
+import { type Answer, accept, refuse, serve } from '../../transport/codec.ts'
+import { codes } from '../../transport/codes.ts'
+import type { Failure } from '../../transport/failures.ts'
+import { type BrokerDescription, nothing, type ReplicaBeat } from '../../transport/messages.ts'
+import type { Subscription } from '../../transport/transport.ts'
+import { GroupRegister } from '../node/group-register.ts'
 import { host } from '../node/host.ts'
 import type { Process } from '../node/process.ts'
-import { BrokerState } from './broker-state.ts'
-import { Gate } from './gate.ts'
+import { Announcer } from './announcer.ts'
+import { describeBroker } from './description.ts'
+import { DurableFile } from './durable.ts'
+import { LogKeeper } from './log-keeper.ts'
+import { Mastership } from './mastership.ts'
+import { OrphanReads } from './orphan-reads.ts'
+import { Presence } from './presence.ts'
+import { Following } from './replication/following.ts'
+import type { ReplicationOptions } from './replication/options.ts'
 import type { RetentionOptions } from './store/retention.ts'
-import { openStore, type Store } from './store/store.ts'
+import type { Store } from './store/store.ts'
 
 export type BrokerOptions = {
   cluster: string
@@ -35,10 +39,12 @@ export type BrokerOptions = {
   autoCreateTopic?: boolean
   segmentBytes?: number
   retention?: Partial<RetentionOptions>
+  /** Without it the broker is the only replica, and elects itself. */
+  replication?: ReplicationOptions
 }
 
 export type BrokerHooks = {
-  /** It serves: every name server that listens has been told. */
+  /** It serves as master, or follows one. */
   serving(): void
   /** Its data cannot be trusted, or cannot be had; it waits for a person. */
   halted(alarm: { code: string; message: string }): void
@@ -51,112 +57,145 @@ export type RunningBroker = {
   stop(stopped: () => void): void
 }
 
-const BEAT_MS = 1_000
-
-/** What a broker keeps beside its log, in `broker.json`. */
-type Durable = { incarnation: number; promisedEpoch: number }
+/** How long a stopping master waits for another to take over. */
+const HANDOVER_MS = 2_000
 
 export function startBroker(process: Process, options: BrokerOptions, hooks: BrokerHooks): RunningBroker {
-  const { brokerName, brokerId, folder, flush = 'async', autoCreateTopic = true } = options
+  const { brokerName, brokerId, folder, flush = 'async', autoCreateTopic = true, replication } = options
   const { world, subjects, directory } = process
-  const { clock, disk, log, transport } = world
+  const { clock, log, transport } = world
   const address = `broker/${brokerName}/${brokerId}`
-  const state = new BrokerState(() => clock.monotonic())
   const startedAt = clock.now()
-  let durable: Durable = { incarnation: 0, promisedEpoch: 0 }
-  let store: Store | null = null
-  let gate: Gate | null = null
-  let beatTimer: unknown = null
-  /** The epoch that name servers are told of; null while it is not the master. */
-  let servedEpoch: number | null = null
+  const durable = new DurableFile(world.disk, folder)
+  const group = replication ? new GroupRegister(replication.register, brokerName, world) : null
+  const keeper = new LogKeeper(world, storeOptions(options), {
+    stored: (position) => stored(position),
+    appended: () => mastership?.appended(),
+    space: (space) => role.actor.send({ type: space === 'full' ? 'disk.filled' : 'disk.freed' }),
+    broken: (failure) => role.actor.send({ type: 'log.failed', ...alarmOf(failure) }),
+  })
+  let mastership: Mastership | null = null
+  let following: Following | null = null
+  let orphanReads: OrphanReads | null = null
+  /** Until when a deposed master may believe that this replica follows it. */
+  let leaseEndsAt = 0
+  let handover: { successor: number; answer: (answered: Answer<{ epoch: number }>) => void } | null = null
   let stopped: (() => void) | null = null
+  let isEntering = false
 
   const machine = bind(brokerRoleMachine, {
     loadStore: () =>
-      void load().then((outcome) => {
-        if (outcome.ok) {
-          store = outcome.value
-          const epoch = Math.max(durable.promisedEpoch, store.lastEpoch)
-          const { incarnation } = durable
-          role.actor.send({ type: 'store.loaded', epoch, incarnation, endPosition: store.endPosition })
+      durable.read((read) => {
+        if (!read.ok) return role.actor.send({ type: 'store.failed', ...alarmOf(read.failure) })
+        keeper.open((outcome) => {
+          if (!outcome.ok) return role.actor.send({ type: 'store.failed', ...alarmOf(outcome.failure) })
+          const store = outcome.value
+          const { incarnation, promisedEpoch, lineage } = durable.value
+          const epoch = Math.max(promisedEpoch, store.lastEpoch)
+          const { mayHaveLost } = store
+          role.actor.send({ type: 'store.loaded', epoch, incarnation, lineage, mayHaveLost })
           if (!store.accepting) role.actor.send({ type: 'disk.filled' })
-        } else role.actor.send({ type: 'store.failed', ...alarmOf(outcome.failure) })
+        })
       }),
-    persistIncarnation: ({ incarnation }) =>
-      save({ ...durable, incarnation }, (outcome) =>
-        role.actor.send(
-          outcome.ok
-            ? { type: 'incarnation.persisted', incarnation }
-            : { type: 'incarnation.failed', ...alarmOf(outcome.failure) },
-        ),
-      ),
-    // One replica: nobody else can be master of this broker's log.
-    readHead: ({ epoch, incarnation }) =>
-      role.actor.send({
-        type: 'head.changed',
-        epoch: epoch + 1,
-        masterId: brokerId,
-        masterIncarnation: incarnation,
+    persistIncarnation: ({ incarnation, lineage }) =>
+      durable.save({ incarnation, lineage }, (outcome) => {
+        if (!outcome.ok) return role.actor.send({ type: 'incarnation.failed', ...alarmOf(outcome.failure) })
+        keeper.store?.forgetLoss()
+        if (presence === null || isEntering)
+          return role.actor.send({ type: 'incarnation.persisted', incarnation, lineage })
+        isEntering = true
+        leaseEndsAt = clock.monotonic() + replication!.failover.leaseMs
+        presence.enter(() => role.actor.send({ type: 'incarnation.persisted', incarnation, lineage }))
       }),
+    readHead: ({ epoch, incarnation }) => {
+      if (group === null)
+        return role.actor.send({ type: 'head.changed', head: ownHead(epoch + 1, incarnation) })
+      watch ??= group.watch(heardHead)
+      group.read((outcome) => {
+        if (outcome.ok && outcome.value) heardHead(outcome.value)
+      })
+    },
     persistEpoch: ({ epoch }) =>
-      save({ ...durable, promisedEpoch: epoch }, (outcome) =>
+      durable.save({ promisedEpoch: epoch }, (outcome) =>
         role.actor.send(
           outcome.ok
             ? { type: 'epoch.persisted', epoch }
             : { type: 'epoch.failed', ...alarmOf(outcome.failure) },
         ),
       ),
-    markEpoch: ({ epoch }) => {
-      const log = store!
-      log.epoch = epoch
-      gate = new Gate(process, {
-        brokerName,
-        brokerId,
-        epoch,
-        store: log,
-        state,
-        topicChanged: register,
-        describe,
-      })
-      const position = log.appendControl(
-        kinds.epoch,
-        Buffer.from(JSON.stringify({ brokerName, brokerId, epoch })),
-      )
-      gate.afterStored(() => role.actor.send({ type: 'epoch.marked', epoch, position }))
+    awaitLease: ({ epoch }) => {
+      const left = Math.max(0, leaseEndsAt - clock.monotonic())
+      clock.setTimeout(() => role.actor.send({ type: 'lease.expired', epoch }), left)
     },
-    openGate: ({ epoch }) => gate!.open(() => role.actor.send({ type: 'gate.opened', epoch })),
-    closeGate: () => {
-      if (!gate) return role.actor.send({ type: 'gate.drained' })
-      const closing = gate
-      closing.drain(() => {
-        closing.close()
-        if (gate === closing) gate = null
+    markEpoch: ({ epoch, members, minInSync }) => {
+      const store = keeper.store!
+      if (!store.endsInState) return begin(store, epoch, members, minInSync)
+      keeper.reopen((outcome) => {
+        if (outcome.ok) begin(outcome.value, epoch, members, minInSync)
+        else role.actor.send({ type: 'epoch.failed', ...alarmOf(outcome.failure) })
+      })
+    },
+    openGate: ({ epoch }) => mastership!.open(() => role.actor.send({ type: 'gate.opened', epoch })),
+    closeGate: ({ drain }) => {
+      const closing = mastership
+      const close = () => {
+        if (mastership === closing) dropMastership()
         role.actor.send({ type: 'gate.drained' })
-      })
+      }
+      if (drain && closing) closing.drain(close)
+      else close()
     },
-    registerBroker: ({ epoch }) => {
-      servedEpoch = epoch
-      register()
-      beat()
+    registerBroker: ({ epoch, role: as }) => announcer.announce(epoch, as),
+    unregisterBroker: () => announcer.farewell(),
+    followMaster: ({ epoch, masterId }) => follow(epoch, masterId),
+    stopFollowing: () => {
+      if (following) leaseEndsAt = following.leaseEndsAt
+      following?.close()
+      following = null
     },
-    unregisterBroker: () => {
-      servedEpoch = null
-      clock.clearTimeout(beatTimer)
-      beatTimer = null
-      if (store) tell(transport, subjects.nameServer.unregister, run())
+    truncateLog: ({ to }) =>
+      keeper.cut(to, (outcome) => {
+        if (!outcome.ok) return role.actor.send({ type: 'log.failed', ...alarmOf(outcome.failure) })
+        const { lastCut } = keeper
+        if (lastCut) {
+          log.warn(
+            `${address}: ${lastCut.bytes} bytes with ${lastCut.messages} messages were cut from the end of the log: no later ` +
+              'master has them',
+          )
+        }
+        role.actor.send({ type: 'log.truncated' })
+      }),
+    emptyLog: ({ position }) =>
+      keeper.empty(position, (outcome) => {
+        if (!outcome.ok) return role.actor.send({ type: 'log.failed', ...alarmOf(outcome.failure) })
+        role.actor.send({ type: 'log.emptied' })
+      }),
+    serveOrphans: () => {
+      const { store, state } = keeper
+      if (store && replication) orphanReads = new OrphanReads(process, brokerName, store.epoch, store, state)
     },
+    leaveOrphans: () => {
+      orphanReads?.close()
+      orphanReads = null
+    },
+    swapState: ({ expected, state }) => {
+      mastership?.count(null, state.syncStateSet)
+      group!.swap(expected, state, (swapped) => role.actor.send(swapped))
+    },
+    countMembers: ({ members }) => mastership?.count(members, null),
+    holdSends: ({ brokerId: successor }) => mastership?.hold(successor),
+    releaseSends: () => mastership?.release(),
+    refuseHandover: ({ message }) => answerHandover(refuse(codes.NO_PERMISSION, message)),
     closeStore: ({ clean }) => {
-      gate?.close()
-      gate = null
-      if (!store) return role.actor.send({ type: 'store.closed' })
-      store.close((outcome) => {
+      dropMastership()
+      keeper.close((outcome) => {
         if (!outcome.ok && clean) role.actor.send({ type: 'store.failed', ...alarmOf(outcome.failure) })
         else role.actor.send({ type: 'store.closed' })
       })
     },
     raiseAlarm: (alarm) => {
       log.error(`${address}: ${alarm.message}`, { code: alarm.code })
-      hooks.halted(alarm)
+      if (alarm.code !== 'REGISTER_REGRESSED') hooks.halted(alarm)
     },
   })
   const role = host({
@@ -167,28 +206,56 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     directory,
     failed: (cause) => abandon(() => hooks.failed(cause)),
   })
+  const presence = replication
+    ? new Presence(process, replication, {
+        beat,
+        vote,
+        duplicated: (message) =>
+          role.actor.send({ type: 'replica.refused', code: 'DUPLICATE_REPLICA', message }),
+      })
+    : null
+  const announcer = new Announcer(process, { brokerName, brokerId, address }, () => {
+    const { store, state } = keeper
+    if (store === null) return null
+    const { incarnation } = durable.value
+    return {
+      run: { brokerName, brokerId, storeId: store.storeId, incarnation },
+      dataVersion: state.dataVersion,
+      topics: Object.fromEntries(state.topics),
+      autoCreateTopic,
+    }
+  })
+  let watch: Subscription | null = null
+  const described = serve(
+    transport,
+    subjects.brokerProcess(brokerName, brokerId).describe,
+    nothing,
+    (_, answer) => answer(accept(describe())),
+  )
 
   let isServing = false
   role.actor.subscribe({
     next(snapshot) {
-      gate?.setAccepting(snapshot.hasTag('accepts-writes'))
-      if (snapshot.matches('master') && !isServing) {
+      const { head, epoch, diskFull } = snapshot.context
+      mastership?.setAccepting(snapshot.hasTag('accepts-writes'), diskFull)
+      presence?.update()
+      const isMaster = snapshot.matches('master')
+      if (!isServing && (isMaster || snapshot.matches({ slave: { following: 'inSync' } }))) {
         isServing = true
         hooks.serving()
+      }
+      if (handover && !isMaster) {
+        const isDone = head !== null && head.epoch > epoch && head.masterId === handover.successor
+        answerHandover(
+          isDone
+            ? accept({ epoch: head.epoch })
+            : refuse(codes.NOT_MASTER, 'this replica is no longer master: ask the new one'),
+        )
       }
       if (snapshot.status === 'done') finish()
     },
     error() {},
   })
-  const mine = subjects.brokerProcess(brokerName, brokerId)
-  const subscriptions = [
-    hear(transport, subjects.nameServer.started, nameServerStarted, () => register()),
-    hear(transport, mine.registerAgain, nothing, () => register()),
-    hear(transport, mine.refused, registrationRefused, ({ storeId, incarnation, message }) => {
-      if (storeId === store?.storeId && incarnation === durable.incarnation)
-        log.error(`${address}: ${message}`)
-    }),
-  ]
   role.start()
 
   return {
@@ -196,128 +263,253 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     stop(done) {
       stopped = done
       const { status } = role.actor.getSnapshot()
-      if (status === 'active') role.actor.send({ type: 'stop.requested' })
-      else finish()
+      if (status !== 'active') return finish()
+      handOverFirst(() => role.actor.send({ type: 'stop.requested' }))
     },
   }
 
-  function finish(): void {
-    for (const subscription of subscriptions) subscription.unsubscribe()
-    role.stop()
-    const done = stopped
-    stopped = null
-    done?.()
-  }
-
-  /** The role died of a bug: lets go of everything, as it lies, so that the next start can take it. */
-  function abandon(abandoned: () => void): void {
-    clock.clearTimeout(beatTimer)
-    for (const subscription of subscriptions) subscription.unsubscribe()
-    gate?.close()
-    gate = null
-    role.stop()
-    if (store) store.close(abandoned)
-    else abandoned()
-    store = null
-  }
-
-  async function load(): Promise<Outcome<Store>> {
-    const read = await new Promise<Outcome<Durable>>((resolve) => {
-      disk.readFile(`${folder}/broker.json`, (outcome) =>
-        resolve(outcome.ok ? durableIn(outcome.value) : outcome),
-      )
+  /** A master that stops lets another replica go on at once, where there is one that has everything. */
+  function handOverFirst(then: () => void): void {
+    const successor = role.actor.getSnapshot().matches('master') ? (mastership?.heir ?? null) : null
+    if (successor === null) return then()
+    let timer: unknown = null
+    const watching = role.actor.subscribe((next) => {
+      if (next.matches({ master: { membership: 'handingOver' } })) return
+      watching.unsubscribe()
+      clock.clearTimeout(timer)
+      then()
     })
-    if (!read.ok) return read
-    durable = read.value
-    const { segmentBytes, retention } = options
-    return openStore(
-      world,
+    timer = clock.setTimeout(() => {
+      watching.unsubscribe()
+      then()
+    }, HANDOVER_MS)
+    handOver(successor, () => {})
+  }
+
+  function heardHead(head: Head): void {
+    role.actor.send({ type: 'head.changed', head })
+  }
+
+  /** One replica: nobody else can be master of this broker's log. */
+  function ownHead(epoch: number, incarnation: number): Head {
+    const { lineage } = role.actor.getSnapshot().context
+    return {
+      revision: epoch,
+      writeId: '',
+      epoch,
+      masterId: brokerId,
+      masterIncarnation: incarnation,
+      syncStateSet: [{ brokerId, lineage }],
+      replicas: 1,
+      minInSync: 1,
+      replication: 'sync',
+      cause: 'boot',
+      unclean: false,
+    }
+  }
+
+  function follow(epoch: number, masterId: number): void {
+    const store = keeper.store!
+    const { incarnation, lineage } = durable.value
+    const { failover, stream, control } = replication!
+    following = new Following(
       {
-        folder,
-        cluster: options.cluster,
-        broker: `${brokerName}/${brokerId}`,
-        flush,
-        ...(segmentBytes === undefined ? {} : { segmentBytes }),
-        ...(retention === undefined ? {} : { retention }),
+        transport: stream,
+        control,
+        clock,
+        random: world.random,
+        log,
+        subjects,
+        brokerName,
+        brokerId,
+        masterId,
+        storeId: store.storeId,
+        processId: process.id,
+        epoch,
+        incarnation,
+        lineage,
+        store,
+        settings: { ...failover, leaseEndsAt },
       },
       {
-        restore: (json) => state.restore(json),
-        replay: (bytes, at) => state.replay(bytes, at),
-        snapshot: () => state.save(),
-        stored: (position) => gate?.stored(position),
-        space: (space) => role.actor.send({ type: space === 'full' ? 'disk.filled' : 'disk.freed' }),
+        started: () => role.actor.send({ type: 'stream.started', epoch }),
+        caughtUp: () => role.actor.send({ type: 'stream.caughtUp', epoch }),
+        behind: () => role.actor.send({ type: 'stream.behind', epoch }),
+        silent: () => role.actor.send({ type: 'master.silent', epoch }),
+        heard: () => role.actor.send({ type: 'master.heard', epoch }),
+        diverged: (to, confirm) => role.actor.send({ type: 'log.diverged', epoch, to, confirm }),
+        gone: (minPosition) => role.actor.send({ type: 'log.gone', epoch, minPosition }),
+        refused: (code, message) => role.actor.send({ type: 'replica.refused', code, message }),
+        confirmed: (position) => {
+          store.confirmLimit = position
+        },
         broken: (failure) => role.actor.send({ type: 'log.failed', ...alarmOf(failure) }),
       },
     )
   }
 
-  function save(next: Durable, saved: (outcome: Outcome<void>) => void): void {
-    durable = next
-    disk.replaceFile(`${folder}/broker.json`, Buffer.from(`${JSON.stringify(next)}\n`), saved)
+  function stored(position: number): void {
+    following?.stored(position)
+    mastership?.stored(position)
   }
 
-  function run() {
-    return { brokerName, brokerId, storeId: store!.storeId, incarnation: durable.incarnation }
+  function begin(store: Store, epoch: number, members: Member[], minInSync: number): void {
+    mastership = new Mastership(
+      process,
+      {
+        brokerName,
+        brokerId,
+        epoch,
+        store,
+        state: keeper.state,
+        flush,
+        members,
+        minInSync,
+        replication: replication ?? null,
+      },
+      {
+        marked: () => role.actor.send({ type: 'epoch.marked', epoch }),
+        topicChanged: () => announcer.register(),
+        describe,
+        handOver,
+        followerCaughtUp: (id, lineage) =>
+          role.actor.send({ type: 'follower.caughtUp', epoch, brokerId: id, lineage }),
+        followerLagging: (id) => role.actor.send({ type: 'follower.lagging', epoch, brokerId: id }),
+        drained: (id) => role.actor.send({ type: 'log.drained', epoch, brokerId: id }),
+      },
+    )
   }
 
-  function register(): void {
-    if (servedEpoch === null) return
-    const registration: Registration = {
-      ...run(),
-      role: 'master',
-      epoch: servedEpoch,
-      dataVersion: state.dataVersion,
-      topics: Object.fromEntries(state.topics),
-      autoCreateTopic,
+  function dropMastership(): void {
+    mastership?.close()
+    mastership = null
+  }
+
+  function handOver(successor: number, answer: (answered: Answer<{ epoch: number }>) => void): void {
+    if (handover !== null) return answer(refuse(codes.NO_PERMISSION, 'a handover is under way already'))
+    const incarnation = mastership?.incarnationOf(successor) ?? null
+    if (incarnation === null) {
+      const message = `${brokerName}/${successor} does not follow this master, or has not caught up`
+      return answer(refuse(codes.NO_PERMISSION, message))
     }
-    tell(transport, subjects.nameServer.register, registration)
+    handover = { successor, answer }
+    role.actor.send({ type: 'handover.requested', brokerId: successor, incarnation })
   }
 
-  function beat(): void {
-    clock.clearTimeout(beatTimer)
-    if (servedEpoch === null) return
-    tell(transport, subjects.nameServer.beat, {
-      ...run(),
-      epoch: servedEpoch,
-      dataVersion: state.dataVersion,
-    })
-    beatTimer = clock.setTimeout(beat, BEAT_MS)
+  function answerHandover(answered: Answer<{ epoch: number }>): void {
+    const asked = handover
+    handover = null
+    asked?.answer(answered)
   }
 
-  function describe({ ingest, delivery, groups, coordinators }: Gate): BrokerDescription {
-    const { value, context } = role.actor.getSnapshot()
+  function beat(): ReplicaBeat {
+    const { store } = keeper
+    const { context } = role.actor.getSnapshot()
+    const { replicas = 1, minInSync = 1, replication: mode = 'sync' as const } = replication ?? {}
     return {
       brokerName,
       brokerId,
-      role: typeof value === 'string' ? value : Object.keys(value)[0]!,
-      epoch: context.epoch,
+      processId: process.id,
+      storeId: store?.storeId ?? '-',
       incarnation: context.incarnation,
-      flush,
-      topics: state.topics.size,
-      groups: new Set([...groups.names(), ...coordinators.groups]).size,
-      ...ingest.counters,
-      ...delivery.counters,
-      logBytes: store!.endPosition - store!.minPosition,
-      startedAt,
-      accepting: ingest.refusal === null,
+      lineage: context.lineage,
+      epoch: context.epoch,
+      role: roleName(),
+      lastEpoch: store?.lineage.starts.at(-1)?.epoch ?? 0,
+      endPosition: store?.endPosition ?? 0,
+      confirmPosition: store?.confirmPosition ?? 0,
+      replicas,
+      minInSync,
+      replication: mode,
     }
+  }
+
+  function roleName(): ReplicaBeat['role'] {
+    const { value } = role.actor.getSnapshot()
+    const state = typeof value === 'string' ? value : Object.keys(value)[0]!
+    if (state === 'awaitingHead' || state === 'routing') return 'waiting'
+    return state === 'stopped' ? 'stopping' : (state as ReplicaBeat['role'])
+  }
+
+  function vote() {
+    const { store } = keeper
+    const { context } = role.actor.getSnapshot()
+    const as = roleName()
+    if (store === null || as === 'starting' || as === 'halted' || as === 'stopping') return null
+    const { incarnation, lineage, epoch: promisedEpoch } = context
+    return {
+      brokerId,
+      incarnation,
+      lineage,
+      promisedEpoch,
+      lastEpoch: store.lineage.starts.at(-1)?.epoch ?? 0,
+      // What was received and not stored would be lost by a crash before the promotion.
+      endPosition: store.storedPosition,
+      hearsMaster: following?.hearsMaster(replication!.failover.hearMs) ?? false,
+    }
+  }
+
+  function describe(): BrokerDescription {
+    const { store, state, lastCut } = keeper
+    return describeBroker({
+      brokerName,
+      brokerId,
+      role: roleName(),
+      context: role.actor.getSnapshot().context,
+      flush,
+      startedAt,
+      store,
+      state,
+      gate: mastership?.gate ?? null,
+      orphanReads,
+      replication: replication ?? null,
+      followers: mastership?.followers?.describe() ?? [],
+      masterships: [...(group?.masterships ?? [])],
+      lastCut,
+    })
+  }
+
+  function letGo(closed: () => void): void {
+    for (const subscription of [described, watch]) subscription?.unsubscribe()
+    watch = null
+    announcer.close()
+    orphanReads?.close()
+    following?.close()
+    following = null
+    dropMastership()
+    if (presence) presence.close(closed)
+    else closed()
+  }
+
+  function finish(): void {
+    letGo(() => {
+      role.stop()
+      const done = stopped
+      stopped = null
+      done?.()
+    })
+  }
+
+  /** The role died of a bug: lets go of everything, as it lies, so that the next start can take it. */
+  function abandon(abandoned: () => void): void {
+    letGo(() => {
+      role.stop()
+      keeper.close(abandoned)
+    })
   }
 }
 
 const alarmOf = ({ code, message }: Failure) => ({ code, message })
 
-function durableIn(bytes: Buffer | null): Outcome<Durable> {
-  if (bytes === null) return succeed({ incarnation: 0, promisedEpoch: 0 })
-  try {
-    const { incarnation, promisedEpoch } = JSON.parse(bytes.toString()) as Partial<Durable>
-    if (Number.isSafeInteger(incarnation) && Number.isSafeInteger(promisedEpoch)) {
-      return succeed({ incarnation: incarnation!, promisedEpoch: promisedEpoch! })
-    }
-  } catch {
-    // Said below: what is not JSON is as damaged as what has no numbers.
+function storeOptions(options: BrokerOptions) {
+  const { folder, cluster, brokerName, brokerId, flush = 'async', segmentBytes, retention } = options
+  return {
+    folder,
+    cluster,
+    broker: `${brokerName}/${brokerId}`,
+    flush,
+    replicated: options.replication !== undefined,
+    ...(segmentBytes === undefined ? {} : { segmentBytes }),
+    ...(retention === undefined ? {} : { retention }),
   }
-  return fail(
-    'malformed',
-    "broker.json is damaged: restore it, or remove it if this broker's clients are stopped",
-  )
 }

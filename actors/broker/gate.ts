@@ -24,8 +24,11 @@ export type GateOptions = {
   epoch: number
   store: Store
   state: BrokerState
+}
+
+export type GateHooks = {
   topicChanged(topic: string): void
-  describe(gate: Gate): m.BrokerDescription
+  describe(): m.BrokerDescription
   /** Mastership is to go to another replica; answers the epoch in which that one is master. */
   handOver(brokerId: number, answer: (answered: Answer<{ epoch: number }>) => void): void
 }
@@ -38,24 +41,26 @@ export class Gate {
   readonly #topics: Topics
   readonly #process: Process
   readonly #options: GateOptions
+  readonly #hooks: GateHooks
   readonly #subscriptions: Subscription[] = []
   #sends: Subscription | null = null
   #waiting: { end: number; run: () => void }[] = []
   #drained: (() => void) | null = null
 
-  constructor(process: Process, options: GateOptions) {
+  constructor(process: Process, options: GateOptions, hooks: GateHooks) {
     const { store, state, epoch } = options
     const { world } = process
     const afterStored = (run: () => void) => this.afterStored(run)
     this.#process = process
     this.#options = options
+    this.#hooks = hooks
     this.groups = new Groups(store, state, afterStored)
     this.ingest = new Ingest(store, state, world.transport, world.clock, epoch)
     this.delivery = new Delivery(store, state, world, epoch, this.groups.isOwner)
     this.coordinators = new Coordinators(process, options.brokerName)
     this.#topics = new Topics(store, state, afterStored, (topic) => {
       if (!state.topics.has(topic)) this.groups.owners.forget((queue) => queue.startsWith(`${topic}/`))
-      options.topicChanged(topic)
+      hooks.topicChanged(topic)
     })
   }
 
@@ -63,7 +68,8 @@ export class Gate {
   open(opened: () => void): void {
     const { world, subjects } = this.#process
     const { transport } = world
-    const { brokerName, epoch, describe } = this.#options
+    const { brokerName, epoch } = this.#options
+    const { describe, handOver } = this.#hooks
     const to = subjects.broker(brokerName, epoch)
     const { groups, coordinators } = this
     const topics = this.#topics
@@ -86,7 +92,8 @@ export class Gate {
       serve(transport, to.groups, m.nothing, (_, answer) =>
         answer({ code: 0, value: [...new Set([...groups.names(), ...coordinators.groups])].sort() }),
       ),
-      serve(transport, to.describe, m.nothing, (_, answer) => answer({ code: 0, value: describe(this) })),
+      serve(transport, to.describe, m.nothing, (_, answer) => answer({ code: 0, value: describe() })),
+      serve(transport, to.handOver, m.successor, ({ brokerId }, answer) => handOver(brokerId, answer)),
       serve(transport, to.join, m.joinRequest, (request, answer) => coordinators.join(request, answer)),
       serve(transport, to.beat, m.memberBeat, (request, answer) => coordinators.beat(request, answer)),
       serve(transport, to.leave, m.memberBeat, (request, answer) => coordinators.leave(request, answer)),

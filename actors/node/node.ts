@@ -5,21 +5,25 @@
  * drains: what was accepted is stored and answered first.
  */
 import { brokerNameFault } from '../../machines/names.ts'
-import { createHub } from '../../transport/memory.ts'
-import { connectNats } from '../../transport/nats.ts'
-import { type Listener, startListener } from '../../transport/nats-listener.ts'
+import type { Register } from '../../transport/register.ts'
 import { subjectsOf } from '../../transport/subjects.ts'
 import type { Transport } from '../../transport/transport.ts'
 import { type RunningBroker, startBroker } from '../broker/broker.ts'
+import { startController } from '../controller/controller.ts'
 import { badInput, errorOfFailure, StateMQError } from '../errors.ts'
 import { startNameServer } from '../name-server/name-server.ts'
+import { type FailoverOptions, failoverOf } from './failover.ts'
+import { type GroupLinks, openGroupLinks } from './group-links.ts'
 import { createDirectory } from './inspection.ts'
+import { attach } from './links.ts'
 import type { Process } from './process.ts'
+import { serveRegisterOf } from './register-node.ts'
 import { type Supervision, supervise } from './supervise.ts'
-import { clusterName, defaultServers, type LocalWorld, localWorld, processId } from './surroundings.ts'
+import { clusterName, type LocalWorld, localWorld, processId } from './surroundings.ts'
 import type { World } from './world.ts'
 
-export type Role = 'nameServer' | 'broker'
+/** 'register' serves the register from a file below `dir`, where there is no JetStream to keep it. */
+export type Role = 'nameServer' | 'controller' | 'register' | 'broker'
 
 export type NodeOptions = {
   roles: readonly Role[]
@@ -27,8 +31,16 @@ export type NodeOptions = {
   cluster?: string
   broker?: {
     name: string
-    /** 0 is the master; this version has masters only. */
+    /** Tells the replicas of one broker name apart: 0 to `replicas` - 1; default 0. */
     id?: number
+    /** 'none' (default): the only replica. 'sync': acknowledged when all replicas in sync have it. 'async': soon after. */
+    replication?: 'none' | 'sync' | 'async'
+    /** How many replicas this broker has in all; default 2 when it is replicated. */
+    replicas?: number
+    /** Fewer replicas in sync than this: sends are refused. Default 1. */
+    minInSync?: number
+    /** With 'async': sends are acknowledged at most so far beyond the slowest replica in sync; default 64 MiB. */
+    maxLagBytes?: number
     /** 'sync': acknowledged when on disk. 'async' (default): acknowledged when written, synced soon after. */
     flush?: 'sync' | 'async'
     autoCreateTopic?: boolean
@@ -44,6 +56,9 @@ export type NodeOptions = {
   listen?: { port: number; host?: string }
   /** or the transport of another node in this process. */
   transport?: Transport
+  /** Where broker groups keep who is master. Default: JetStream where the server has it, else a node serves it. */
+  register?: 'served' | 'jetstream' | Register
+  failover?: FailoverOptions
   /** What a role does not decide by itself; for tests and simulations. */
   world?: Partial<LocalWorld>
   /** How long a name server that has just started denies no topic, milliseconds. */
@@ -61,7 +76,6 @@ export type Node = {
   close(): Promise<void>
 }
 
-const LISTENER_PAYLOAD = 8 * 1024 * 1024
 const EMBEDDED_COLLECT_MS = 50
 
 export async function startNode(options: NodeOptions): Promise<Node> {
@@ -80,26 +94,46 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     for (const supervision of supervisions.splice(0).reverse()) {
       await new Promise<void>((stopped) => supervision.stop(stopped))
     }
+    const group = await links
+    group?.register.close()
     directory.close()
     await way.leave()
   }
+  let links: Promise<GroupLinks> | null = null
+  const groupLinks = () => (links ??= openGroupLinks(way, local, subjects, options))
   try {
-    for (const role of options.roles) {
-      await new Promise<void>((ready, refused) => {
-        supervisions.push(startRole(role, member, { ...options, cluster }, ready, refused))
-      })
-    }
+    for (const role of inOrder(options.roles)) await start(role)
   } catch (error) {
     await close()
     throw error
   }
   return { servers: way.servers, transport: way.transport, close }
+
+  async function start(role: Role): Promise<void> {
+    if (role === 'register') {
+      const served = await serveRegisterOf(member, options.dir ?? DEFAULT_DIR)
+      return void supervisions.push(served)
+    }
+    const needsGroup = role === 'controller' || isReplicated(options)
+    const group = needsGroup ? await groupLinks() : null
+    await new Promise<void>((ready, refused) => {
+      supervisions.push(startRole(role, member, { ...options, cluster }, group, ready, refused))
+    })
+  }
 }
+
+const DEFAULT_DIR = './statemq-data'
+const isReplicated = ({ broker }: NodeOptions): boolean => (broker?.replication ?? 'none') !== 'none'
+
+/** What others stand on comes first, and goes last. */
+const inOrder = (roles: readonly Role[]): Role[] =>
+  (['register', 'nameServer', 'controller', 'broker'] as const).filter((role) => roles.includes(role))
 
 function startRole(
   role: Role,
   member: Process,
   options: NodeOptions & { cluster: string },
+  group: GroupLinks | null,
   ready: () => void,
   refused: (error: StateMQError) => void,
 ): Supervision {
@@ -116,7 +150,18 @@ function startRole(
     ready()
     return supervision
   }
+  const failover = failoverOf(options.failover)
+  if (role === 'controller') {
+    const { control, register } = group!
+    const supervision = supervise(member, `controller/${member.id}`, {
+      start: (failed) => startController(member, { control, register, failover }, { failed }),
+      givenUp,
+    })
+    ready()
+    return supervision
+  }
   const { name, id = 0, flush, autoCreateTopic, segmentBytes, retentionHours } = options.broker!
+  const { replication = 'none', replicas = 2, minInSync = 1, maxLagBytes = MAX_LAG_BYTES } = options.broker!
   return supervise(member, `broker/${name}/${id}`, {
     start: (failed): RunningBroker => {
       let hasServed = false
@@ -126,10 +171,13 @@ function startRole(
           cluster: options.cluster,
           brokerName: name,
           brokerId: id,
-          folder: `${options.dir ?? './statemq-data'}/${name}-${id}`,
+          folder: `${options.dir ?? DEFAULT_DIR}/${name}-${id}`,
           ...(flush === undefined ? {} : { flush }),
           ...(autoCreateTopic === undefined ? {} : { autoCreateTopic }),
           ...(segmentBytes === undefined ? {} : { segmentBytes }),
+          ...(replication === 'none' || group === null
+            ? {}
+            : { replication: { replication, replicas, minInSync, maxLagBytes, failover, ...group } }),
           ...(retentionHours === undefined ? {} : { retention: { retentionMs: retentionHours * 3_600_000 } }),
         },
         {
@@ -150,44 +198,6 @@ function startRole(
   })
 }
 
-type Way = { transport: Transport; servers: string; leave(): Promise<void> }
-
-async function attach(
-  { transport, listen, servers }: NodeOptions,
-  local: LocalWorld,
-  name: string,
-): Promise<Way> {
-  if (transport) return { transport, servers: 'shared', leave: async () => {} }
-  if (listen) {
-    const hub = createHub({
-      clock: local.clock,
-      random: local.random,
-      log: local.log,
-      maxPayload: LISTENER_PAYLOAD,
-    })
-    const listener = await new Promise<Listener>((resolve, reject) =>
-      startListener({ hub, ...local, ...listen }, (outcome) =>
-        outcome.ok ? resolve(outcome.value) : reject(errorOfFailure(outcome.failure)),
-      ),
-    )
-    const own = hub.connect(name)
-    const leave = async () => {
-      await new Promise<void>((closed) => own.close(closed))
-      await new Promise<void>((closed) => listener.close(closed))
-    }
-    return { transport: own, servers: listener.url, leave }
-  }
-  const given = servers ?? defaultServers()
-  return new Promise((resolve, reject) =>
-    connectNats({ servers: given, name, ...local }, (outcome) => {
-      if (!outcome.ok) return reject(errorOfFailure(outcome.failure))
-      const own = outcome.value
-      const leave = () => new Promise<void>((closed) => own.close(closed))
-      resolve({ transport: own, servers: [given].flat().join(','), leave })
-    }),
-  )
-}
-
 function checkOptions({ roles, broker, servers, listen, transport }: NodeOptions): void {
   const invalid = (message: string): never => {
     throw badInput(message, 'INVALID_PARAMETER')
@@ -195,13 +205,7 @@ function checkOptions({ roles, broker, servers, listen, transport }: NodeOptions
   if (!Array.isArray(roles) || roles.length === 0)
     invalid("roles: give at least one of 'nameServer', 'broker'")
   for (const role of roles as readonly string[]) {
-    if (role === 'controller') {
-      throw new StateMQError(
-        'REQUEST_CODE_NOT_SUPPORTED',
-        "the role 'controller' is not supported by this version: brokers are single masters",
-      )
-    }
-    if (role !== 'nameServer' && role !== 'broker') invalid(`role '${role}': give 'nameServer' or 'broker'`)
+    if (!ROLES.includes(role as Role)) invalid(`role '${role}': give one of ${ROLES.join(', ')}`)
   }
   if ([servers, listen, transport].filter((way) => way !== undefined).length > 1) {
     invalid('give one of servers, listen and transport, not several')
@@ -211,13 +215,33 @@ function checkOptions({ roles, broker, servers, listen, transport }: NodeOptions
     return invalid("the role 'broker' needs broker: { name: 'broker-a' }")
   const fault = brokerNameFault(broker.name)
   if (fault) invalid(fault.message)
-  if ((broker.id ?? 0) !== 0 || 'replication' in broker) {
-    throw new StateMQError(
-      'REQUEST_CODE_NOT_SUPPORTED',
-      'slaves and replication are not supported by this version: start brokers with id 0, each with a name of its own',
-    )
-  }
+  checkReplicas(broker, invalid)
   if (broker.flush !== undefined && broker.flush !== 'sync' && broker.flush !== 'async') {
     invalid(`flush '${broker.flush}': give 'sync' or 'async'`)
   }
+}
+
+const ROLES: readonly Role[] = ['nameServer', 'controller', 'register', 'broker']
+const MAX_LAG_BYTES = 64 * 1024 * 1024
+const REPLICAS_MAX = 9
+
+function checkReplicas(
+  { id = 0, replication = 'none', replicas, minInSync, maxLagBytes }: NonNullable<NodeOptions['broker']>,
+  invalid: (message: string) => never,
+): void {
+  if (!['none', 'sync', 'async'].includes(replication))
+    invalid(`replication '${replication}': give 'none', 'sync' or 'async'`)
+  if (replication === 'none') {
+    if (id !== 0 || (replicas ?? 1) !== 1)
+      invalid("a broker with several replicas needs replication: 'sync' or 'async'")
+    return
+  }
+  const count = replicas ?? 2
+  const isWhole = (value: number, least: number, most: number) =>
+    Number.isInteger(value) && value >= least && value <= most
+  if (!isWhole(count, 2, REPLICAS_MAX)) invalid(`replicas ${count}: give 2 to ${REPLICAS_MAX}`)
+  if (!isWhole(id, 0, count - 1)) invalid(`id ${id}: the ${count} replicas have the ids 0 to ${count - 1}`)
+  if (!isWhole(minInSync ?? 1, 1, count)) invalid(`minInSync ${minInSync}: give 1 to ${count}`)
+  if (maxLagBytes !== undefined && !isWhole(maxLagBytes, 0, Number.MAX_SAFE_INTEGER))
+    invalid(`maxLagBytes ${maxLagBytes}: give a number of bytes`)
 }
