@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util'
 import { startNatsServer } from '../support/nats-server.ts'
 import type { Run } from './measure.ts'
 import type { Answer, SideName, Task } from './side.ts'
+import type { Mode } from './sides.ts'
 import { measureStart } from './single.ts'
 
 const usage = `usage: npm run bench -- [options]
@@ -22,6 +23,8 @@ const usage = `usage: npm run bench -- [options]
   --in-flight N       sends that are awaited at a time; default 1000
   --queues N          of the topic; default 8
   --flush MODE        async (default), or sync: then async is measured too, for the ratio
+  --replication MODE  none (default), sync or async: with a slave in another process; then one replica is measured
+                      too, for the ratio
   --backlog N         first store N messages, then tell memory of the broker; with consume: read them from disk
   --seconds S         of each round; default 3
   --rounds N          default 3
@@ -48,6 +51,7 @@ const { values } = parseArgs({
     'in-flight': { type: 'string', default: '1000' },
     queues: { type: 'string', default: '8' },
     flush: { type: 'string', default: 'async' },
+    replication: { type: 'string', default: 'none' },
     backlog: { type: 'string', default: '0' },
     seconds: { type: 'string', default: '3' },
     rounds: { type: 'string', default: '3' },
@@ -73,7 +77,7 @@ function whole(
 }
 
 function one<T extends string>(
-  name: 'workload' | 'flush' | 'transport' | 'against',
+  name: 'workload' | 'flush' | 'replication' | 'transport' | 'against',
   choices: readonly T[],
 ): T {
   const choice = choices.find((known) => known === values[name])
@@ -86,6 +90,7 @@ if (values.help) {
 }
 const workload = one('workload', ['send', 'consume', 'latency', 'start'])
 const flush = one('flush', ['async', 'sync'])
+const replication = one('replication', ['none', 'sync', 'async'])
 const against = values.against === undefined ? [] : [one('against', ['jetstream', 'jetstream-tuned', 'pipe'])]
 const options: Options = {
   size: whole('size', 1),
@@ -100,15 +105,24 @@ const options: Options = {
 const tell = (text: string) => process.stderr.write(text)
 const number = (value: number) => Math.round(value).toLocaleString('en-US')
 
-const result: Record<string, unknown> = { workload, flush, ...options }
+const result: Record<string, unknown> = { workload, flush, replication, ...options }
 if (workload === 'start') Object.assign(result, await measureStart(options.rounds))
 else {
   const server = await startNatsServer({ jetstream: true })
   const sides: Remote[] = []
   try {
-    const names: SideName[] = ['statemq', ...(flush === 'sync' ? ['async' as const] : []), ...against]
+    const names: SideName[] = [
+      'statemq',
+      ...(flush === 'sync' ? ['async' as const] : []),
+      ...(replication === 'none' ? [] : ['alone' as const]),
+      ...against,
+    ]
     for (const name of names) {
-      sides.push(await startSide(name, server.url, name === 'async' ? 'async' : flush))
+      const mode: Mode = {
+        flush: name === 'async' ? 'async' : flush,
+        replication: name === 'alone' ? 'none' : replication,
+      }
+      sides.push(await startSide(name, server.url, mode))
     }
     if (workload === 'latency') Object.assign(result, await sides[0]!.carryOut('latency'))
     else await alternate(sides)
@@ -124,11 +138,11 @@ process.exit(0)
 type Remote = { name: SideName; carryOut<T>(task: Task): Promise<T> }
 
 /** Starts a side in a process of its own. */
-async function startSide(name: SideName, servers: string, mode: 'async' | 'sync'): Promise<Remote> {
+async function startSide(name: SideName, servers: string, mode: Mode): Promise<Remote> {
   const child = fork(fileURLToPath(new URL('side.js', import.meta.url)), [
     name,
     servers,
-    mode,
+    JSON.stringify(mode),
     JSON.stringify(options),
   ])
   process.on('exit', () => child.kill('SIGKILL'))

@@ -5,14 +5,14 @@
 import type { Options } from './main.ts'
 import { measureConsume, measureSend } from './measure.ts'
 import { barePipe } from './pipe.ts'
-import { jetStream, type Side, stateMq } from './sides.ts'
+import { jetStream, type Mode, type Side, stateMq } from './sides.ts'
 import { measureLatency } from './single.ts'
 
-export type SideName = 'statemq' | 'async' | 'jetstream' | 'jetstream-tuned' | 'pipe'
+export type SideName = 'statemq' | 'async' | 'alone' | 'jetstream' | 'jetstream-tuned' | 'pipe'
 export type Task = 'send' | 'consume' | 'latency' | 'fill' | 'residentBytes' | 'close'
 export type Answer = { value?: unknown; error?: string }
 
-const [name, servers, flush, json] = process.argv.slice(2) as [SideName, string, 'sync' | 'async', string]
+const [name, servers, mode, json] = process.argv.slice(2) as [SideName, string, string, string]
 const options = JSON.parse(json) as Options
 
 const side: Side =
@@ -20,7 +20,7 @@ const side: Side =
     ? await jetStream(servers, name === 'jetstream-tuned', options)
     : name === 'pipe'
       ? await barePipe(servers, options)
-      : await stateMq(name, servers, flush, options)
+      : await stateMq(name, servers, JSON.parse(mode) as Mode, options)
 
 const tasks: Record<Task, () => unknown> = {
   send: () => measureSend(side, options),

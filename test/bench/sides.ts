@@ -48,20 +48,38 @@ export const residentBytesOf = (pid: number): number => {
 
 let sides = 0
 
+export type Mode = { flush: 'sync' | 'async'; replication: 'none' | 'sync' | 'async' }
+type Launched = { child: ChildProcess; ready: { servers: string } }
+
+/** One broker; with replication its slave too, and whoever elects, each in a process of its own. */
+async function launchBroker(servers: string, data: string[], mode: Mode): Promise<Launched[]> {
+  const node = (roles: string, ...args: string[]) =>
+    launch(['node', '--roles', roles, '--nats', servers, ...data, ...args])
+  const broker = ['--broker', 'broker-a', '--flush', mode.flush]
+  if (mode.replication === 'none') return [await node('nameServer,broker', ...broker)]
+  const around = await node('nameServer,controller')
+  const replicas = await Promise.all(
+    [0, 1].map((id) =>
+      node('broker', ...broker, '--id', String(id), '--replication', mode.replication, '--replicas', '2'),
+    ),
+  )
+  return [...replicas, around]
+}
+
 export async function stateMq(
   name: string,
   servers: string,
-  flush: 'sync' | 'async',
+  mode: Mode,
   { queues, transport, size, inFlight }: Options,
 ): Promise<Side> {
   const dir = mkdtempSync(join(tmpdir(), 'statemq-bench-'))
-  const cluster = `bench-${++sides}`
-  const data = ['--cluster', cluster, '--dir', dir, '--flush', flush]
-  const { child, ready } = await launch(
+  const cluster = `bench-${++sides}-${process.pid}`
+  const data = ['--cluster', cluster, '--dir', dir]
+  const launched =
     transport === 'listener'
-      ? ['start', '--port', '0', ...data]
-      : ['node', '--roles', 'nameServer,broker', '--broker', 'broker-a', '--nats', servers, ...data],
-  )
+      ? [await launch(['start', '--port', '0', ...data, '--flush', mode.flush])]
+      : await launchBroker(servers, data, mode)
+  const [{ child, ready }] = launched as [Launched]
   const client = await connect({ servers: ready.servers, cluster })
   const topic = 'bench'
   await client.admin().createTopic(topic, { queues })
@@ -100,7 +118,7 @@ export async function stateMq(
     residentBytes: () => residentBytesOf(child.pid!),
     async close() {
       await client.close()
-      await stop(child)
+      for (const one of launched) await stop(one.child)
       rmSync(dir, { recursive: true, force: true })
     },
   }
