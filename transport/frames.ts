@@ -147,6 +147,13 @@ export function frameFault(bytes: Buffer, at: number, end: number): FrameFault |
   return null
 }
 
+/** Whether a sound head stands there, of a frame that ends at or before `end`. */
+export function isHeadAt(bytes: Buffer, at: number, end: number): boolean {
+  if (end - at < FRAME_HEAD_BYTES || frameBytesAt(bytes, at) > end - at) return false
+  const fault = frameFault(bytes, at, at + FRAME_HEAD_BYTES)
+  return fault === null || fault === 'short'
+}
+
 /** True when the records of a sound frame add up: `count` of them, each whole, filling the frame to its end. */
 export function recordsAddUp(bytes: Buffer, at: number): boolean {
   const end = at + bytes.readUInt32LE(at)

@@ -15,6 +15,7 @@ for (const home of homes) {
       if (text === 'm0') await running.send('seldom', 0, text)
     }
     running.note('kept')
+    await running.stored()
     const before = await machine.list('log')
     await machine.checked(71 * hour)
     t.deepEqual(await machine.list('log'), before)

@@ -1,109 +1,87 @@
 /**
- * The commit log: appends to memory at once, writes to disk by itself.
+ * The commit log in memory: what is appended is there at once, in its segment and in the index of its queue.
  *
- * All that is appended in one turn of the loop goes out in ONE write; while a write is under way the next one gathers.
- * Bytes count as stored AFTER their write, with flush 'sync' AFTER the sync that follows it. A segment's file is made
- * only AFTER the segment before it is synced. After a failed write NOTHING beyond it counts as stored, and what it may
- * have left half-written is cut off before anything else is written.
+ * A segment BEGINS with the state that all before it add up to; on a replica it begins exactly where it begins on the
+ * master, so that all replicas have the same files. Epochs NEVER fall along the log. How it comes to the disk is the
+ * writer's (log-writer.ts).
  *
- *   writing ──full──▶ cutting ──▶ waiting for room ──▶ writing        any other failure ──▶ broken, for ever
- *
- * RocketMQ: store/CommitLog.java (GroupCommitService, FlushRealTimeService).
+ * RocketMQ: store/CommitLog.java.
  */
-import type { Failure, Outcome } from '../../../transport/failures.ts'
+import type { EpochStart } from '../../../machines/epoch-starts.ts'
+import type { Failure } from '../../../transport/failures.ts'
 import { countAt, frameBytesAt, frameOf, type Kind, stampFrame } from '../../../transport/frames.ts'
 import type { Clock, Disk, DiskFile, Log } from '../../node/world.ts'
-import { checkpointBytes } from './checkpoint.ts'
+import type { Checkpoint } from './checkpoint.ts'
 import { partOf, type Queues, type StoredQueue } from './consume-queue.ts'
 import { HotTail } from './hot-tail.ts'
-import { checkpointPath, segmentPath } from './layout.ts'
+import { retained } from './lineage.ts'
+import { LogWriter, type WriterHooks, type WriterOptions } from './log-writer.ts'
+import type { Recovered } from './recovery.ts'
 import { Segment } from './segment.ts'
 import { noteFrame, stateFrames, stateOf } from './state.ts'
 import type { StoreHooks } from './store.ts'
 
-/** Room is asked for again so often while the disk is full. */
-const RETRY_MS = 1000
 /** Times in an index are 32 bits of milliseconds: a segment is closed long before they run over. */
 const MOST_SEGMENT_MS = 2 ** 31
 
-export type LogOptions = {
-  readonly folder: string
-  readonly flush: 'sync' | 'async'
-  readonly flushIntervalMs: number
-  readonly segmentBytes: number
-  readonly hotBytes: number
-}
-
-export type LogHooks = Pick<StoreHooks, 'snapshot' | 'broken'> & {
-  stored(endPosition: number): void
-  full(isFull: boolean): void
-  /** All of a segment is written and synced. */
-  sealed(segment: Segment): void
-}
+export type LogOptions = WriterOptions & { readonly segmentBytes: number; readonly hotBytes: number }
+export type LogHooks = WriterHooks &
+  Pick<StoreHooks, 'snapshot'> & { readonly appended: (endPosition: number) => void }
 
 export class CommitLog {
   epoch: number
+  /** Of the last frame. */
+  lastEpoch: number
+  starts: readonly EpochStart[]
+  /** The last frame was made here, rather than taken over from another log or found at start. */
+  isOwn = false
   readonly segments: Segment[]
   readonly hot: HotTail
+  readonly writer: LogWriter
   endPosition: number
-  storedPosition: number
-  failure: Failure | null = null
+  /** Where appends go; null until the first one. */
+  active: Segment | null
+  /** Of all segments from here on the parts were in memory at start. */
+  readonly readFrom: number
 
   readonly #clock: Clock
-  readonly #disk: Disk
-  readonly #log: Log
   readonly #options: LogOptions
   readonly #hooks: LogHooks
   readonly #queues: Queues
-  readonly #bootId: string | null
-
-  /** Where appends go; null until the first one. */
-  #active: Segment | null
-  /** Where writes go, and its file once it is open. */
-  #target: Segment | null
-  #file: DiskFile | null
-  #writtenPosition: number
-  #syncedPosition: number
-  #checkpointed: number
-  /** A write, or whatever must end before the next one. */
-  #busy = false
-  #syncing = false
-  #checkpointing = false
   #deferred = false
-  #full = false
-  #timer: unknown = null
-  #retry: unknown = null
-  #closed = false
-  #closing: ((outcome: Outcome<void>) => void) | null = null
 
   /** BEFORE: all bytes of the segments are synced; `file` is the last segment's. */
   constructor(
     world: { readonly clock: Clock; readonly disk: Disk; readonly log: Log },
     options: LogOptions,
     hooks: LogHooks,
-    found: {
-      readonly segments: Segment[]
-      readonly queues: Queues
-      readonly lastEpoch: number
-      readonly file: DiskFile | null
-      readonly bootId: string | null
-    },
+    found: Recovered & { readonly file: DiskFile | null; readonly checkpoint: Checkpoint },
   ) {
     this.#clock = world.clock
-    this.#disk = world.disk
-    this.#log = world.log
     this.#options = options
     this.#hooks = hooks
     this.#queues = found.queues
-    this.#bootId = found.bootId
-    this.#file = found.file
     this.segments = found.segments
-    this.epoch = found.lastEpoch
+    this.starts = found.starts
+    this.epoch = this.lastEpoch = found.lastEpoch
+    this.readFrom = found.readFrom
     this.hot = new HotTail(options.hotBytes)
-    this.#active = this.#target = found.segments.at(-1) ?? null
-    const end = this.#active?.end ?? 0
-    this.endPosition = this.storedPosition = end
-    this.#writtenPosition = this.#syncedPosition = this.#checkpointed = end
+    this.active = found.segments.at(-1) ?? null
+    this.endPosition = found.end
+    const { file, checkpoint } = found
+    this.writer = new LogWriter(world, options, hooks, this, { target: this.active, file, checkpoint })
+  }
+
+  get minPosition(): number {
+    return this.segments.find(({ removed }) => !removed)?.start ?? this.endPosition
+  }
+  /** Why nothing can be appended; null when it can. */
+  get failure(): Failure | null {
+    return this.writer.failure
+  }
+  /** Its last segment has begun, and the state that it begins with is not complete. */
+  get endsInState(): boolean {
+    return this.active !== null && this.active.stateBytes === 0
   }
 
   append(queue: StoredQueue, bytes: Buffer, at: number, length: number, time: number): number {
@@ -113,7 +91,7 @@ export class CommitLog {
     stampFrame(bytes, at, this.epoch, offset, time)
     partOf(queue, segment, time).add(segment.bytes, length, offset, time)
     queue.nextOffset = offset + countAt(bytes, at)
-    this.#take(segment, bytes, at, length, time)
+    this.take(segment, bytes, at, length, time, this.epoch)
     return offset
   }
 
@@ -130,242 +108,79 @@ export class CommitLog {
     const segment = this.#segmentFor(frame.length, time)
     const position = this.endPosition
     stampFrame(frame, 0, this.epoch, 0, time)
-    this.#take(segment, frame, 0, frame.length, time)
+    this.take(segment, frame, 0, frame.length, time, this.epoch)
     return position
   }
 
-  #mustBeOpen(): void {
-    if (this.#closed || this.failure !== null) throw new Error('append to a store that is closed or broken')
+  /** BEFORE a frame of its own. */
+  #checkOwn(): void {
+    if (this.writer.closed || this.failure !== null)
+      throw new Error('append to a store that is closed or broken')
+    if (this.epoch < this.lastEpoch) throw new Error(`epoch ${this.epoch} after epoch ${this.lastEpoch}`)
+    if (this.endsInState) throw new Error('append to a log that ends inside a state: close it and open it')
+    this.isOwn = true
   }
 
   #segmentFor(length: number, time: number): Segment {
-    this.#mustBeOpen()
-    const active = this.#active
+    this.#checkOwn()
+    const active = this.active
     if (active === null) return this.begin(time)
     if (active.bytes + length > this.#options.segmentBytes || time - active.firstTime > MOST_SEGMENT_MS)
       if (active.bytes > active.stateBytes) return this.begin(time)
     return active
   }
 
-  /** Begins a segment. Its first bytes say what all segments before it add up to. */
+  /** Begins a segment with the state of this moment. */
   begin(time: number): Segment {
-    this.#mustBeOpen()
-    const before = this.#active
-    const segment = new Segment(this.endPosition, 0, false)
-    segment.firstTime = time
-    segment.lastTime = before?.lastTime ?? 0
-    const state = stateOf(this.#queues, segment.lastTime, this.#hooks.snapshot())
-    if (before !== null) {
-      before.sealed = true
-      before.next = segment
-    }
-    this.segments.push(segment)
-    this.#active = segment
-    this.#target ??= segment
+    this.#checkOwn()
+    const lastTime = this.active?.lastTime ?? 0
+    const epochs = retained(this.starts, this.minPosition)
+    const state = stateOf(this.#queues, lastTime, epochs, this.#hooks.snapshot())
+    const segment = this.beginSegment(time)
     for (const frame of stateFrames(state, time)) {
       stampFrame(frame, 0, this.epoch, 0, time)
-      this.#take(segment, frame, 0, frame.length, time)
+      this.take(segment, frame, 0, frame.length, time, this.epoch)
     }
     segment.stateBytes = segment.bytes
     return segment
   }
 
-  #take(segment: Segment, bytes: Buffer, at: number, length: number, time: number): void {
+  /** Begins a segment; its state is still to come. */
+  beginSegment(time: number): Segment {
+    const before = this.active
+    const segment = new Segment(this.endPosition, 0, false)
+    segment.firstTime = time
+    segment.lastTime = before?.lastTime ?? 0
+    if (before !== null) {
+      before.sealed = true
+      before.next = segment
+    }
+    this.segments.push(segment)
+    this.active = segment
+    this.writer.begun(segment)
+    return segment
+  }
+
+  /** The bytes of one frame become the end of the log. */
+  take(segment: Segment, bytes: Buffer, at: number, length: number, time: number, epoch: number): void {
+    if (epoch !== this.lastEpoch) this.#beginEpoch(epoch)
     this.hot.append(bytes, at, length, this.endPosition)
     this.endPosition += length
     segment.bytes += length
     if (time > segment.lastTime) segment.lastTime = time
-    if (this.#deferred || this.#busy) return
+    if (this.#deferred) return
     this.#deferred = true
     this.#clock.defer(this.#ship)
   }
 
-  /** Writes what there is to write. Whatever ends calls it again. */
+  #beginEpoch(epoch: number): void {
+    this.starts = [...this.starts, { epoch, start: this.endPosition }]
+    this.lastEpoch = epoch
+  }
+
   readonly #ship = (): void => {
     this.#deferred = false
-    const target = this.#target
-    if (this.#busy || this.#retry !== null || this.failure !== null || target === null)
-      return this.#tryToClose()
-    if (this.#writtenPosition === target.end && target.next !== null) this.#turnTo(target, target.next)
-    else if (this.#writtenPosition === this.endPosition) this.#tryToClose()
-    else if (this.#file === null) this.#open(target)
-    else this.#write(this.#file, target)
-  }
-
-  #write(file: DiskFile, target: Segment): void {
-    const from = this.#writtenPosition
-    const to = target.end
-    this.#busy = true
-    file.write(this.hot.between(from, to), from - target.start, (outcome) => {
-      if (!outcome.ok) return this.#failed(outcome.failure, file, from - target.start)
-      // A sync failed meanwhile: nothing counts any more.
-      if (this.failure !== null) return this.#rest()
-      this.#writtenPosition = to
-      if (this.#options.flush === 'async') return this.#stored(to)
-      this.#sync(file, (isSynced) => (isSynced ? this.#stored(to) : this.#rest()))
-    })
-  }
-
-  #rest(): void {
-    this.#busy = false
-    this.#tryToClose()
-  }
-
-  #stored(position: number): void {
-    this.#busy = false
-    this.storedPosition = position
-    this.hot.release(position)
-    if (this.#full) {
-      this.#full = false
-      this.#hooks.full(false)
-    }
-    this.#armTimer()
-    this.#hooks.stored(position)
-    this.#ship()
-  }
-
-  /** Syncs what is written. A failed sync is final: the system may have dropped the bytes it could not write. */
-  #sync(file: DiskFile, then: (isSynced: boolean) => void): void {
-    const position = this.#writtenPosition
-    this.#syncing = true
-    file.sync((outcome) => {
-      this.#syncing = false
-      if (outcome.ok) this.#syncedPosition = Math.max(this.#syncedPosition, position)
-      else this.#break(outcome.failure)
-      then(outcome.ok)
-    })
-  }
-
-  #open(target: Segment): void {
-    this.#busy = true
-    this.#disk.open(segmentPath(this.#options.folder, target.start), (outcome) => {
-      if (!outcome.ok) return this.#failed(outcome.failure, null, 0)
-      this.#busy = false
-      this.#file = outcome.value.file
-      this.#ship()
-    })
-  }
-
-  /** A segment is written to its end: makes it safe, then goes on with the next. */
-  #turnTo(target: Segment, next: Segment): void {
-    if (this.#syncing) return
-    const file = this.#file!
-    this.#busy = true
-    const turn = () =>
-      file.close(() => {
-        this.#busy = false
-        this.#file = null
-        this.#target = next
-        this.#hooks.sealed(target)
-        this.#ship()
-      })
-    if (this.#syncedPosition === target.end) turn()
-    else this.#sync(file, (isSynced) => (isSynced ? turn() : this.#rest()))
-  }
-
-  #failed(failure: Failure, file: DiskFile | null, keep: number): void {
-    const giveUp = (final: Failure) => {
-      this.#break(final)
-      this.#rest()
-    }
-    if (failure.code !== 'diskFull') return giveUp(failure)
-    if (!this.#full) {
-      this.#full = true
-      this.#log.warn(`${failure.message}: nothing is stored until there is room`)
-      this.#hooks.full(true)
-    }
-    const wait = () => {
-      this.#retry = this.#clock.setTimeout(() => this.tryAgain(), RETRY_MS)
-      this.#rest()
-    }
-    if (file === null) return wait()
-    // A crash now must find a log that ends with a frame, and what is cut must not be found behind shorter bytes later.
-    file.truncate(keep, (outcome) => (outcome.ok ? wait() : giveUp(outcome.failure)))
-  }
-
-  /** There may be room again. */
-  tryAgain(): void {
-    if (this.#retry === null) return
-    this.#clock.clearTimeout(this.#retry)
-    this.#retry = null
-    this.#ship()
-  }
-
-  #break(failure: Failure): void {
-    if (this.failure !== null) return
-    this.failure = failure
-    this.#log.error(`the log in ${this.#options.folder} is broken: ${failure.message}`)
-    this.#hooks.broken(failure)
-  }
-
-  #armTimer(): void {
-    if (this.#timer !== null || this.#closed) return
-    this.#timer = this.#clock.setTimeout(this.#tick, this.#options.flushIntervalMs)
-  }
-
-  /** Now and then: syncs what is written, then notes how far. */
-  readonly #tick = (): void => {
-    this.#timer = null
-    const file = this.#file
-    if (this.failure !== null || this.#closed) return
-    if (file === null || this.#syncing) return this.#armTimer()
-    if (this.#syncedPosition === this.#writtenPosition) return this.#checkpoint(() => {})
-    this.#sync(file, (isSynced) => {
-      if (isSynced) this.#checkpoint(() => {})
-      this.#ship()
-    })
-  }
-
-  /** One at a time: two that replace the same file at once would get in each other's way. */
-  #checkpoint(done: () => void): void {
-    const synced = this.#syncedPosition
-    if (synced === this.#checkpointed || this.#checkpointing) return done()
-    this.#checkpointed = synced
-    this.#checkpointing = true
-    const bytes = checkpointBytes({ synced, bootId: this.#bootId })
-    this.#disk.replaceFile(checkpointPath(this.#options.folder), bytes, (outcome) => {
-      if (!outcome.ok) this.#log.warn(`the checkpoint could not be written: ${outcome.failure.message}`)
-      this.#checkpointing = false
-      done()
-      this.#tryToClose()
-    })
-  }
-
-  close(done: (outcome: Outcome<void>) => void): void {
-    this.#closed = true
-    this.#closing = done
-    this.#clock.clearTimeout(this.#timer)
-    this.tryAgain()
-    this.#ship()
-  }
-
-  /** Closes when nothing is under way and all is written, or cannot be. */
-  #tryToClose(): void {
-    const done = this.#closing
-    if (done === null || this.#busy || this.#syncing || this.#checkpointing || this.#deferred) return
-    const unwritten = this.#writtenPosition < this.endPosition
-    const failure =
-      this.failure ?? (this.#retry !== null && unwritten ? diskFull(this.#options.folder) : null)
-    this.#clock.clearTimeout(this.#retry)
-    this.#busy = true
-    const file = this.#file
-    const end = (outcome: Outcome<void>): void => {
-      this.#closing = null
-      if (file === null) done(outcome)
-      else file.close((closed) => done(outcome.ok ? closed : outcome))
-    }
-    if (failure !== null) return end({ ok: false, failure })
-    if (file === null) return end({ ok: true, value: undefined })
-    file.sync((outcome) => {
-      if (!outcome.ok) return end(outcome)
-      this.#syncedPosition = this.#writtenPosition
-      this.#checkpoint(() => end(outcome))
-    })
+    if (!this.writer.closed && this.failure === null) this.#hooks.appended(this.endPosition)
+    this.writer.ship()
   }
 }
-
-const diskFull = (folder: string): Failure => ({
-  code: 'diskFull',
-  retryable: false,
-  message: `the disk of ${folder} is full: what was appended last is not stored`,
-})

@@ -6,6 +6,8 @@
  * A slab of which a reader got a view is NEVER used again for other bytes: views stay true for ever. The others are, so
  * that a backlog that nobody reads costs no memory.
  */
+import { frameBytesAt, isHeadAt } from '../../../transport/frames.ts'
+
 const SLAB_BYTES = 1024 * 1024
 const MOST_SPARE = 8
 
@@ -61,6 +63,27 @@ export class HotTail {
     const { start, bytes } = slab
     slab.isShared = true
     return bytes.subarray(position - start, position - start + length)
+  }
+
+  /** The first byte that is held; Infinity when none is. */
+  get start(): number {
+    return this.#slabs[0]?.start ?? Number.POSITIVE_INFINITY
+  }
+
+  /** Whole frames from one that begins at `position`: as many as fit and one slab holds, at least one. BEFORE: held. */
+  frames(position: number, maxBytes: number): Buffer | null {
+    const slab = this.#slabs[this.#slabOf(position)]!
+    const { bytes, used } = slab
+    const from = position - slab.start
+    if (!isHeadAt(bytes, from, used)) return null
+    let to = from + frameBytesAt(bytes, from)
+    while (to < used) {
+      const next = to + frameBytesAt(bytes, to)
+      if (next - from > maxBytes) break
+      to = next
+    }
+    slab.isShared = true
+    return bytes.subarray(from, to)
   }
 
   #slabOf(position: number): number {

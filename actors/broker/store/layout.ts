@@ -5,6 +5,7 @@ const digits = (position: number): string => String(position).padStart(20, '0')
 
 export const identityPath = (folder: string): string => `${folder}/statemq.json`
 export const checkpointPath = (folder: string): string => `${folder}/checkpoint`
+export const cutPath = (folder: string): string => `${folder}/cut.json`
 export const logFolder = (folder: string): string => `${folder}/log`
 export const segmentPath = (folder: string, start: number): string => `${folder}/log/${digits(start)}.log`
 export const indexFolder = (folder: string): string => `${folder}/consume-queue`

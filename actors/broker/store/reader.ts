@@ -67,6 +67,8 @@ export class Reader {
 
   #maxOffset(queue: StoredQueue): number {
     const confirmed = this.#confirmPosition()
+    // What was confirmed is not known well enough: nothing is shown until it is.
+    if (confirmed < this.#log.readFrom) return 0
     let max = queue.nextOffset
     for (let part = queue.part; part !== null; part = part.previous) {
       const { start } = part.segment

@@ -7,6 +7,8 @@
  *
  * RocketMQ: store/CommitLog.java (recoverNormally, recoverAbnormally).
  */
+
+import type { EpochStart } from '../../../machines/epoch-starts.ts'
 import {
   countAt,
   epochAt,
@@ -25,6 +27,7 @@ import type { Checkpoint } from './checkpoint.ts'
 import { partOf, Queues } from './consume-queue.ts'
 import { damaged, reasonOf } from './damage.ts'
 import { checkpointPath, indexFolder, indexPath, logFolder, segmentPath, startOf } from './layout.ts'
+import { startsAt } from './lineage.ts'
 import { findSound, scanFile } from './scan.ts'
 import { Segment } from './segment.ts'
 import { eachQueue, noteAt, readState, type State, StateGatherer } from './state.ts'
@@ -34,6 +37,10 @@ export type Recovered = {
   readonly segments: Segment[]
   readonly queues: Queues
   readonly lastEpoch: number
+  readonly starts: readonly EpochStart[]
+  readonly end: number
+  /** Of all segments from here on the parts are in memory. */
+  readonly readFrom: number
 }
 
 type Place = { readonly disk: Disk; readonly log: Log; readonly folder: string }
@@ -43,11 +50,15 @@ type Known = { readonly synced: number; readonly lostPower: boolean }
 /** What is to be done about the end of the log, once all of it was judged. */
 type Repair = { readonly path: string; readonly keep: number; readonly warning: string }
 
-/** Throws what `attempt` turns into a failure. */
+/**
+ * `confirmed`: how far readers may read at first; segments that they may not read to the end are read too, for their
+ * parts. Infinity when nobody but this store says what is confirmed. Throws what `attempt` turns into a failure.
+ */
 export async function recover(
   place: Place,
   checkpoint: Checkpoint | null,
   bootId: string | null,
+  confirmed: number,
   owner: Owner,
 ): Promise<Recovered> {
   const { disk, log, folder } = place
@@ -69,7 +80,7 @@ export async function recover(
     const before = segments.at(-1)
     if (before !== undefined) before.next = null
   }
-  const end = segments.at(-1)?.end ?? 0
+  const end = segments.at(-1)?.end ?? checkpoint?.base ?? 0
   if (checkpoint !== null && end < checkpoint.synced) {
     refuse(
       'malformed',
@@ -77,15 +88,38 @@ export async function recover(
         `bytes that were safe are gone. To start with what is left, remove ${checkpointPath(folder)}`,
     )
   }
+  const first = segments.findLastIndex(({ start }) => start <= confirmed)
+  const from = Math.max(0, first)
+  const again = from < segments.length - 1 ? await readParts(place, segments.slice(from)) : null
   for (const { path, keep, warning } of repairs) {
     log.warn(warning)
     if (keep === 0) await need<void>((done) => disk.remove(path, done))
     else await withFile(disk, path, (file) => cut(file, keep))
   }
   await removeOrphans(place, segments)
-  if (found === null) return { segments, queues: new Queues(), lastEpoch: 0 }
-  raiseMinOffsets(found.queues, must(await readState(disk, folder, segments[0]!.start)))
-  return { segments, queues: found.queues, lastEpoch: found.lastEpoch }
+  if (found === null) return { segments, queues: new Queues(), lastEpoch: 0, starts: [], end, readFrom: end }
+  const queues = again ?? found.queues
+  raiseMinOffsets(queues, must(await readState(disk, folder, segments[0]!.start)))
+  const { lastEpoch, starts } = found
+  return { segments, queues, lastEpoch, starts, end, readFrom: segments[from]!.start }
+}
+
+const nobody: Owner = { restore() {}, replay() {} }
+
+/** Reads segments for their parts only. Of the last one, what is to be cut is left out. */
+async function readParts({ disk, folder }: Place, segments: readonly Segment[]): Promise<Queues> {
+  const queues = new Queues()
+  for (const segment of segments) {
+    const path = segmentPath(folder, segment.start)
+    const { bytes, sealed } = segment
+    const reading = new Reading(segment, path, nobody, queues)
+    const { end, fault } = await withFile(disk, path, (file) =>
+      scanFile(file, bytes, 0, (frames, at, position) => reading.take(frames, at, position)),
+    )
+    if (fault !== null || end !== bytes) must(damaged(path, end, fault ?? 'short'))
+    segment.sealed = sealed
+  }
+  return queues
 }
 
 async function cut(file: DiskFile, keep: number): Promise<void> {
@@ -94,7 +128,7 @@ async function cut(file: DiskFile, keep: number): Promise<void> {
 }
 
 /** The segments by their names. A gap between two of them is damage: a file is missing or was cut. */
-async function listSegments({ disk, folder }: Place): Promise<Segment[]> {
+export async function listSegments({ disk, folder }: Pick<Place, 'disk' | 'folder'>): Promise<Segment[]> {
   const names = await need<string[]>((done) => disk.list(logFolder(folder), done))
   const starts = names.map((name) => startOf(name, 'log')).filter((start) => start !== null)
   const segments: Segment[] = []
@@ -160,16 +194,19 @@ async function judge(
 /** What a segment says, frame by frame: the queues with their parts, and all else to the owner. */
 export class Reading {
   readonly segment: Segment
-  readonly queues = new Queues()
+  readonly queues: Queues
   lastEpoch = 0
+  starts: readonly EpochStart[] = []
   /** The state at its beginning was read to its end. */
   begun = false
   readonly #path: string
   readonly #owner: Owner
   readonly #gatherer = new StateGatherer()
 
-  constructor(segment: Segment, path: string, owner: Owner) {
+  /** With the queues of the segments before it, it goes on with them. */
+  constructor(segment: Segment, path: string, owner: Owner, queues = new Queues()) {
     this.segment = segment
+    this.queues = queues
     this.#path = path
     this.#owner = owner
     segment.sealed = false
@@ -178,7 +215,11 @@ export class Reading {
 
   take(bytes: Buffer, at: number, position: number): boolean {
     const frameBytes = frameBytesAt(bytes, at)
-    this.lastEpoch = Math.max(this.lastEpoch, epochAt(bytes, at))
+    const epoch = epochAt(bytes, at)
+    if (epoch > this.lastEpoch) {
+      this.starts = [...this.starts, { epoch, start: this.segment.start + position }]
+      this.lastEpoch = epoch
+    }
     this.segment.bytes = position + frameBytes
     if (!this.begun) {
       this.#begin(bytes, at, position)
@@ -201,6 +242,7 @@ export class Reading {
     this.segment.stateBytes = this.segment.bytes
     this.segment.firstTime = storeTimeAt(bytes, at)
     this.segment.lastTime = Math.max(state.lastTime, this.segment.firstTime)
+    this.starts = startsAt(state.epochs ?? [], this.lastEpoch, this.segment.start)
     eachQueue(state, (topic, queueId, nextOffset, minOffset) =>
       Object.assign(this.queues.get(topic, queueId), { nextOffset, minOffset }),
     )

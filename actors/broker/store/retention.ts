@@ -99,10 +99,10 @@ export class Retention {
     }
   }
 
-  /** A segment that nobody adds to would otherwise never leave. */
+  /** A segment that nobody adds to would otherwise never leave. A replica that follows begins none of its own. */
   #closeIdle(): void {
-    const active = this.#log.segments.at(-1)
-    if (active === undefined || active.bytes === active.stateBytes || this.#log.failure !== null) return
+    const { active, isOwn } = this.#log
+    if (active === null || !isOwn || active.bytes === active.stateBytes || this.#log.failure !== null) return
     const now = this.#world.clock.now()
     if (now - active.lastTime > this.#options.retentionMs) this.#log.begin(now)
   }
@@ -118,7 +118,11 @@ export class Retention {
   async #stateAfter(segment: Segment): Promise<State | null> {
     const { next } = segment
     // With its parts in memory it is being indexed or not confirmed; and the next one must be on disk to stand alone.
-    if (segment.parts !== null || next === null || next.start + next.stateBytes > this.#log.storedPosition)
+    if (
+      segment.parts !== null ||
+      next === null ||
+      next.start + next.stateBytes > this.#log.writer.storedPosition
+    )
       return null
     return must(await readState(this.#world.disk, this.#folder, next.start))
   }

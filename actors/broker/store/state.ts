@@ -6,6 +6,7 @@
  * A state frame further inside a segment is a note of the store itself: a topic's messages were dropped.
  */
 import type { Json } from '../../../machines/effect.ts'
+import type { EpochStart } from '../../../machines/epoch-starts.ts'
 import { type Outcome, succeed } from '../../../transport/failures.ts'
 import {
   countAt,
@@ -28,19 +29,26 @@ export type State = {
   readonly queues: Readonly<Record<string, readonly number[]>>
   /** Store time of the last frame before this segment. */
   readonly lastTime: number
+  /** Where the epochs begin that the log held frames of. Segments of early stores do not say it. */
+  readonly epochs?: readonly EpochStart[]
   readonly derived: Json
 }
 
 /** What the store notes for itself inside a segment. */
 export type Note = { readonly dropped: string }
 
-export function stateOf(queues: Queues, lastTime: number, derived: Json): State {
+export function stateOf(
+  queues: Queues,
+  lastTime: number,
+  epochs: readonly EpochStart[],
+  derived: Json,
+): State {
   const topics: Record<string, number[]> = {}
   for (const topic of queues.topics())
     topics[topic] = queues
       .of(topic)
       .flatMap(({ queueId, nextOffset, minOffset }) => [queueId, nextOffset, minOffset])
-  return { queues: topics, lastTime, derived }
+  return { queues: topics, lastTime, epochs, derived }
 }
 
 export function eachQueue(
@@ -87,6 +95,13 @@ export function noteAt(bytes: Buffer, at: number): Note {
 export class StateGatherer {
   #parts: Buffer[] = []
   state: State | null = null
+
+  /** One that has heard the same. */
+  copy(): StateGatherer {
+    const copy = new StateGatherer()
+    copy.#parts = [...this.#parts]
+    return copy
+  }
 
   /** False when the frame is not the part that is due. */
   take(bytes: Buffer, at: number): boolean {

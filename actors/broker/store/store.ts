@@ -8,21 +8,19 @@
  */
 import type { Json } from '../../../machines/effect.ts'
 import type { EpochStart, Lineage } from '../../../machines/epoch-starts.ts'
-import { done, type Failure, type Outcome } from '../../../transport/failures.ts'
+import type { Failure, Outcome } from '../../../transport/failures.ts'
+import { done } from '../../../transport/failures.ts'
 import type { Kind } from '../../../transport/frames.ts'
 import type { DiskFile, World } from '../../node/world.ts'
 import { ask, attempt, must, need } from './asking.ts'
-import { BlockCache } from './block-cache.ts'
-import { type Checkpoint, checkpointBytes, readBootId, readCheckpoint } from './checkpoint.ts'
-import { CommitLog } from './commit-log.ts'
-import type { Queues, StoredQueue } from './consume-queue.ts'
+import { type Checkpoint, readBootId, readCheckpoint, sealedText } from './checkpoint.ts'
+import type { StoredQueue } from './consume-queue.ts'
+import { finishCut } from './cut.ts'
 import { type Identity, readIdentity, writeIdentity } from './identity.ts'
 import { checkpointPath, segmentPath } from './layout.ts'
-import { OpenFiles } from './open-files.ts'
-import { Reader } from './reader.ts'
-import { dropMessages, type Recovered, recover } from './recovery.ts'
-import { RETENTION, Retention, type RetentionOptions } from './retention.ts'
-import { SealedIndexes, Sealing } from './sealed-indexes.ts'
+import { OpenedStore } from './opened-store.ts'
+import { type Recovered, recover } from './recovery.ts'
+import type { RetentionOptions } from './retention.ts'
 
 export type { StoredQueue } from './consume-queue.ts'
 export type { RetentionOptions } from './retention.ts'
@@ -49,7 +47,10 @@ export type StoreOptions = {
 
 /** What the owner (the broker) contributes and hears. */
 export type StoreHooks = {
-  /** At start, BEFORE any replay: what `snapshot` gave when the last segment was begun. Not called on an empty log. */
+  /**
+   * At start, BEFORE any replay: what `snapshot` gave when the last segment was begun. Not called on an empty log; when
+   * that takes over another replica's, then it is.
+   */
   restore(derived: Json): void
   /**
    * At start, for every frame after that snapshot, in order; and for every frame that `appendVerbatim` took, AFTER it
@@ -164,7 +165,7 @@ export interface Store {
   close(done: (outcome: Outcome<void>) => void): void
 }
 
-/** Opens the store of a folder, or makes one. A failure leaves the folder as it was found. */
+/** Opens the store of a folder, or makes one. A failure leaves the folder as it was found, but finishes a cut. */
 export const openStore = (
   world: StoreWorld,
   options: StoreOptions,
@@ -174,19 +175,35 @@ export const openStore = (
     const { disk, log } = world
     const { folder, cluster, broker } = options
     // Looked at BEFORE the lock is taken: not even that is written into a folder that is not ours.
-    let identity = await readIdentity(disk, folder, cluster, broker)
+    const known = await readIdentity(disk, folder, cluster, broker)
     const lock = await need<{ release(): void }>((done) => disk.lock(folder, done))
     try {
+      await finishCut(world, folder)
       const bootId = await readBootId(disk)
-      const checkpoint = await readCheckpoint(disk, folder, log)
-      const found = await recover({ disk, log, folder }, checkpoint, bootId, hooks)
-      identity ??= await writeIdentity(world, folder, cluster, broker, found.segments.length === 0)
-      const file = await openLast(world, folder, found, checkpoint, bootId)
+      const before = await readCheckpoint(disk, folder, log)
+      const limit = options.replicated === true ? (before?.confirmed ?? 0) : Number.POSITIVE_INFINITY
+      // Without a checkpoint nothing is confirmed, and all of the log would have to be read to know the offsets there.
+      const readFrom = before === null ? Number.POSITIVE_INFINITY : limit
+      const found = await recover({ disk, log, folder }, before, bootId, readFrom, hooks)
+      const confirmLimit = Math.min(limit, found.end)
+      const checkpoint: Checkpoint = {
+        synced: found.end,
+        bootId,
+        confirmed: confirmLimit,
+        mayHaveLost: mayHaveLost(before, known, bootId, found),
+        flush: options.flush ?? 'async',
+        closed: false,
+        base: found.segments[0]?.start ?? found.end,
+      }
+      const identity =
+        known ?? (await writeIdentity(world, folder, cluster, broker, found.segments.length === 0))
+      const file = await openLast(world, folder, found, before, checkpoint)
       return new OpenedStore(world, options, hooks, {
         ...found,
         file,
-        bootId,
-        identity,
+        checkpoint,
+        storeId: identity.storeId,
+        confirmLimit: options.replicated === true ? confirmLimit : limit,
         release: lock.release,
       })
     } catch (error) {
@@ -195,204 +212,39 @@ export const openStore = (
     }
   })
 
+/** Whether bytes that had counted as stored may be gone. When it cannot be known, they may. */
+function mayHaveLost(
+  before: Checkpoint | null,
+  identity: Identity | null,
+  bootId: string | null,
+  { segments, end }: Recovered,
+): boolean {
+  // A checkpoint is written by the first start: it was removed, or is damaged.
+  if (before === null) return identity !== null || segments.length > 0
+  if (before.mayHaveLost || end < before.confirmed || (identity === null && segments.length > 0)) return true
+  if (before.closed || before.flush === 'sync') return false
+  return bootId === null || before.bootId !== bootId
+}
+
 /** Makes safe what was found: from here on it is known to survive a power cut. */
 async function openLast(
   { disk }: StoreWorld,
   folder: string,
-  { segments }: Recovered,
-  checkpoint: Checkpoint | null,
-  bootId: string | null,
+  { segments, end }: Recovered,
+  before: Checkpoint | null,
+  checkpoint: Checkpoint,
 ): Promise<DiskFile | null> {
   const last = segments.at(-1)
-  const end = last?.end ?? 0
-  const isKnown = checkpoint?.synced === end && checkpoint.bootId === bootId
   let file: DiskFile | null = null
   if (last !== undefined) {
     const path = segmentPath(folder, last.start)
+    const isSynced = before?.synced === end && before.bootId === checkpoint.bootId
     file = (await need<{ file: DiskFile }>((done) => disk.open(path, done))).file
-    const synced = isKnown ? done : await ask<void>(file.sync.bind(file))
+    const synced = isSynced ? done : await ask<void>(file.sync.bind(file))
     if (!synced.ok) await ask<void>(file.close.bind(file))
     must(synced)
   }
-  if (isKnown) return file
-  const bytes = checkpointBytes({ synced: end, bootId })
+  const bytes = sealedText(checkpoint)
   await need<void>((done) => disk.replaceFile(checkpointPath(folder), bytes, done))
   return file
-}
-
-type Opened = Recovered & {
-  readonly file: DiskFile | null
-  readonly bootId: string | null
-  readonly identity: Identity
-  readonly release: () => void
-}
-
-class OpenedStore implements Store {
-  readonly folder: string
-  readonly storeId: string
-  readonly lastEpoch: number
-  readonly #log: CommitLog
-  readonly #queues: Queues
-  readonly #files: OpenFiles
-  readonly #reader: Reader
-  readonly #sealing: Sealing
-  readonly #retention: Retention
-  readonly #hooks: StoreHooks
-  readonly #release: () => void
-  #confirmLimit = Number.POSITIVE_INFINITY
-  /** The last write found no room; the last check found too little. */
-  #noRoom = false
-  #littleRoom = false
-  #closed = false
-
-  constructor(world: StoreWorld, options: StoreOptions, hooks: StoreHooks, found: Opened) {
-    const { folder } = options
-    this.folder = folder
-    this.storeId = found.identity.storeId
-    this.lastEpoch = found.lastEpoch
-    this.#hooks = hooks
-    this.#release = found.release
-    this.#queues = found.queues
-    this.#files = new OpenFiles(world.disk)
-    const indexes = new SealedIndexes(world.disk, world.log, folder, this.#files)
-    const cache = new BlockCache(folder, this.#files, options.cacheBytes ?? 16 * 1024 * 1024)
-    this.#sealing = new Sealing(
-      indexes,
-      found.queues,
-      () => this.confirmPosition,
-      ({ message }) => world.log.warn(`an index could not be written: ${message}`),
-    )
-    this.#log = new CommitLog(
-      world,
-      {
-        folder,
-        flush: options.flush ?? 'async',
-        flushIntervalMs: options.flushIntervalMs ?? 500,
-        segmentBytes: options.segmentBytes ?? 256 * 1024 * 1024,
-        hotBytes: options.hotBytes ?? 8 * 1024 * 1024,
-      },
-      {
-        snapshot: () => hooks.snapshot(),
-        broken: (failure) => hooks.broken(failure),
-        full: (isFull) => this.#heed(isFull, this.#littleRoom),
-        sealed: (segment) => this.#sealing.add(segment),
-        stored: (endPosition) => {
-          this.#sealing.release()
-          hooks.stored(endPosition)
-        },
-      },
-      found,
-    )
-    this.#reader = new Reader(folder, this.#log, cache, indexes, () => this.confirmPosition)
-    const retention = { ...RETENTION, ...options.retention }
-    const parts = { log: this.#log, queues: found.queues, cache, indexes }
-    this.#retention = new Retention(world, folder, retention, parts, (isFull) => {
-      this.#heed(this.#noRoom, isFull)
-      this.#log.tryAgain()
-      this.#sealing.write()
-    })
-  }
-
-  get epoch(): number {
-    return this.#log.epoch
-  }
-  set epoch(epoch: number) {
-    this.#log.epoch = epoch
-  }
-  get accepting(): boolean {
-    return !(this.#noRoom || this.#littleRoom || this.#closed) && this.#log.failure === null
-  }
-  get minPosition(): number {
-    return this.#log.segments.find(({ removed }) => !removed)?.start ?? 0
-  }
-  get endPosition(): number {
-    return this.#log.endPosition
-  }
-  get storedPosition(): number {
-    return this.#log.storedPosition
-  }
-  get confirmPosition(): number {
-    return Math.min(this.#log.storedPosition, this.#confirmLimit)
-  }
-  get confirmLimit(): number {
-    return this.#confirmLimit
-  }
-  set confirmLimit(position: number) {
-    this.#confirmLimit = position
-    this.#sealing.release()
-  }
-
-  readonly epochStarts: readonly EpochStart[] = []
-  readonly mayHaveLost = false
-  readonly endsInState = false
-  flush: 'sync' | 'async' = 'async'
-  get lineage(): Lineage {
-    return { starts: this.epochStarts, end: this.endPosition }
-  }
-  get syncedPosition(): number {
-    throw new Error('not there yet')
-  }
-  forgetLoss(): void {
-    throw new Error('not there yet')
-  }
-  appendVerbatim(_bytes: Buffer): Outcome<void> {
-    throw new Error('not there yet')
-  }
-  readLog(_position: number, _maxBytes: number, _done: (outcome: Outcome<LogBytes>) => void): void {
-    throw new Error('not there yet')
-  }
-
-  queue(topic: string, queueId: number): StoredQueue {
-    return this.#queues.get(topic, queueId)
-  }
-  queuesOf(topic: string): readonly StoredQueue[] {
-    return this.#queues.of(topic)
-  }
-  append(queue: StoredQueue, bytes: Buffer, at: number, length: number, storeTime: number): number {
-    return this.#log.append(queue, bytes, at, length, storeTime)
-  }
-  appendControl(kind: Exclude<Kind, 0 | 4>, payload: Uint8Array): number {
-    return this.#log.appendControl(kind, payload)
-  }
-  dropQueues(topic: string): void {
-    this.#log.noteDropped(topic)
-    dropMessages(this.#queues, topic)
-  }
-  bounds(queue: StoredQueue): Bounds {
-    return this.#reader.bounds(queue)
-  }
-  read(
-    queue: StoredQueue,
-    offset: number,
-    maxBytes: number,
-    done: (outcome: Outcome<ReadResult>) => void,
-  ): void {
-    this.#reader.read(queue, offset, maxBytes, done)
-  }
-  offsetByTime(queue: StoredQueue, time: number, done: (outcome: Outcome<number>) => void): void {
-    this.#reader.offsetByTime(queue, time, done)
-  }
-
-  #heed(noRoom: boolean, littleRoom: boolean): void {
-    const before = this.#noRoom || this.#littleRoom
-    this.#noRoom = noRoom
-    this.#littleRoom = littleRoom
-    const now = noRoom || littleRoom
-    if (before !== now) this.#hooks.space(now ? 'full' : 'ok')
-  }
-
-  close(done: (outcome: Outcome<void>) => void): void {
-    if (this.#closed) return done({ ok: true, value: undefined })
-    this.#closed = true
-    this.#retention.close(() =>
-      this.#log.close((outcome) =>
-        this.#sealing.close(() =>
-          this.#files.close(() => {
-            this.#release()
-            done(outcome)
-          }),
-        ),
-      ),
-    )
-  }
 }
