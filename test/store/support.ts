@@ -8,13 +8,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
+import { type Cut, cutLog, emptyLog } from '../../actors/broker/store/cut.ts'
 import { segmentPath } from '../../actors/broker/store/layout.ts'
 import {
+  type LogBytes,
   openStore,
   type ReadResult,
   type Store,
   type StoredQueue,
   type StoreOptions,
+  type StoreWorld,
 } from '../../actors/broker/store/store.ts'
 import { realDisk } from '../../actors/node/disk.ts'
 import { type DiskOperation, SimulatedDisk } from '../../actors/node/simulated-disk.ts'
@@ -174,12 +177,15 @@ export class Machine {
     return valueIn(await this.until(ask(call)))
   }
 
+  world(): StoreWorld {
+    const log = { info() {}, warn: (line: string) => void this.warnings.push(line), error() {} }
+    return { clock: this.#countingClock(), random: this.random, disk: this.#disk(), log }
+  }
+
   async open(sizes: Sizes = {}): Promise<Outcome<Running>> {
     const owner = new Owner()
-    const log = { info() {}, warn: (line: string) => void this.warnings.push(line), error() {} }
-    const world = { clock: this.#countingClock(), random: this.random, disk: this.#disk(), log }
     const options = { folder: this.folder, cluster: 'test', broker: 'a', ...sizes }
-    const opened = await this.until(openStore(world, options, owner))
+    const opened = await this.until(openStore(this.world(), options, owner))
     return opened.ok ? { ok: true, value: new Running(this, opened.value, owner) } : opened
   }
 
@@ -216,6 +222,14 @@ export class Machine {
       this.clock.settle()
       await turn()
     }
+  }
+
+  cut(position: number): Promise<Outcome<Cut>> {
+    return this.until(cutLog(this.world(), this.folder, position))
+  }
+
+  empty(position: number): Promise<Outcome<void>> {
+    return this.until(emptyLog(this.world(), this.folder, position))
   }
 
   async start(sizes: Sizes = {}): Promise<Running> {
@@ -264,9 +278,19 @@ export class Machine {
   }
 
   /** Every file of the store with its bytes: to see that nothing was touched. */
-  async content(): Promise<Record<string, string>> {
+  content(): Promise<Record<string, string>> {
+    return this.#contentOf(['', 'log', 'consume-queue'])
+  }
+
+  /** The files of the log with their bytes. */
+  async logFiles(): Promise<Record<string, string>> {
+    const files = await this.#contentOf(['log'])
+    return Object.fromEntries(Object.entries(files).map(([path, bytes]) => [path.slice(-24), bytes]))
+  }
+
+  async #contentOf(folders: readonly string[]): Promise<Record<string, string>> {
     const content: Record<string, string> = {}
-    for (const folder of ['', 'log', 'consume-queue'])
+    for (const folder of folders)
       for (const name of await this.list(folder)) {
         if (name === 'log' || name === 'consume-queue') continue
         const path = join(this.folder, folder, name)
@@ -282,6 +306,8 @@ export class Owner {
   replayed = 0
   restored: Json = null
   storedPosition = 0
+  /** What was told of appends, in order, and between them what was told of stored ones. */
+  readonly told: string[] = []
   readonly space_: string[] = []
   failure: Failure | null = null
 
@@ -299,8 +325,10 @@ export class Owner {
     this.state[note] = (this.state[note] ?? 0) + 1
   }
   snapshot = (): Json => ({ ...this.state })
+  appended = (endPosition: number): void => void this.told.push(`appended ${endPosition}`)
   stored = (endPosition: number): void => {
     this.storedPosition = endPosition
+    this.told.push(`stored ${endPosition}`)
   }
   space = (state: 'ok' | 'full'): void => void this.space_.push(state)
   broken = (failure: Failure): void => {
@@ -329,6 +357,31 @@ export class Running {
   note(text: string): void {
     this.store.appendControl(kinds.offsets, Buffer.from(text))
     this.owner.apply(text)
+  }
+
+  /** A mastership begins, as a broker begins it. */
+  beginEpoch(epoch: number): void {
+    this.store.epoch = epoch
+    this.store.appendControl(kinds.epoch, Buffer.from('{}'))
+  }
+
+  readLog(position: number, maxBytes = 64 * 1024): Promise<Outcome<LogBytes>> {
+    return this.machine.until(ask((done) => this.store.readLog(position, maxBytes, done)))
+  }
+
+  /** Takes over what another store's log holds beyond this one's, up to a position, in pieces. */
+  async follow(other: Running, maxBytes = 64 * 1024, end = other.store.endPosition): Promise<void> {
+    while (this.store.endPosition < end) {
+      const { bytes } = valueIn(await other.readLog(this.store.endPosition, maxBytes))
+      valueIn(this.store.appendVerbatim(bytes))
+    }
+  }
+
+  /** What is told of this log: everything that must be the same on all replicas. */
+  derived(names: readonly string[]) {
+    const { epochStarts, lastEpoch, endPosition } = this.store
+    const bounds = names.map((name) => this.bounds(name.split('/')[0]!, Number(name.split('/')[1])))
+    return { epochStarts, lastEpoch, endPosition, bounds, state: this.owner.state }
   }
 
   /** AFTER: all that was appended is stored. */
