@@ -262,10 +262,11 @@ export const followRequest = z.object({
   processId: name,
   incarnation: whole,
   lineage: whole,
-  /** The end of its log, and the epoch of its last frame. */
+  /** The end of its log, which may not be stored yet, and the epoch of its last frame. Acknowledges nothing. */
   position: whole,
   lastEpoch: whole,
-  session: whole,
+  /** Drawn once for each process and then counted up modulo 2^32: the newest request of a process counts. */
+  session: whole.max(0xffffffff),
 })
 export type FollowRequest = z.infer<typeof followRequest>
 /** 'diverging': cut, and ask again. 'gone': the log begins later here; begin anew at `minPosition`. */

@@ -2,7 +2,7 @@
  * The stream between a master and a slave: the bytes of the log, and what the slave has of them. Binary.
  *
  *   data   0 u32 epoch   4 u32 session   8 u64 from   16 u64 confirm   24 u64 end   32 f64 sentAt   40 whole frames
- *   ack    0 u32 epoch   4 u32 session   8 u32 brokerId   12 u32 lineage   16 u32 incarnation   20 u32 0
+ *   ack    0 u32 epoch   4 u32 session   8 u32 brokerId   12 u32 lineage   16 u32 incarnation   20 u32 unfinishedBytes
  *          24 u64 position   32 f64 echo
  *
  * `session` names one request to follow: what belongs to an earlier one is not heard. `sentAt` is the master's monotonic
@@ -52,7 +52,10 @@ export type Ack = {
   brokerId: number
   lineage: number
   incarnation: number
+  /** Stored up to here. */
   position: number
+  /** Received beyond `position`, of a state whose rest has not come: they count for the credit, and for nothing else. */
+  unfinishedBytes: number
   echo: number
 }
 
@@ -63,7 +66,7 @@ export function ackBytes(ack: Ack): Buffer {
   bytes.writeUInt32LE(ack.brokerId, 8)
   bytes.writeUInt32LE(ack.lineage, 12)
   bytes.writeUInt32LE(ack.incarnation, 16)
-  bytes.writeUInt32LE(0, 20)
+  bytes.writeUInt32LE(ack.unfinishedBytes, 20)
   writeU64(bytes, ack.position, 24)
   bytes.writeDoubleLE(ack.echo, 32)
   return bytes
@@ -78,6 +81,7 @@ export const readAck = (bytes: Buffer): Ack | null =>
         brokerId: bytes.readUInt32LE(8),
         lineage: bytes.readUInt32LE(12),
         incarnation: bytes.readUInt32LE(16),
+        unfinishedBytes: bytes.readUInt32LE(20),
         position: readU64(bytes, 24),
         echo: bytes.readDoubleLE(32),
       }

@@ -1,0 +1,111 @@
+/**
+ * Follower: what the master of one epoch knows of one other replica.
+ *
+ * It has caught up WHEN it has acknowledged the end that the log had at the moment at which it was sent something: one
+ * that is always a batch behind under load keeps up, one that falls behind further and further does not. Its lease counts
+ * from when the master SENT what it has heard, NEVER from when its answer came.
+ *
+ * RocketMQ: store/ha/autoswitch/AutoSwitchHAConnection.java; Kafka: lastCaughtUpTimeMs of a replica.
+ */
+import type { Member } from '../../../machines/group-state.ts'
+import type { FollowRequest } from '../../../transport/messages.ts'
+import type { Ack } from '../../../transport/stream.ts'
+import type { ReplicationSettings } from './context.ts'
+import type { LogStream } from './log-stream.ts'
+
+/** So many pings in a row that reach nobody say that the process is gone. */
+const LOST_PINGS = 2
+
+export class Follower {
+  readonly brokerId: number
+  readonly #settings: ReplicationSettings
+  /** The newest request that was granted. */
+  request: FollowRequest | null = null
+  stream: LogStream | null = null
+  /** When a sign of life that it has heard was sent. */
+  echo = Number.NEGATIVE_INFINITY
+  /** Another process claims to be this replica: since then this one has to prove that it lives. */
+  challenge: { readonly processId: string; readonly at: number } | null = null
+  toldLaggingAt = Number.NEGATIVE_INFINITY
+  toldCaughtUpAt = Number.NEGATIVE_INFINITY
+  isPinged = false
+  #lostPings = 0
+  #heardAt: number
+  #caughtUpAt: number
+  /** When it has acknowledged `end` it has caught up with what was there at `at`. */
+  #mark: { readonly end: number; readonly at: number } | null = null
+
+  /** From `now` on it has its time to be heard of. */
+  constructor(brokerId: number, settings: ReplicationSettings, now: number) {
+    this.brokerId = brokerId
+    this.#settings = settings
+    this.#heardAt = this.#caughtUpAt = now
+  }
+
+  /** A member that comes back keeps its time; any other has to catch up first. */
+  follow(request: FollowRequest, stream: LogStream, now: number, isMember: boolean): void {
+    this.stream?.close()
+    this.request = request
+    this.stream = stream
+    this.challenge = null
+    this.echo = Number.NEGATIVE_INFINITY
+    this.#mark = null
+    if (!isMember) this.#caughtUpAt = Number.NEGATIVE_INFINITY
+    this.#heard(now)
+  }
+
+  isSender({ session, incarnation, lineage }: Ack): boolean {
+    const { request, stream } = this
+    return stream?.session === session && request?.incarnation === incarnation && request.lineage === lineage
+  }
+
+  acknowledged({ position, unfinishedBytes, echo }: Ack, now: number): void {
+    this.stream!.received(position + unfinishedBytes)
+    this.echo = Math.max(this.echo, echo)
+    this.#heard(now)
+    if (this.#mark === null || position < this.#mark.end) return
+    this.#caughtUpAt = this.#mark.at
+    this.#mark = null
+  }
+
+  /** BEFORE something is sent to it. */
+  mark(end: number, now: number): void {
+    this.#mark ??= { end, at: now }
+  }
+
+  #heard(now: number): void {
+    this.#heardAt = now
+    this.#lostPings = 0
+  }
+
+  silentMs(now: number): number {
+    return now - this.#heardAt
+  }
+  /** How long ago it had all that there was. */
+  lagMs(now: number): number {
+    return now - this.#caughtUpAt
+  }
+
+  /** This process stood still: what the other one said meanwhile has yet to be heard. */
+  forgive(stalledMs: number, now: number): void {
+    this.#heardAt = Math.min(now, this.#heardAt + stalledMs)
+    this.#caughtUpAt = Math.min(now, this.#caughtUpAt + stalledMs)
+  }
+
+  pinged(reachedNobody: boolean): void {
+    this.isPinged = false
+    this.#lostPings = reachedNobody ? this.#lostPings + 1 : 0
+  }
+
+  isSilent(now: number): boolean {
+    return this.#lostPings >= LOST_PINGS || this.silentMs(now) > this.#settings.followerSilentMs
+  }
+  isLagging(now: number): boolean {
+    return this.isSilent(now) || this.lagMs(now) > this.#settings.lagMs
+  }
+
+  /** Whether it still believes in this master, and with the log that it was admitted with. */
+  holdsLease({ lineage }: Member, now: number): boolean {
+    return this.request?.lineage === lineage && now - this.echo < this.#settings.leaseMs
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * One follower's stream: the bytes of the log from where its own end, pushed as soon as they are appended.
+ *
+ * NEVER more is on its way than the window beyond what the follower has acknowledged, so a slow one costs neither side
+ * memory. At most one read is under way, and between two chunks everybody else gets a turn: who catches up on a large
+ * log does not hold up those who send. What is lost on the way is not sent again: the follower sees the gap and asks anew.
+ *
+ * RocketMQ: store/ha/autoswitch/AutoSwitchHAConnection.java (WriteSocketService)
+ */
+import type { Failure, Outcome } from '../../../transport/failures.ts'
+import { DATA_HEAD_BYTES, writeDataHead } from '../../../transport/stream.ts'
+import type { LogBytes } from '../store/store.ts'
+import type { FollowersContext } from './context.ts'
+
+/** The chunk that was read last: followers that keep up all want the same one. */
+export class SharedReads {
+  readonly #store: Pick<FollowersContext['store'], 'readLog'>
+  #from = -1
+  #last: Outcome<LogBytes> | null = null
+
+  constructor(store: Pick<FollowersContext['store'], 'readLog'>) {
+    this.#store = store
+  }
+
+  read(from: number, maxBytes: number, done: (outcome: Outcome<LogBytes>) => void): void {
+    if (this.#last !== null && this.#from === from) return done(this.#last)
+    this.#store.readLog(from, maxBytes, (outcome) => {
+      if (outcome.ok && outcome.value.bytes.length > 0) {
+        this.#from = from
+        this.#last = outcome
+      }
+      done(outcome)
+    })
+  }
+}
+
+export type LogStreamHooks = {
+  /** Of the whole log, at this moment. */
+  confirm(): number
+  /** The log cannot be read where this stream stands: it has ended. 'missing': that part was removed meanwhile. */
+  ended(failure: Failure): void
+}
+
+export class LogStream {
+  readonly session: number
+  /** The end of what was sent. */
+  sent: number
+  readonly #context: FollowersContext
+  readonly #reads: SharedReads
+  readonly #hooks: LogStreamHooks
+  readonly #subject: string
+  readonly #chunkBytes: number
+  /** What the follower has for certain: the window begins here. */
+  #received: number
+  /** Read, but larger than what may be on its way now. */
+  #kept: LogBytes | null = null
+  #isReading = false
+  #isDeferred = false
+  #isOpen = true
+
+  constructor(
+    context: FollowersContext,
+    reads: SharedReads,
+    to: { readonly brokerId: number; readonly session: number; readonly position: number },
+    hooks: LogStreamHooks,
+  ) {
+    const { transport, subjects, brokerName, epoch, settings } = context
+    this.#context = context
+    this.#reads = reads
+    this.#hooks = hooks
+    this.session = to.session
+    this.sent = this.#received = to.position
+    this.#subject = subjects.brokerProcess(brokerName, to.brokerId).data(epoch)
+    const most = Math.min(settings.chunkBytes, settings.windowBytes, transport.maxPayload - DATA_HEAD_BYTES)
+    this.#chunkBytes = Math.max(1, most)
+  }
+
+  /** The follower has it up to here. */
+  received(position: number): void {
+    this.#received = Math.max(this.#received, position)
+  }
+
+  /** Sends what there is, as far as the window allows. */
+  push(): void {
+    if (!this.#isOpen || this.#isReading || this.#isDeferred) return
+    if (this.#kept !== null) return this.#send(this.#kept)
+    const { store } = this.#context
+    const room = this.#room
+    if (this.sent >= store.endPosition || (room < this.#chunkBytes && this.sent > this.#received)) return
+    this.#isReading = true
+    this.#reads.read(this.sent, this.#chunkBytes, (outcome) => {
+      this.#isReading = false
+      if (!this.#isOpen) return
+      if (outcome.ok) this.#send(outcome.value)
+      else {
+        this.close()
+        this.#hooks.ended(outcome.failure)
+      }
+    })
+  }
+
+  get #room(): number {
+    return this.#context.settings.windowBytes - (this.sent - this.#received)
+  }
+
+  #send(read: LogBytes): void {
+    if (read.bytes.length === 0) return
+    if (read.bytes.length > this.#room && this.sent > this.#received) {
+      this.#kept = read
+      return
+    }
+    this.#kept = null
+    this.#publish(read.bytes)
+    this.sent = read.end
+    if (this.sent < this.#context.store.endPosition) this.#pushLater()
+  }
+
+  #pushLater(): void {
+    this.#isDeferred = true
+    this.#context.clock.defer(() => {
+      this.#isDeferred = false
+      this.push()
+    })
+  }
+
+  /** A sign of life, with what is new beside the log itself. */
+  beat(): void {
+    if (this.#isOpen) this.#publish(null)
+  }
+
+  #publish(bytes: Buffer | null): void {
+    const { transport, clock, epoch, store } = this.#context
+    const message = Buffer.allocUnsafe(DATA_HEAD_BYTES + (bytes?.length ?? 0))
+    writeDataHead(message, {
+      epoch,
+      session: this.session,
+      from: this.sent,
+      confirm: this.#hooks.confirm(),
+      end: store.endPosition,
+      sentAt: clock.monotonic(),
+    })
+    bytes?.copy(message, DATA_HEAD_BYTES)
+    transport.publish(this.#subject, message)
+  }
+
+  close(): void {
+    this.#isOpen = false
+    this.#kept = null
+  }
+}
