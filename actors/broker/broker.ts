@@ -23,6 +23,7 @@ import { LogKeeper } from './log-keeper.ts'
 import { Mastership } from './mastership.ts'
 import { OrphanReads } from './orphan-reads.ts'
 import { Presence } from './presence.ts'
+import { leaseFrom, sessions } from './replication/context.ts'
 import { Following } from './replication/following.ts'
 import type { ReplicationOptions } from './replication/options.ts'
 import type { RetentionOptions } from './store/retention.ts'
@@ -67,6 +68,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   const address = `broker/${brokerName}/${brokerId}`
   const startedAt = clock.now()
   const durable = new DurableFile(world.disk, folder)
+  const nextSession = sessions(world.random)
   const group = replication ? new GroupRegister(replication.register, brokerName, world) : null
   const keeper = new LogKeeper(world, storeOptions(options), {
     stored: (position) => stored(position),
@@ -104,7 +106,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
         if (presence === null || isEntering)
           return role.actor.send({ type: 'incarnation.persisted', incarnation, lineage })
         isEntering = true
-        leaseEndsAt = clock.monotonic() + replication!.failover.leaseMs
+        leaseEndsAt = leaseFrom(clock.monotonic(), replication!.failover.leaseMs)
         presence.enter(() => role.actor.send({ type: 'incarnation.persisted', incarnation, lineage }))
       }),
     readHead: ({ epoch, incarnation }) => {
@@ -311,13 +313,11 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   function follow(epoch: number, masterId: number): void {
     const store = keeper.store!
     const { incarnation, lineage } = durable.value
-    const { failover, stream, control } = replication!
+    const { failover, stream } = replication!
     following = new Following(
       {
         transport: stream,
-        control,
         clock,
-        random: world.random,
         log,
         subjects,
         brokerName,
@@ -329,7 +329,9 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
         incarnation,
         lineage,
         store,
-        settings: { ...failover, leaseEndsAt },
+        nextSession,
+        leaseEndsAt,
+        settings: failover,
       },
       {
         started: () => role.actor.send({ type: 'stream.started', epoch }),

@@ -19,7 +19,7 @@ import {
   maximalSet,
   type Term,
 } from '../../../machines/peer-replica.ts'
-import type { FollowersContext } from './context.ts'
+import type { MasterContext } from './context.ts'
 import type { Follower } from './follower.ts'
 
 export type FollowersStart = Readonly<Pick<Term, 'members' | 'minInSync' | 'markerEnd' | 'confirm'>>
@@ -33,14 +33,14 @@ export type ConfirmationHooks = {
 
 export class Confirmation {
   term: Term
-  readonly #context: FollowersContext
+  readonly #context: MasterContext
   readonly #followers: ReadonlyMap<number, Follower>
   readonly #hooks: ConfirmationHooks
   #answerable: number
   #isOpen = false
 
   constructor(
-    context: FollowersContext,
+    context: MasterContext,
     start: FollowersStart,
     followers: ReadonlyMap<number, Follower>,
     hooks: ConfirmationHooks,

@@ -6,89 +6,92 @@ import type { Replication } from '../../../machines/group-state.ts'
 import type { Clock, Log, Random } from '../../../transport/ports.ts'
 import type { Subjects } from '../../../transport/subjects.ts'
 import type { Transport } from '../../../transport/transport.ts'
+import { type Failover, failoverOf } from '../../node/failover.ts'
 import type { Store } from '../store/store.ts'
 
-export type ReplicationSettings = {
+export type ReplicationSettings = Pick<Failover, 'beatMs' | 'detectMs' | 'lateMs' | 'lagMs' | 'leaseMs'> & {
   readonly replicas: number
   readonly replication: Replication
   /** What the store is opened with; a master that is alone in its set syncs all the same. */
   readonly flush: 'sync' | 'async'
-  /** With 'async': so long after its sign of life was sent a slave will not be master. */
-  readonly leaseMs: number
   /** With 'async': no more is answered beyond what all members have acknowledged. */
   readonly maxLagBytes: number
   /** No more is on its way to one slave; a larger frame goes alone. */
   readonly windowBytes: number
   /** Of one data message; a larger frame goes alone. */
   readonly chunkBytes: number
-  /** Between two signs of life. */
-  readonly beatMs: number
   /** Levels are told so often. */
   readonly tickMs: number
-  /** A follower that has not had everything for so long lags. */
-  readonly lagMs: number
-  readonly followerSilentMs: number
-  /** After so much silence a follower is asked whether it is there at all. */
-  readonly pingAfterMs: number
-  /** A slave takes its master for lost. */
-  readonly silentMs: number
   readonly followRetryMinMs: number
   readonly followRetryMaxMs: number
 }
 
 export const REPLICATION: ReplicationSettings = {
+  ...failoverOf(),
   replicas: 1,
   replication: 'sync',
   flush: 'async',
-  leaseMs: 400,
   maxLagBytes: 64 * 1024 * 1024,
   windowBytes: 8 * 1024 * 1024,
   chunkBytes: 512 * 1024,
-  beatMs: 100,
   tickMs: 200,
-  lagMs: 3_000,
-  followerSilentMs: 1_000,
-  pingAfterMs: 250,
-  silentMs: 1_000,
   followRetryMinMs: 100,
   followRetryMaxMs: 500,
 }
 
 type Shared<S extends keyof Store> = {
-  /** The connection of the replication: no client's burst stands in its way. */
+  /** A connection of its own: no client's burst stands in its way. */
   readonly transport: Transport
   readonly clock: Clock
   readonly log: Log
   readonly subjects: Subjects
   readonly brokerName: string
-  /** This replica and its process. */
+  /** This replica, its store and its process. */
   readonly brokerId: number
+  readonly storeId: string
   readonly processId: string
   readonly epoch: number
   readonly store: Pick<Store, S>
+  /** What is not given is as in `REPLICATION`. */
+  readonly settings: Partial<ReplicationSettings>
+}
+/** With every setting. */
+export type Settled<C extends { settings: Partial<ReplicationSettings> }> = Omit<C, 'settings'> & {
   readonly settings: ReplicationSettings
 }
+export const settled = <C extends { settings: Partial<ReplicationSettings> }>(context: C): Settled<C> => ({
+  ...context,
+  settings: { ...REPLICATION, ...context.settings },
+})
 
 export type FollowersContext = Shared<
-  | 'storeId'
-  | 'lineage'
-  | 'minPosition'
-  | 'endPosition'
-  | 'storedPosition'
-  | 'syncedPosition'
-  | 'flush'
-  | 'readLog'
->
+  'lineage' | 'minPosition' | 'endPosition' | 'storedPosition' | 'syncedPosition' | 'flush' | 'readLog'
+> & {
+  /** Where signs of life travel. */
+  readonly control: Transport
+  readonly settings: Pick<ReplicationSettings, 'replicas' | 'replication' | 'flush'>
+}
 
 export type FollowingContext = Shared<
-  'storeId' | 'lineage' | 'endPosition' | 'storedPosition' | 'endsInState' | 'confirmLimit' | 'appendVerbatim'
+  'lineage' | 'endPosition' | 'storedPosition' | 'endsInState' | 'confirmLimit' | 'appendVerbatim'
 > & {
   readonly masterId: number
   readonly incarnation: number
   readonly lineage: number
   /** One for the whole process, made by `sessions`. */
   readonly nextSession: () => number
+  /** What earlier masters were promised, as `leaseEndsAt` of an earlier Following told. */
+  readonly leaseEndsAt: number
 }
+
+export type MasterContext = Settled<FollowersContext>
+export type SlaveContext = Settled<FollowingContext>
+
+/** Clocks of two machines may differ by so much: a slave waits that much longer than its master counts on. */
+const CLOCK_DRIFT = 1.01
+
+/** Until when, at least, a replica that hears its master now, or begins to run now, is not to be master itself. */
+export const leaseFrom = (monotonicMs: number, leaseMs: number): number => monotonicMs + leaseMs * CLOCK_DRIFT
 
 /** Sessions are counted modulo this. */
 export const SESSIONS = 2 ** 32

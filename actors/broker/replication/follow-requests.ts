@@ -10,7 +10,7 @@ import type { Peer } from '../../../machines/peer-replica.ts'
 import { type Refusal, refuse } from '../../../transport/codec.ts'
 import { codes } from '../../../transport/codes.ts'
 import type { FollowAnswer, FollowRequest } from '../../../transport/messages.ts'
-import type { FollowersContext } from './context.ts'
+import type { MasterContext } from './context.ts'
 import { SESSIONS } from './context.ts'
 import type { Follower } from './follower.ts'
 
@@ -19,7 +19,7 @@ const PROOF_BEATS = 3
 
 /** `peers`: who was heard of in this epoch. Null when the replica may follow; 'old' is not worth an answer. */
 export function judge(
-  context: FollowersContext,
+  context: MasterContext,
   request: FollowRequest,
   followers: ReadonlyMap<number, Follower>,
   peers: readonly Peer[],
@@ -34,7 +34,7 @@ export function judge(
         ? `${replica} is the master itself: give this broker another id`
         : `${brokerName} has ${settings.replicas} replicas, with the ids 0 to ${settings.replicas - 1}: ${brokerId} is none`,
     )
-  if (storeId === store.storeId)
+  if (storeId === context.storeId)
     return denied(`the data folder of ${replica} is a copy of the master's: remove it and start again`)
   for (const { request: other } of followers.values())
     if (other !== null && other.brokerId !== brokerId && other.storeId === storeId)
@@ -57,7 +57,7 @@ function isOld({ processId, incarnation, session }: FollowRequest, known: Follow
 
 /** Two processes claim to be one replica. A later start of the same store is the same replica once more. */
 function contest(
-  { clock, settings, brokerName }: FollowersContext,
+  { clock, settings, brokerName }: MasterContext,
   { processId, storeId, incarnation, brokerId }: FollowRequest,
   follower: Follower,
   known: FollowRequest,
@@ -66,7 +66,7 @@ function contest(
   if (storeId === known.storeId && incarnation > known.incarnation) return null
   const now = clock.monotonic()
   const { challenge } = follower
-  const isNew = challenge?.processId !== processId || now - challenge.at > settings.followerSilentMs
+  const isNew = challenge?.processId !== processId || now - challenge.at > settings.detectMs
   const { at } = isNew ? { at: now } : challenge
   follower.challenge = { processId, at }
   const replica = `${brokerName}/${brokerId}`

@@ -98,7 +98,7 @@ export class Follower {
   }
 
   isSilent(now: number): boolean {
-    return this.#lostPings >= LOST_PINGS || this.silentMs(now) > this.#settings.followerSilentMs
+    return this.#lostPings >= LOST_PINGS || this.silentMs(now) > this.#settings.detectMs
   }
   isLagging(now: number): boolean {
     return this.isSilent(now) || this.lagMs(now) > this.#settings.lagMs

@@ -20,7 +20,7 @@ import {
 import { readAck } from '../../../transport/stream.ts'
 import type { Subscription } from '../../../transport/transport.ts'
 import { Confirmation, type ConfirmationHooks, type FollowersStart } from './confirmation.ts'
-import { type FollowersContext, pulse } from './context.ts'
+import { type FollowersContext, type MasterContext, pulse, settled } from './context.ts'
 import { answerTo, judge } from './follow-requests.ts'
 import { Follower } from './follower.ts'
 import { LogStream, SharedReads } from './log-stream.ts'
@@ -42,7 +42,7 @@ export type FollowersHooks = ConfirmationHooks & {
 const ALARM_MS = 60_000
 
 export class Followers {
-  readonly #context: FollowersContext
+  readonly #context: MasterContext
   readonly #hooks: FollowersHooks
   readonly #reads: SharedReads
   /** Every other replica. */
@@ -55,7 +55,8 @@ export class Followers {
   /** The follower that must have everything. */
   #successor: number | null = null
 
-  constructor(context: FollowersContext, start: FollowersStart, hooks: FollowersHooks) {
+  constructor(given: FollowersContext, start: FollowersStart, hooks: FollowersHooks) {
+    const context = settled(given)
     const { clock, settings, brokerId, store } = context
     this.#context = context
     this.#hooks = hooks
@@ -235,7 +236,7 @@ export class Followers {
     for (const { brokerId } of maximalSet(this.#confirmation.term)) {
       const follower = this.#others.get(brokerId)
       if (follower === undefined || !this.#isOpen) continue
-      if (follower.silentMs(now) > settings.pingAfterMs) this.#ping(follower)
+      if (follower.silentMs(now) > settings.lateMs) this.#ping(follower)
       if (!follower.isLagging(now) || now - follower.toldLaggingAt < settings.tickMs) continue
       follower.toldLaggingAt = now
       this.#hooks.lagging(brokerId)
@@ -245,9 +246,9 @@ export class Followers {
   #ping(follower: Follower): void {
     if (follower.isPinged) return
     follower.isPinged = true
-    const { transport, subjects, brokerName, settings } = this.#context
+    const { control, subjects, brokerName, settings } = this.#context
     const { ping } = subjects.brokerProcess(brokerName, follower.brokerId)
-    ask(transport, ping, {}, settings.pingAfterMs, (outcome) =>
+    ask(control, ping, {}, settings.lateMs, (outcome) =>
       follower.pinged(!outcome.ok && outcome.failure.code === 'noResponders'),
     )
   }

@@ -18,7 +18,7 @@ import { frameBytesAt, frameFault } from '../../../transport/frames.ts'
 import type { FollowAnswer } from '../../../transport/messages.ts'
 import { ackBytes, DATA_HEAD_BYTES, type DataHead, readDataHead } from '../../../transport/stream.ts'
 import type { Subscription } from '../../../transport/transport.ts'
-import { type FollowingContext, pulse } from './context.ts'
+import { type FollowingContext, leaseFrom, pulse, type SlaveContext, settled } from './context.ts'
 
 export type FollowingHooks = {
   /** The master streams: this log is a prefix of its. */
@@ -39,14 +39,12 @@ export type FollowingHooks = {
   broken(failure: Failure): void
 }
 
-/** Clocks of two machines may differ by so much: a slave waits that much longer than its master counts on. */
-const CLOCK_DRIFT = 1.01
 /** So often the store may refuse the bytes at one position. */
 const MOST_REFUSALS = 5
 /** Something that goes wrong again and again is told once in so long. */
 const WARN_MS = 5_000
 export class Following {
-  readonly #context: FollowingContext
+  readonly #context: SlaveContext
   readonly #hooks: FollowingHooks
   readonly #subscription: Subscription
   readonly #stopPulse: () => void
@@ -70,7 +68,8 @@ export class Following {
   #warnedAt = Number.NEGATIVE_INFINITY
   #refusals = { position: -1, count: 0 }
 
-  constructor(context: FollowingContext, hooks: FollowingHooks) {
+  constructor(given: FollowingContext, hooks: FollowingHooks) {
+    const context = settled(given)
     const { transport, clock, subjects, brokerName, brokerId, epoch, settings, store } = context
     this.#context = context
     this.#hooks = hooks
@@ -78,7 +77,7 @@ export class Following {
     this.#confirmed = Math.min(store.confirmLimit, store.endPosition)
     const now = clock.monotonic()
     this.#heardAt = this.#streamedAt = now
-    this.#leaseEndsAt = now + settings.leaseMs * CLOCK_DRIFT
+    this.#leaseEndsAt = context.leaseEndsAt
     const { data } = subjects.brokerProcess(brokerName, brokerId)
     this.#subscription = transport.subscribe(data(epoch), (payload) => this.#hear(payload))
     this.#stopPulse = pulse(clock, settings.beatMs, (stalledMs) => this.#beat(stalledMs))
@@ -123,7 +122,7 @@ export class Following {
     const own = store.lineage
     const request = {
       ...{ brokerId, processId, incarnation, lineage, session },
-      storeId: store.storeId,
+      storeId: this.#context.storeId,
       position: own.end,
       lastEpoch: lastEpochOf(own),
     }
@@ -270,7 +269,7 @@ export class Following {
   #heardNow(): void {
     const { clock, settings } = this.#context
     this.#heardAt = clock.monotonic()
-    this.#leaseEndsAt = Math.max(this.#leaseEndsAt, this.#heardAt + settings.leaseMs * CLOCK_DRIFT)
+    this.#leaseEndsAt = Math.max(this.#leaseEndsAt, leaseFrom(this.#heardAt, settings.leaseMs))
     if (!this.#isSilent) return
     this.#isSilent = false
     this.#wasCaughtUp = null
@@ -283,7 +282,7 @@ export class Following {
     const now = clock.monotonic()
     this.#heardAt = Math.min(now, this.#heardAt + stalledMs)
     this.#streamedAt = Math.min(now, this.#streamedAt + stalledMs)
-    if (!this.#isSilent && now - this.#heardAt > settings.silentMs) {
+    if (!this.#isSilent && now - this.#heardAt > settings.detectMs) {
       this.#isSilent = true
       this.#hooks.silent()
     }

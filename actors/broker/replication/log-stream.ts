@@ -10,15 +10,15 @@
 import type { Failure, Outcome } from '../../../transport/failures.ts'
 import { DATA_HEAD_BYTES, writeDataHead } from '../../../transport/stream.ts'
 import type { LogBytes } from '../store/store.ts'
-import type { FollowersContext } from './context.ts'
+import type { MasterContext } from './context.ts'
 
 /** The chunk that was read last: followers that keep up all want the same one. */
 export class SharedReads {
-  readonly #store: Pick<FollowersContext['store'], 'readLog'>
+  readonly #store: Pick<MasterContext['store'], 'readLog'>
   #from = -1
   #last: Outcome<LogBytes> | null = null
 
-  constructor(store: Pick<FollowersContext['store'], 'readLog'>) {
+  constructor(store: Pick<MasterContext['store'], 'readLog'>) {
     this.#store = store
   }
 
@@ -45,7 +45,7 @@ export class LogStream {
   readonly session: number
   /** The end of what was sent. */
   sent: number
-  readonly #context: FollowersContext
+  readonly #context: MasterContext
   readonly #reads: SharedReads
   readonly #hooks: LogStreamHooks
   readonly #subject: string
@@ -59,7 +59,7 @@ export class LogStream {
   #isOpen = true
 
   constructor(
-    context: FollowersContext,
+    context: MasterContext,
     reads: SharedReads,
     to: { readonly brokerId: number; readonly session: number; readonly position: number },
     hooks: LogStreamHooks,
