@@ -46,7 +46,7 @@ function connectTo(board: Switchboard, name: string): MemoryTransport {
   const requests = createRequests({
     clock: board.clock,
     id: board.random.id(),
-    publish: (subject, payload, reply) => publish(subject, payload, reply),
+    publish,
     report: board.report,
   })
   subscribe(requests.inbox, requests.hear)
@@ -115,13 +115,14 @@ function connectTo(board: Switchboard, name: string): MemoryTransport {
     get state() {
       return state
     },
+    server: null,
     publish,
     subscribe,
-    request(subject, payload, timeoutMs, answer) {
+    request(subject, payload, timeoutMs, answer, headers) {
       if (closers !== undefined) requests.refuse(subject, 'closed', answer)
       else if (state !== 'connected') requests.refuse(subject, 'disconnected', answer)
       else if (payload.length > board.maxPayload) requests.refuse(subject, 'tooLarge', answer)
-      else requests.request(subject, payload, timeoutMs, answer)
+      else requests.request(subject, payload, timeoutMs, answer, headers)
     },
     flush(done) {
       const born = life

@@ -20,6 +20,7 @@ import {
   NatsError,
   headers as newHeaders,
   type PublishOptions,
+  type ServerInfo,
   type TlsOptions,
 } from 'nats'
 import { keepable, NO_BYTES } from './bytes.ts'
@@ -29,7 +30,7 @@ import { createJoiner, MAX_WHOLE_BYTES, PART_HEADER, split } from './parts.ts'
 import type { Clock, Log, Random } from './ports.ts'
 import { createRequests } from './requests.ts'
 import { isPattern, isSubject } from './subject-trie.ts'
-import type { ConnectionState, Headers, Hear, Subscription, Transport } from './transport.ts'
+import type { ConnectionState, Headers, Hear, ServerFacts, Subscription, Transport } from './transport.ts'
 
 export type NatsOptions = {
   /** `nats://host:port`, one or several; `nats://user:password@host` and `nats://token@host` work too. */
@@ -91,6 +92,7 @@ function transportOver(connection: NatsConnection, { clock, random, log }: NatsO
   const joiner = createJoiner(clock, log)
   let state: ConnectionState = 'connected'
   let maxPayload = connection.info!.max_payload
+  let server = factsOf(connection.info!)
   let messages = 0
   let closers: (() => void)[] | undefined
 
@@ -98,7 +100,7 @@ function transportOver(connection: NatsConnection, { clock, random, log }: NatsO
   const requests = createRequests({
     clock,
     id,
-    publish: (subject, payload, reply) => publish(subject, payload, reply),
+    publish,
     report,
   })
   subscribe(requests.inbox, requests.hear)
@@ -201,6 +203,7 @@ function transportOver(connection: NatsConnection, { clock, random, log }: NatsO
   // Who hears this may be asked at once: the server knows all subscriptions BEFORE it is told.
   function back(): void {
     maxPayload = connection.info?.max_payload ?? maxPayload
+    if (connection.info !== undefined) server = factsOf(connection.info)
     become('connected')
   }
 
@@ -243,13 +246,16 @@ function transportOver(connection: NatsConnection, { clock, random, log }: NatsO
     get state() {
       return state
     },
+    get server() {
+      return server
+    },
     publish,
     subscribe,
-    request(subject, payload, timeoutMs, answer) {
+    request(subject, payload, timeoutMs, answer, headers) {
       if (closers !== undefined) requests.refuse(subject, 'closed', answer)
       else if (state !== 'connected') requests.refuse(subject, 'disconnected', answer)
       else if (payload.length > MAX_WHOLE_BYTES) requests.refuse(subject, 'tooLarge', answer)
-      else requests.request(subject, payload, timeoutMs, answer)
+      else requests.request(subject, payload, timeoutMs, answer, headers)
     },
     flush(done) {
       const broken = (cause?: unknown) =>
@@ -354,6 +360,12 @@ function packageHeaders(headers: Headers) {
   }
   return all
 }
+
+// A server that stands alone names no cluster.
+const factsOf = ({ version, cluster }: ServerInfo): ServerFacts => ({
+  version,
+  isClustered: cluster !== undefined,
+})
 
 const headBytes = (head: ReturnType<typeof newHeaders>): number => Buffer.byteLength(String(head))
 

@@ -12,7 +12,7 @@
 import { type FailureCode, fail, type Outcome, succeed } from './failures.ts'
 import { NO_RESPONDERS, TOO_LARGE } from './headers.ts'
 import type { Clock } from './ports.ts'
-import type { Hear } from './transport.ts'
+import type { Headers, Hear } from './transport.ts'
 
 export type Answer = (outcome: Outcome<Buffer>) => void
 
@@ -22,7 +22,7 @@ export interface Requests {
   readonly hear: Hear
   /** How many wait for an answer. */
   readonly pending: number
-  request(subject: string, payload: Uint8Array, timeoutMs: number, answer: Answer): void
+  request(subject: string, payload: Uint8Array, timeoutMs: number, answer: Answer, headers?: Headers): void
   /** Answers a request that cannot even be sent. */
   refuse(subject: string, code: RefusalCode, answer: Answer): void
   /** Fails all that wait. */
@@ -35,7 +35,7 @@ export type RequestsOptions = {
   readonly clock: Clock
   /** Unlike that of any other transport at the same hub or server. */
   readonly id: string
-  readonly publish: (subject: string, payload: Uint8Array, reply: string) => void
+  readonly publish: (subject: string, payload: Uint8Array, reply: string, headers?: Headers) => void
   /** Hears what an answer's hearer throws. */
   readonly report: (error: unknown) => void
 }
@@ -62,7 +62,13 @@ export function createRequests({ clock, id, publish, report }: RequestsOptions):
 
   const tickNow = () => Math.floor(clock.monotonic() / TICK_MS)
 
-  function request(subject: string, payload: Uint8Array, timeoutMs: number, answer: Answer): void {
+  function request(
+    subject: string,
+    payload: Uint8Array,
+    timeoutMs: number,
+    answer: Answer,
+    headers?: Headers,
+  ): void {
     if (!turning) start()
     const due = Math.max(hand + 1, Math.ceil((clock.monotonic() + timeoutMs) / TICK_MS))
     const place = free.length > 0 ? free.pop()! : waiting.length
@@ -70,7 +76,7 @@ export function createRequests({ clock, id, publish, report }: RequestsOptions):
     const token = calls++ * PLACES_MAX + place
     waiting[place] = undefined
     try {
-      publish(subject, payload, prefix + token) // BEFORE it is noted: a malformed subject throws.
+      publish(subject, payload, prefix + token, headers) // BEFORE it is noted: a malformed subject throws.
     } catch (error) {
       free.push(place)
       throw error

@@ -25,10 +25,15 @@ export interface Subscription {
 
 export type ConnectionState = 'connected' | 'reconnecting' | 'closed'
 
+/** What the server says of itself. The built-in listener names the level of NATS's protocol that it speaks. */
+export type ServerFacts = { readonly version: string; readonly isClustered: boolean }
+
 export interface Transport {
   /** The largest payload, in bytes, that travels in one piece. Larger ones are split where the home can, else refused. */
   readonly maxPayload: number
   readonly state: ConnectionState
+  /** The server of this connection, or of the last one; null in memory, where there is none. */
+  readonly server: ServerFacts | null
   /** Sends and does not wait. Throws only on a malformed subject or after close: both are bugs. */
   publish(subject: string, payload: Uint8Array, reply?: string, headers?: Headers): void
   subscribe(subject: string, hear: Hear, queue?: string): Subscription
@@ -38,6 +43,7 @@ export interface Transport {
     payload: Uint8Array,
     timeoutMs: number,
     answer: (outcome: Outcome<Buffer>) => void,
+    headers?: Headers,
   ): void
   /** Calls back when all that was published so far has reached the hub or the server. */
   flush(done: (outcome: Outcome<void>) => void): void

@@ -160,6 +160,26 @@ fact('headers travel with a message', async (t, station) => {
   t.deepEqual(heard, { payload: Buffer.from('body'), reply: 'answer.here', subject: 'traced', headers })
 })
 
+fact('headers travel with a request', async (t, station) => {
+  const [one, other] = await pair(station)
+  other.subscribe('traced', (_payload, reply, _subject, headers) =>
+    other.publish(reply, Buffer.from(JSON.stringify(headers))),
+  )
+  await ready(other)
+  const outcome = await new Promise<Outcome<Buffer>>((answer) =>
+    one.request('traced', Buffer.from(''), 60_000, answer, { 'X-Expected': '7' }),
+  )
+  t.deepEqual(outcome.ok && JSON.parse(outcome.value.toString()), { 'X-Expected': '7' })
+})
+
+fact('a transport tells what server carries it, if there is one', async (t, station) => {
+  const { server } = await station.connect()
+  t.is(server === null, station.port === undefined)
+  if (server === null) return
+  t.regex(server.version, /^\d+\.\d+\.\d+/)
+  t.false(server.isClustered)
+})
+
 fact('a header with a line break or a blank name is a bug', async (t, station) => {
   const transport = await station.connect()
   t.throws(() => transport.publish('a', Buffer.from(''), '', { Note: 'a\r\nb' }), { instanceOf: TypeError })

@@ -415,6 +415,7 @@ export class SimulatedProcess {
       get state() {
         return member.state
       },
+      server: member.server,
       publish: (subject, payload, reply, headers) => {
         if (this.#state !== 'dead') member.publish(subject, payload, reply, headers)
       },
@@ -432,8 +433,8 @@ export class SimulatedProcess {
           },
         }
       },
-      request: (subject, payload, timeoutMs, answer) =>
-        member.request(subject, payload, timeoutMs, (outcome) => gate(() => answer(outcome))),
+      request: (subject, payload, timeoutMs, answer, headers) =>
+        member.request(subject, payload, timeoutMs, (outcome) => gate(() => answer(outcome)), headers),
       flush: (done) => member.flush((outcome) => gate(() => done(outcome))),
       onState: (hear) => member.onState((state) => gate(() => hear(state))),
       close: (done) => member.close(() => gate(done)),
