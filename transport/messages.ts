@@ -275,8 +275,10 @@ export type FollowAnswer =
   | { result: 'diverging'; epoch: number; end: number }
   | { result: 'gone'; minPosition: number }
 
+export const readRequest = z.object({ key: name })
 export const swapRequest = z.object({ key: name, expected: whole, value: z.json() })
 export type SwapRequest = { key: string; expected: number; value: Json }
+export const held: z.ZodType<Held> = z.object({ revision: whole.min(1), value: z.json() })
 export type SwapAnswer = { result: 'ok'; revision: number } | { result: 'conflict'; held: Held | null }
 
 const brokerRoute = z.object({

@@ -6,11 +6,14 @@
  * the register was a success. Whoever takes 'unknown' for a failure loses data.
  *
  * A read is a hint: it may be old, and so may what a watch tells. The truth is in the swap.
+ *
+ * Three homes, one contract: register-memory.ts, register-served.ts, register-jetstream.ts.
  */
 import type { Json } from '../machines/effect.ts'
 import type { Failure, Outcome } from './failures.ts'
 import type { Subscription } from './transport.ts'
 
+/** The first revision of a key is 1; each swap that is done raises it by one. */
 export type Held = { revision: number; value: Json }
 
 export type SwapOutcome =
@@ -19,12 +22,33 @@ export type SwapOutcome =
   | { result: 'conflict'; held: Held | null }
   | { result: 'unknown'; failure: Failure }
 
+/** A key is a broker's name. One that is malformed, and a value that is too large, are bugs: they throw. */
 export interface Register {
   /** The value, or null when the key was never written. */
   read(key: string, done: (outcome: Outcome<Held | null>) => void): void
-  /** Writes if the revision is still `expected`; 0 = if the key was never written. Answers exactly once. */
+  /**
+   * Writes if the revision is still `expected`; 0 = if the key was never written. Answers exactly once and NEVER from
+   * inside the call. The value is read once: it may be changed after the call.
+   */
   swap(key: string, expected: number, value: Json, done: (outcome: SwapOutcome) => void): void
-  /** Hears the value that is there and then newer ones, each at most once and in order; some may be left out. */
+  /**
+   * Hears the value that is there and then newer ones, each at most once and in order; some may be left out. The newest
+   * is heard within one `pollMs`, whatever pushes are lost.
+   */
   watch(key: string, hear: (held: Held) => void): Subscription
+  /** Ends all watches. What is under way is still answered; what comes later is answered 'closed'. */
   close(): void
 }
+
+export type RegisterTimes = {
+  /** After so long without an answer a read has failed, and a swap is 'unknown'. */
+  readonly readTimeoutMs: number
+  readonly swapTimeoutMs: number
+  /** How often a watch looks for itself. */
+  readonly pollMs: number
+}
+
+export const REGISTER_TIMES: RegisterTimes = { readTimeoutMs: 1_000, swapTimeoutMs: 1_000, pollMs: 1_000 }
+
+/** The largest value, in bytes of JSON. */
+export const VALUE_BYTES_MAX: number = 64 * 1024

@@ -6,6 +6,7 @@
  *
  * A subject is typed by what travels on it: `Subject<Request, Answer>`; codec.ts turns both into bytes and back.
  */
+import type { Json } from '../machines/effect.ts'
 import type { Vote } from '../machines/group-state.ts'
 import type { TopicRoute } from '../machines/topic.ts'
 import type * as m from './messages.ts'
@@ -75,6 +76,10 @@ export const subjectsOf = (cluster: string) => {
       swap: subject<m.SwapRequest, m.SwapAnswer>('register', 'swap'),
       /** Pushed by whoever swapped: a hint to all who watch. */
       changed: (key: string) => subject<Held>('register', 'changed', key),
+      /** What JetStream stores, and the stream that stores it: one for each key, and nothing else in it. */
+      value: (key: string) => subject<Json>('register', 'value', key),
+      // Neither name can hold a plus, so no two pairs share a stream.
+      stream: (key: string) => `statemq+${cluster}+${key}`,
     },
 
     /** To the master of one epoch, and to nobody else. `send` and `pull` are binary (exchange.ts). */
@@ -123,6 +128,14 @@ export const subjectsOf = (cluster: string) => {
 }
 
 export type Subjects = ReturnType<typeof subjectsOf>
+
+/** The interface of NATS's JetStream, whose subjects NATS names. A stream's name stands at the end. */
+export const jetStreamSubjects = {
+  info: '$JS.API.INFO',
+  createStream: (stream: string) => `$JS.API.STREAM.CREATE.${stream}`,
+  streamInfo: (stream: string) => `$JS.API.STREAM.INFO.${stream}`,
+  getMessage: (stream: string) => `$JS.API.STREAM.MSG.GET.${stream}`,
+}
 
 /** An actor's address, `broker/broker-a/0`, as tokens of a subject. */
 const tokensOf = (address: string): string[] => address.split('/')
