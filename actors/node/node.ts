@@ -17,7 +17,7 @@ import { type GroupLinks, openGroupLinks } from './group-links.ts'
 import { createDirectory } from './inspection.ts'
 import { attach } from './links.ts'
 import type { Process } from './process.ts'
-import { serveRegisterOf } from './register-node.ts'
+import { type RegisterServer, serveRegister } from './register-server.ts'
 import { type Supervision, supervise } from './supervise.ts'
 import { clusterName, type LocalWorld, localWorld, processId } from './surroundings.ts'
 import type { World } from './world.ts'
@@ -77,6 +77,8 @@ export type Node = {
 }
 
 const EMBEDDED_COLLECT_MS = 50
+/** A replica that has no master by then counts as started. */
+const SETTLE_MS = 10_000
 
 export async function startNode(options: NodeOptions): Promise<Node> {
   checkOptions(options)
@@ -94,7 +96,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     for (const supervision of supervisions.splice(0).reverse()) {
       await new Promise<void>((stopped) => supervision.stop(stopped))
     }
-    const group = await links
+    const group = await links?.catch(() => null)
     group?.register.close()
     directory.close()
     await way.leave()
@@ -111,8 +113,13 @@ export async function startNode(options: NodeOptions): Promise<Node> {
 
   async function start(role: Role): Promise<void> {
     if (role === 'register') {
-      const served = await serveRegisterOf(member, options.dir ?? DEFAULT_DIR)
-      return void supervisions.push(served)
+      const folder = `${options.dir ?? DEFAULT_DIR}/register`
+      const server = await new Promise<RegisterServer>((resolve, reject) =>
+        serveRegister(world, subjects, folder, (outcome) =>
+          outcome.ok ? resolve(outcome.value) : reject(errorOfFailure(outcome.failure)),
+        ),
+      )
+      return void supervisions.push({ stop: (stopped) => server.close(stopped) })
     }
     const needsGroup = role === 'controller' || isReplicated(options)
     const group = needsGroup ? await groupLinks() : null
@@ -162,6 +169,19 @@ function startRole(
   }
   const { name, id = 0, flush, autoCreateTopic, segmentBytes, retentionHours } = options.broker!
   const { replication = 'none', replicas = 2, minInSync = 1, maxLagBytes = MAX_LAG_BYTES } = options.broker!
+  // The other replicas may come later, or not at all: the node is up nevertheless.
+  if (replication !== 'none') {
+    const { clock, log } = member.world
+    const waiting = clock.setTimeout(() => {
+      log.warn(`broker/${name}/${id} waits for the other replicas, or for a controller`)
+      ready()
+    }, SETTLE_MS)
+    const settled = ready
+    ready = () => {
+      clock.clearTimeout(waiting)
+      settled()
+    }
+  }
   return supervise(member, `broker/${name}/${id}`, {
     start: (failed): RunningBroker => {
       let hasServed = false
