@@ -80,12 +80,12 @@ export class LogKeeper {
     return outcome
   }
 
-  async #anew(change: (() => Promise<Outcome<Cut>>) | null): Promise<Outcome<Store>> {
+  async #anew(change: (() => Promise<Outcome<Cut | void>>) | null): Promise<Outcome<Store>> {
     const closed = await this.#close()
     if (!closed.ok) return closed
-    const cut = change === null ? null : await change()
+    const cut: Outcome<Cut | void> | null = change === null ? null : await change()
     if (cut?.ok === false) return cut
-    if (cut !== null && cut.value.cutBytes > 0) {
+    if (cut?.value && cut.value.cutBytes > 0) {
       const { cutBytes: bytes, cutMessages: messages } = cut.value
       this.lastCut = { at: this.#world.clock.now(), bytes, messages }
     }

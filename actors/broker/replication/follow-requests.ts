@@ -24,7 +24,7 @@ export function judge(
   followers: ReadonlyMap<number, Follower>,
   peers: readonly Peer[],
 ): Refusal | 'old' | null {
-  const { brokerName, settings, store } = context
+  const { brokerName, settings } = context
   const { brokerId, storeId } = request
   const replica = `${brokerName}/${brokerId}`
   const follower = followers.get(brokerId)
