@@ -182,6 +182,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
     },
     stopping: {
       initial: 'draining',
+      on: { 'replica.refused': {} },
       states: {
         draining: {
           id: 'draining',

@@ -58,7 +58,7 @@ test('ingest: answers those alone whose frames are stored', async (t) => {
   bench.send('1', frame(['1']))
   const first = bench.store.endPosition
   bench.send('2', frame(['2']))
-  bench.ingest.stored(first, () => {})
+  bench.ingest.answer(first)
   t.deepEqual(results(bench.answer('1')), [[0, 0]])
   t.is(bench.answer('2'), null)
 })
@@ -165,7 +165,7 @@ test('ingest: more frames than an answer can count are refused, not dropped', as
 
 test('ingest: a closed gate refuses, and says that nothing was stored', async (t) => {
   const bench = await broker()
-  bench.ingest.isOpen = false
+  bench.ingest.refusal = codes.SERVICE_NOT_AVAILABLE
   bench.send('r', frame(['1']))
   t.is(answerCode(bench.answer('r')!), codes.SERVICE_NOT_AVAILABLE)
 })

@@ -131,7 +131,8 @@ export class BrokerBench {
 
   #stored(position: number): void {
     if (!this.ingest) return
-    this.ingest.stored(position, (queue) => this.delivery.arrived(queue))
+    this.ingest.answer(position)
+    this.ingest.wake(position, (queue) => this.delivery.arrived(queue))
     const ready = this.#waiting.filter(({ end }) => end <= position)
     this.#waiting = this.#waiting.filter(({ end }) => end > position)
     for (const { run } of ready) run()
