@@ -3,7 +3,8 @@
  *
  * It is the production code in another World: a hub in place of NATS and a simulated disk in place of files.
  */
-import { createHub } from '../transport/memory.ts'
+import { createHub, type MemoryTransport } from '../transport/memory.ts'
+import { createRegisterHub } from '../transport/register-memory.ts'
 import { type Client, connect } from './client.ts'
 import { badInput } from './errors.ts'
 import { type Node, startNode } from './node/node.ts'
@@ -11,8 +12,12 @@ import { consoleLog, realClock, realRandom } from './node/real-world.ts'
 import { SimulatedDisk } from './node/simulated-disk.ts'
 
 export type TestClusterOptions = {
-  /** Single masters, `broker-a`, `broker-b`, …; default 1. */
+  /** `broker-a`, `broker-b`, …; default 1. */
   brokers?: number
+  /** Of each broker; default 0: single masters. */
+  slaves?: number
+  /** With slaves; default 'sync'. */
+  replication?: 'sync' | 'async'
   nameServers?: number
   flush?: 'sync' | 'async'
   autoCreateTopic?: boolean
@@ -22,44 +27,63 @@ export type TestClusterOptions = {
 export type TestCluster = {
   /** A client of its own connection. */
   connect(): Promise<Client>
-  /** Stops a broker as a clean stop does, and starts it again from the same data. */
-  restartBroker(name: string): Promise<void>
+  /** Stops a replica as a clean stop does, and starts it again from the same data; `id` is 0 unless there are slaves. */
+  restartBroker(name: string, id?: number): Promise<void>
+  /** Cuts a replica off, at once and without a word; for the others it is gone. */
+  isolateBroker(name: string, id?: number): void
+  /** Connects it again. */
+  reconnectBroker(name: string, id?: number): void
   close(): Promise<void>
 }
+
+type Running = { node: Node; transport: MemoryTransport }
 
 const COLLECT_MS = 1
 
 export async function createTestCluster(options: TestClusterOptions = {}): Promise<TestCluster> {
-  const { brokers = 1, nameServers = 1, flush = 'async', autoCreateTopic = true, cluster = 'test' } = options
-  if ('slaves' in options && options.slaves) {
-    throw badInput(
-      'slaves are not supported by this version: createTestCluster({ brokers: 2 })',
-      'INVALID_PARAMETER',
-    )
-  }
+  const { brokers = 1, slaves = 0, nameServers = 1, flush = 'async', autoCreateTopic = true } = options
+  const { cluster = 'test', replication = 'sync' } = options
   const random = realRandom()
   const log = consoleLog({ level: 'error' })
   const disk = new SimulatedDisk({ clock: realClock, random }).mount()
   const world = { clock: realClock, random, disk, log }
   const hub = createHub({ ...world, maxPayload: 8 * 1024 * 1024 })
+  const registers = createRegisterHub(world)
   const clients: Client[] = []
-  const nodes = new Map<string, Node>()
+  const running = new Map<string, Running>()
 
-  const startOne = async (name: string) => {
+  const start = async (
+    name: string,
+    rest: Omit<Parameters<typeof startNode>[0], 'cluster' | 'transport' | 'world'>,
+  ) => {
     const transport = hub.connect(name)
-    const common = { cluster, transport, world, collectMs: COLLECT_MS }
-    const node = name.startsWith('broker-')
-      ? await startNode({
-          ...common,
-          roles: ['broker'],
-          broker: { name, flush, autoCreateTopic },
-          dir: 'test',
-        })
-      : await startNode({ ...common, roles: ['nameServer'] })
-    nodes.set(name, node)
+    const register = registers.connect(name)
+    const node = await startNode({ cluster, transport, world, register, collectMs: COLLECT_MS, ...rest })
+    running.set(name, { node, transport })
   }
-  for (let i = 0; i < nameServers; i++) await startOne(`name-server-${i}`)
-  for (let i = 0; i < brokers; i++) await startOne(`broker-${String.fromCharCode(97 + i)}`)
+  const startBroker = (name: string, id: number) => {
+    const replicas = slaves === 0 ? {} : { id, replication, replicas: slaves + 1 }
+    return start(`${name}/${id}`, {
+      roles: ['broker'],
+      broker: { name, flush, autoCreateTopic, ...replicas },
+      dir: 'test',
+    })
+  }
+  const replica = (name: string, id: number): Running => {
+    const found = running.get(`${name}/${id}`)
+    if (!found) throw badInput(`there is no broker '${name}/${id}' in this test cluster`, 'INVALID_PARAMETER')
+    return found
+  }
+
+  for (let i = 0; i < nameServers; i++) await start(`name-server-${i}`, { roles: ['nameServer'] })
+  if (slaves > 0) await start('controller', { roles: ['controller'] })
+  // All at once: the replicas of a broker wait for each other the first time.
+  const starting: Promise<void>[] = []
+  for (let i = 0; i < brokers; i++) {
+    for (let id = 0; id <= slaves; id++)
+      starting.push(startBroker(`broker-${String.fromCharCode(97 + i)}`, id))
+  }
+  await Promise.all(starting)
 
   return {
     async connect() {
@@ -67,15 +91,15 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
       clients.push(client)
       return client
     },
-    async restartBroker(name) {
-      const node = nodes.get(name)
-      if (!node) throw badInput(`there is no broker '${name}' in this test cluster`, 'INVALID_PARAMETER')
-      await node.close()
-      await startOne(name)
+    async restartBroker(name, id = 0) {
+      await replica(name, id).node.close()
+      await startBroker(name, id)
     },
+    isolateBroker: (name, id = 0) => replica(name, id).transport.sever(),
+    reconnectBroker: (name, id = 0) => replica(name, id).transport.mend(),
     async close() {
       await Promise.all(clients.map((client) => client.close()))
-      for (const node of [...nodes.values()].reverse()) await node.close()
+      for (const { node } of [...running.values()].reverse()) await node.close()
     },
   }
 }
