@@ -216,6 +216,16 @@ test('simulated disk: an owner that was killed before it noted a loss is told ag
   t.true((await machine.start()).store.mayHaveLost)
 })
 
+test('simulated disk: that a store was closed once is no comfort when it loses power later', async (t) => {
+  const machine = await simulated.machine(t)
+  await (await machine.start()).close()
+  const running = await machine.start()
+  t.false(running.store.mayHaveLost)
+  await running.send('a', 0, 'x')
+  await machine.kill({ losesUnsynced: true })
+  t.true((await machine.start()).store.mayHaveLost)
+})
+
 test('simulated disk: a torn end that never counted as stored is no loss', async (t) => {
   const machine = await simulated.machine(t)
   const running = await machine.start({ flush: 'sync' })
@@ -294,6 +304,50 @@ test("simulated disk: flush set to 'async' takes effect AFTER it is noted", asyn
   await machine.kill({ losesUnsynced: true })
   machine.latencyMs = () => 0
   t.true((await machine.start({ flush: 'sync' })).store.mayHaveLost)
+})
+
+test("simulated disk: flush 'sync' is noted AFTER all that counts is synced, not just a part of it", async (t) => {
+  const machine = await simulated.machine(t)
+  const running = await machine.start({ flushIntervalMs: 100 })
+  const { store } = running
+  await running.send('a', 0, 'x')
+  machine.latencyMs = (operation) => ({ write: 10, sync: 50 })[operation as string] ?? 0
+  machine.clock.advance(100)
+  running.append('a', 0, 'counts while the sync is under way')
+  machine.clock.advance(10)
+  const stored = store.storedPosition
+  t.is(stored, store.endPosition)
+  machine.clock.advance(35)
+  running.append('a', 0, 'is being written when the sync ends')
+  machine.clock.settle()
+  store.flush = 'sync'
+  machine.clock.advance(7)
+  t.true(store.syncedPosition > 0 && store.syncedPosition < stored)
+  t.is((await checkpoint(machine)).flush, 'async')
+  machine.clock.advance(60)
+  t.is(store.syncedPosition, store.endPosition)
+  t.is((await checkpoint(machine)).flush, 'sync')
+})
+
+test("simulated disk: while 'sync' is being noted, 'async' does not take effect", async (t) => {
+  const machine = await simulated.machine(t)
+  const running = await machine.start({ flushIntervalMs: 1_000 })
+  const { store } = running
+  machine.latencyMs = (operation) => ({ replaceFile: 100, sync: 20 })[operation as string] ?? 0
+  store.flush = 'sync'
+  machine.clock.advance(50)
+  store.flush = 'async'
+  running.append('a', 0, 'x')
+  machine.clock.advance(19)
+  t.true(store.storedPosition < store.endPosition)
+  machine.clock.advance(1)
+  t.is(store.storedPosition, store.endPosition)
+  machine.clock.advance(2_000)
+  t.is((await checkpoint(machine)).flush, 'async')
+  running.append('a', 0, 'y')
+  machine.clock.advance(1)
+  t.is(store.storedPosition, store.endPosition)
+  t.true(store.syncedPosition < store.endPosition)
 })
 
 for (let seed = 1; seed <= 30; seed++)
