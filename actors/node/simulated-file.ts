@@ -16,6 +16,9 @@ export class SimulatedFile {
   #seen: Version = { size: 0, pages: [] }
   #safe: Version = { size: 0, pages: [] }
   readonly #frozen = new WeakSet<Buffer>()
+  #syncsBegun = 0
+  /** The latest begun of the syncs that are done: an earlier one that ends after it takes nothing back. */
+  #syncDone = 0
 
   get size(): number {
     return this.#seen.size
@@ -73,7 +76,10 @@ export class SimulatedFile {
   beginSync(): () => void {
     const now = copyOf(this.#seen)
     for (const page of now.pages) this.#frozen.add(page)
+    const sync = ++this.#syncsBegun
     return () => {
+      if (sync < this.#syncDone) return
+      this.#syncDone = sync
       this.#safe = now
     }
   }
