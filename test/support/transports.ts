@@ -213,7 +213,8 @@ export const tryConnect = (
   )
 
 export async function connectTo(url: string, log: Log = notedLog()): Promise<Transport> {
-  const outcome = await tryConnect(url, { log })
+  // A test never fails because the machine is slow.
+  const outcome = await tryConnect(url, { log, connectTimeoutMs: 20_000 })
   if (!outcome.ok) throw new Error(outcome.failure.message)
   return outcome.value
 }

@@ -1,7 +1,7 @@
 /** Waiting for facts: a test never sleeps and hopes. */
 
 /** Generous: a test never fails because the machine is slow. */
-const LIMIT_MS = 60_000
+export const LIMIT_MS = 60_000
 
 /** Looks again and again until it is so; throws `what` when it has not become so within the limit. */
 export async function until(
