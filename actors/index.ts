@@ -23,6 +23,11 @@ export type { Handler, MessageContext } from './consumer/dispatcher.ts'
 export type { IncomingMessage } from './consumer/incoming-message.ts'
 export type { Reader, ReaderOptions, SeekPosition } from './consumer/reader.ts'
 export { type ErrorCode, StateMQError } from './errors.ts'
+export {
+  type BrokerProcess,
+  type BrokerProcessOptions,
+  startBrokerProcess,
+} from './node/broker-process.ts'
 export { type Node, type NodeOptions, type Role, startNode } from './node/node.ts'
 export type { Receipt } from './producer/batch.ts'
 export type { OutgoingMessage } from './producer/message.ts'
