@@ -37,8 +37,6 @@ export type BrokerProcessOptions = {
   tell?: (line: string) => void
   /** A replica that does not stop within this time is killed, milliseconds. */
   stopLimitMs?: number
-  /** The program, when it is another one than this build's own. */
-  program?: readonly string[]
   clock?: Clock
 }
 
@@ -86,7 +84,7 @@ export function argumentsOf(options: BrokerProcessOptions): string[] {
 export function startBrokerProcess(options: BrokerProcessOptions): BrokerProcess {
   const { broker, tell = () => {}, stopLimitMs = STOP_LIMIT_MS, clock = realClock } = options
   const name = `${broker.name}/${broker.id}`
-  const command = [...(options.program ?? [door]), ...argumentsOf(options)]
+  const command = [door, ...argumentsOf(options)]
   let running: Run | null = null
   let starts = 0
   let hasServed = false

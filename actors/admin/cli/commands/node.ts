@@ -23,7 +23,7 @@ interface NodeCommandOptions {
 }
 
 const roles: readonly Role[] = ['nameServer', 'broker', 'controller', 'register']
-export const REPLICAS_MAX = 16
+export const REPLICAS_MAX = 9
 
 export const flushOption = (): Option =>
   new Option('--flush <when>', 'acknowledge a message after (sync) or before (async) it is on disk')
