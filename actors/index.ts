@@ -4,19 +4,18 @@ export type { QueueRef, TopicConfig, TopicRoute } from '../machines/topic.ts'
 export type {
   ActorView,
   BrokerDescription,
+  FollowerView,
+  Mastership,
   Member,
   TopicOverview,
   Transition,
 } from '../transport/messages.ts'
 export type { Transport } from '../transport/transport.ts'
-export type {
-  Admin,
-  GroupDescription,
-  OffsetChange,
-  OffsetPosition,
-  TopicDescription,
-} from './admin/admin.ts'
+export type { Admin, GroupDescription, TopicDescription } from './admin/admin.ts'
+export type { BrokerOverview, ReachableReplica, Replica, UnreachableReplica } from './admin/brokers.ts'
+export type { Durability } from './admin/durability.ts'
 export type { Inspect } from './admin/inspect.ts'
+export type { OffsetChange, OffsetPosition } from './admin/offsets.ts'
 export { type Client, type ConnectOptions, connect } from './client.ts'
 export type { Assignment, Consumer, PulledMessage } from './consumer/consumer.ts'
 export type { ConsumerOptions } from './consumer/consumer-options.ts'
@@ -24,6 +23,11 @@ export type { Handler, MessageContext } from './consumer/dispatcher.ts'
 export type { IncomingMessage } from './consumer/incoming-message.ts'
 export type { Reader, ReaderOptions, SeekPosition } from './consumer/reader.ts'
 export { type ErrorCode, StateMQError } from './errors.ts'
+export {
+  type BrokerProcess,
+  type BrokerProcessOptions,
+  startBrokerProcess,
+} from './node/broker-process.ts'
 export { type Node, type NodeOptions, type Role, startNode } from './node/node.ts'
 export type { Receipt } from './producer/batch.ts'
 export type { OutgoingMessage } from './producer/message.ts'

@@ -1,9 +1,11 @@
 /**
- * The demo: 20,000 real flights through a cluster that this process starts, over TCP and with real files.
+ * The demo: 20,000 real flights through a cluster that starts here, over TCP and with real files.
  *
- * A flight is a message and its airport of origin the message group, so that the flights of an airport stay in order.
- * Three members of one group share the queues; a fourth joins half-way and one leaves later, while flights come in. At
- * the end the delays of every airport, as consumed, are held against the same figures computed straight from the file.
+ * Each broker is a master and a slave in processes of their own. A flight is a message and its airport of origin the
+ * message group, so that the flights of an airport stay in order. Three members of one group share the queues; a fourth
+ * joins and one leaves later, while flights come in. Half-way a master is killed (SIGKILL) in the middle of a batch: its
+ * slave takes over, and it comes back as a slave. At the end the delays of every airport, as consumed, are held against
+ * the same figures computed straight from the file.
  *
  * Run it: npm run demo
  */
@@ -13,16 +15,18 @@ import { interruption } from '../actors/admin/cli/cli.ts'
 import type { Demo } from '../actors/admin/cli/commands/demo.ts'
 import { Interrupted } from '../actors/admin/cli/explain.ts'
 // In a project of your own: from 'statemq'.
-import { type Client, type Consumer, connect, type IncomingMessage, startNode } from '../actors/index.ts'
+import { type Client, type Consumer, connect, type IncomingMessage } from '../actors/index.ts'
+import { BROKERS, type DemoCluster, REPLICAS, startCluster } from './flights/cluster.ts'
 import { figuresOf, loadFlights, type NumberedFlight } from './flights/data.ts'
+import { backInSync, type Failover, newMaster, Outage } from './flights/failover.ts'
 import { freshFolder } from './flights/folder.ts'
 import { Ledger } from './flights/ledger.ts'
-import { type Comparison, type Report, type Shares, Stage } from './flights/stage.ts'
+import { type Judgement, judge, type Shares } from './flights/report.ts'
+import { Stage } from './flights/stage.ts'
 
 const CLUSTER = 'demo'
 const TOPIC = 'flights'
 const GROUP = 'delays'
-const BROKERS = ['broker-a', 'broker-b']
 const QUEUES_EACH = 6
 const QUEUES = BROKERS.length * QUEUES_EACH
 /** The producer is at most so many flights ahead of the group: it still sends while members come and go. */
@@ -30,6 +34,12 @@ const AHEAD = 4_000
 const BATCH = 500
 /** What a handler does with a flight takes so long, as a row for a database would. */
 const HANDLER_MS = 1
+/** Whose master is killed. */
+const VICTIM = BROKERS[0]!
+/** A send goes on trying for so long; a failover takes a second. */
+const SEND_MS = 15_000
+/** The killed master is given so long to come back as a slave. */
+const BACK_MS = 30_000
 /** When nothing at all moves for so long, the demo ends and tells what is missing. */
 const STALL_MS = 20_000
 
@@ -41,14 +51,15 @@ export const demo: Demo = async ({ terminal, json }) => {
   const stage = new Stage(terminal, json, flights.length)
   const opened: Closeable[] = []
   try {
-    const servers = await startCluster(folder.path, opened)
-    const run = new Run(flights, stage, servers, opened)
+    const cluster = await startCluster(CLUSTER, folder.path)
+    opened.push(cluster)
+    const run = new Run(flights, stage, cluster, opened)
     const interrupted = interruption(terminal.signal).then((): never => {
       stage.interrupt()
       throw new Interrupted()
     })
     await Promise.race([run.play(), interrupted])
-    const { report, comparisons, broken } = run.report()
+    const { report, comparisons, broken } = run.judged()
     stage.conclude(report, comparisons)
     if (broken.length > 0) throw new Error(`not all that went in came out right: ${broken.join(', ')}`)
   } finally {
@@ -59,24 +70,12 @@ export const demo: Demo = async ({ terminal, json }) => {
   }
 }
 
-/** A name server that listens on a free port, and two brokers with files of their own. */
-async function startCluster(dir: string, opened: Closeable[]): Promise<string> {
-  const listen = { port: 0 }
-  const first = await startNode({ cluster: CLUSTER, roles: ['nameServer'], listen })
-  opened.push(first)
-  for (const name of BROKERS) {
-    const { transport } = first
-    opened.push(await startNode({ cluster: CLUSTER, roles: ['broker'], broker: { name }, dir, transport }))
-  }
-  return first.servers
-}
-
 type Member = { name: string; consumer: Consumer; consumed: number; queues: number; isIn: boolean }
 
 class Run {
   readonly #flights: readonly NumberedFlight[]
   readonly #stage: Stage
-  readonly #servers: string
+  readonly #cluster: DemoCluster
   readonly #opened: Closeable[]
   readonly #ledger = new Ledger()
   readonly #members: Member[] = []
@@ -89,11 +88,15 @@ class Run {
   #consumingMs = 0
   #uncommitted = 0
   #isStalled = false
+  readonly #outage = new Outage()
+  #failover: Failover | null = null
+  /** Set when it is time: the next batch is under way when its master dies. */
+  #kill: (() => void) | null = null
 
-  constructor(flights: readonly NumberedFlight[], stage: Stage, servers: string, opened: Closeable[]) {
+  constructor(flights: readonly NumberedFlight[], stage: Stage, cluster: DemoCluster, opened: Closeable[]) {
     this.#flights = flights
     this.#stage = stage
-    this.#servers = servers
+    this.#cluster = cluster
     this.#opened = opened
   }
 
@@ -113,9 +116,10 @@ class Run {
     await admin.createTopic(TOPIC, { queues: QUEUES_EACH })
     stage.open(
       {
-        cluster: `1 name server, ${BROKERS.length} brokers of ${QUEUES_EACH} queues, at ${this.#servers}`,
+        cluster: `${BROKERS.length} brokers of ${QUEUES_EACH} queues, at ${this.#cluster.servers}`,
+        replicas: `a master and a slave each, in ${BROKERS.length * REPLICAS} processes of their own`,
         flights: `of ${figuresOf(this.#flights).size} US airports, January to March 2001, in order of time`,
-        promised: 'none lost, none twice, the flights of an airport in order',
+        promised: 'none lost, those of an airport in order, also when a master dies',
       },
       ['ann', 'bob', 'cleo', 'dan'],
     )
@@ -135,30 +139,33 @@ class Run {
 
   /** Sends as fast as it can, and never so far ahead that the group could not follow. */
   async #publish(): Promise<void> {
-    const producer = (await this.#connect()).producer({ group: 'airlines' })
+    const producer = (await this.#connect()).producer({ group: 'airlines', timeoutMs: SEND_MS })
     for (let from = 0; from < this.#flights.length; from += BATCH) {
       await this.#until(() => this.#sent - this.#ledger.consumed.length <= AHEAD)
       const began = performance.now()
-      const sends = this.#flights.slice(from, from + BATCH).map((flight) =>
-        producer.send({
-          topic: TOPIC,
-          messageGroup: flight.origin,
-          tag: flight.origin,
-          body: JSON.stringify(flight),
-        }),
-      )
+      const sends = this.#flights.slice(from, from + BATCH).map(async (flight) => {
+        const { origin } = flight
+        const body = JSON.stringify(flight)
+        const receipt = await producer.send({ topic: TOPIC, messageGroup: origin, tag: origin, body })
+        if (receipt.brokerName === VICTIM) this.#outage.acknowledged(began, performance.now(), receipt.epoch)
+      })
+      this.#kill?.()
       this.#sent += (await Promise.all(sends)).length
       this.#sendingMs += performance.now() - began
+      this.#moved.next()
     }
   }
 
   async #comeAndGo(): Promise<void> {
     const total = this.#flights.length
     const { consumed } = this.#ledger
-    await this.#until(() => consumed.length >= total / 2)
+    await this.#until(() => consumed.length >= total / 4)
     const joining = performance.now()
     await this.#join('dan')
-    this.#tellDivided('half-way: dan joins', joining, await this.#divided())
+    this.#tellDivided('dan joins', joining, await this.#divided())
+
+    await this.#until(() => this.#sent >= total / 2)
+    const comesBack = await this.#failOver()
 
     await this.#until(() => consumed.length >= (total * 3) / 4)
     const bob = this.#members.find(({ name }) => name === 'bob')!
@@ -167,6 +174,54 @@ class Run {
     // Finishes what it handles, commits, and hands its queues over.
     await bob.consumer.close()
     this.#tellDivided('bob leaves', leaving, await this.#divided())
+    await comesBack()
+  }
+
+  /** Kills a master in the middle of a batch. Resolves when its slave serves, with how to wait until it is back. */
+  async #failOver(): Promise<() => Promise<void>> {
+    const client = await this.#connect()
+    const { masterId: killed } = await client.admin().broker(VICTIM)
+    if (killed === null) throw new Error(`${VICTIM} has no master: there is nobody to kill`)
+    await new Promise<void>((done) => {
+      this.#kill = () => {
+        this.#kill = null
+        this.#cluster.kill(VICTIM, killed)
+        done()
+      }
+    })
+    const killedAt = performance.now()
+    const killedAtSeconds = this.#stage.seconds
+    this.#outage.killed()
+    this.#tellNow(`half-way: ${VICTIM}/${killed}, a master, is killed`)
+    const isBack = backInSync(client, VICTIM, killed, BACK_MS)
+
+    await this.#until(() => this.#outage.takenOver !== null)
+    const { at, epoch } = this.#outage.takenOver!
+    const master = await newMaster(client, VICTIM, killed, STALL_MS)
+    this.#tellNow(`${VICTIM}/${master} takes over, at epoch ${epoch}`)
+    return async () => {
+      const backAt = await isBack
+      if (backAt !== null) this.#tellNow(`${VICTIM}/${killed} is back, a slave in sync`)
+      const backMs = backAt && Math.round(backAt - killedAt)
+      const [waitedMs, takenOverMs] = [Math.round(this.#outage.waitedMs), Math.round(at - killedAt)]
+      const found = {
+        brokerName: VICTIM,
+        killed,
+        killedAtSeconds,
+        master,
+        epoch,
+        takenOverMs,
+        waitedMs,
+        backMs,
+      }
+      this.#failover = found
+    }
+  }
+
+  /** With the queues that each member owns at this moment. */
+  #tellNow(words: string): void {
+    const members = this.#members.filter(({ isIn }) => isIn)
+    this.#stage.tell(words, Object.fromEntries(members.map(({ name, queues }) => [name, queues])))
   }
 
   #tellDivided(what: string, began: number, shares: Shares): void {
@@ -221,43 +276,26 @@ class Run {
   }
 
   async #connect(): Promise<Client> {
-    const client = await connect({ servers: this.#servers, cluster: CLUSTER })
+    const client = await connect({ servers: this.#cluster.servers, cluster: CLUSTER })
     this.#opened.push(client)
     return client
   }
 
-  report(): { report: Report; comparisons: Comparison[]; broken: string[] } {
-    const { consumed, duplicates, misordered } = this.#ledger
-    const figures = figuresOf(consumed)
-    const comparisons = [...figuresOf(this.#flights)].map(([airport, file]): Comparison => {
-      const own = figures.get(airport) ?? { flights: 0, delaySum: 0 }
-      const agree = own.flights === file.flights && own.delaySum === file.delaySum
-      return { airport, consumed: own, file, agree }
-    })
-    const perSecond = (count: number, ms: number) => (ms === 0 ? 0 : Math.round((count * 1_000) / ms))
-    const report: Report = {
+  judged(): Judgement {
+    return judge({
+      flights: this.#flights,
+      ledger: this.#ledger,
       sent: this.#sent,
-      consumed: consumed.length,
-      duplicates,
-      lost: this.#sent - consumed.length,
-      misordered,
-      mismatches: comparisons.filter(({ agree }) => !agree).length,
-      uncommitted: this.#uncommitted,
       broadcast: this.#broadcast.size,
-      rebalances: this.#divisions.length - 1,
+      uncommitted: this.#uncommitted,
       divisions: this.#divisions,
-      members: this.#members.map(({ name, consumed: own }) => ({ name, consumed: own })),
-      airports: comparisons.length,
-      sendPerSecond: perSecond(this.#sent, this.#sendingMs),
-      consumePerSecond: perSecond(consumed.length, this.#consumingMs),
+      members: this.#members.map(({ name, consumed }) => ({ name, consumed })),
+      failover: this.#failover,
+      sendingMs: this.#sendingMs,
+      consumingMs: this.#consumingMs,
       handlerMs: HANDLER_MS,
-      seconds: Math.round(this.#stage.seconds * 10) / 10,
-    }
-    const { lost, mismatches, broadcast, sent } = report
-    const broken = Object.entries({ lost, misordered, mismatches, 'not broadcast': sent - broadcast })
-      .filter(([, count]) => count !== 0)
-      .map(([what, count]) => `${count} ${what}`)
-    if (this.#isStalled) broken.unshift(`nothing moved for ${STALL_MS / 1_000} s`)
-    return { report, comparisons, broken }
+      seconds: this.#stage.seconds,
+      stalledMs: this.#isStalled ? STALL_MS : null,
+    })
   }
 }

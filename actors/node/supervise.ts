@@ -7,20 +7,29 @@
 import { bind } from '../../machines/effect.ts'
 import { supervisorMachine } from '../../machines/supervisor.ts'
 import { host } from './host.ts'
-import type { Process } from './process.ts'
+import type { Directory } from './inspection.ts'
+import type { World } from './world.ts'
 
 export type Supervised = {
   /** Starts the role. `failed` is for bugs: it may be called once, at any time after. */
   start(failed: (cause: unknown) => void): { stop(stopped: () => void): void }
   /** It failed too often. */
   givenUp(message: string): void
+  /** How often in a row; the supervisor machine's default where it is not said. */
+  restartsMax?: number
 }
+
+/** What it needs of the process that it is a part of. */
+export type Surrounding = { world: Pick<World, 'clock' | 'log'>; directory: Directory }
 
 export type Supervision = { stop(stopped: () => void): void }
 
 /** `name`: the address of the role. */
-export function supervise(process: Process, name: string, { start, givenUp }: Supervised): Supervision {
-  const { clock, log } = process.world
+export function supervise(
+  { world: { clock, log }, directory }: Surrounding,
+  name: string,
+  { start, givenUp, restartsMax }: Supervised,
+): Supervision {
   let running: { stop(stopped: () => void): void } | null = null
   let stopped: (() => void) | null = null
 
@@ -52,9 +61,9 @@ export function supervise(process: Process, name: string, { start, givenUp }: Su
   const supervisor = host({
     address: `supervisor/${name}`,
     machine,
-    input: { name },
+    input: { name, ...(restartsMax === undefined ? {} : { restartsMax }) },
     clock,
-    directory: process.directory,
+    directory,
     failed: (cause) => givenUp(String(cause)),
   })
   supervisor.actor.subscribe({

@@ -1,8 +1,9 @@
 /**
  * A folder of the demo's own below the system's temporary folder.
  *
- * It is locked by this process while it is used. What a killed demo left behind is a folder whose lock's holder is dead:
- * the next demo removes it. A folder whose process lives is NEVER touched.
+ * It is locked by this process while it is used, and each folder in it by the replica that keeps its data there. What a
+ * killed demo left behind is a folder whose locks' holders are dead: the next demo removes it, when it begins or, where a
+ * replica was still on its way out, when it ends. A folder in which a process lives is NEVER touched.
  */
 import { rmSync } from 'node:fs'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
@@ -22,14 +23,30 @@ export async function freshFolder(): Promise<Folder> {
 
   // Also at the very end: a second Ctrl-C ends the process at once, and a broker that was just starting writes late.
   process.once('exit', () => rmSync(path, { recursive: true, force: true }))
-  return { path, remove: () => rm(path, { recursive: true, force: true, maxRetries: 3 }) }
+  return {
+    path,
+    async remove() {
+      await rm(path, { recursive: true, force: true, maxRetries: 3 })
+      await removeLeftovers()
+    },
+  }
 }
 
 async function removeLeftovers(): Promise<void> {
   for (const name of await readdir(tmpdir())) {
     const path = join(tmpdir(), name)
-    if (name.startsWith(PREFIX) && (await isLocked(path))) await rm(path, { recursive: true, force: true })
+    if (name.startsWith(PREFIX) && (await isLeft(path))) await rm(path, { recursive: true, force: true })
   }
+}
+
+/** Nobody alive works in it. */
+async function isLeft(path: string): Promise<boolean> {
+  if (!(await isLocked(path))) return false
+  const inside = await readdir(path, { withFileTypes: true }).catch(() => []) // Another demo was faster.
+  for (const entry of inside) {
+    if (entry.isDirectory() && !(await isLocked(join(path, entry.name)))) return false
+  }
+  return true
 }
 
 /** True when nobody alive held it; now this process does. */

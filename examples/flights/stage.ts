@@ -4,36 +4,8 @@ import { facts, faint, formatNumber, jsonLine, strong, table } from '../../actor
 import type { Terminal } from '../../actors/admin/cli/terminal.ts'
 import { realClock } from '../../actors/node/real-world.ts'
 import type { AirportFigures } from './data.ts'
-
-/** How many queues each member owns. */
-export type Shares = Readonly<Record<string, number>>
-
-/** What `--json` prints. */
-export type Report = {
-  sent: number
-  consumed: number
-  duplicates: number
-  lost: number
-  misordered: number
-  /** Airports whose figures, as consumed, are not those of the file. */
-  mismatches: number
-  /** Messages that the group has not committed when its last member has left. */
-  uncommitted: number
-  /** What the broadcasting consumer saw, each message counted once. */
-  broadcast: number
-  /** How often the queues were divided anew while messages flowed. */
-  rebalances: number
-  /** The queues of each member after each division. */
-  divisions: Shares[]
-  members: { name: string; consumed: number }[]
-  airports: number
-  sendPerSecond: number
-  consumePerSecond: number
-  handlerMs: number
-  seconds: number
-}
-
-export type Comparison = { airport: string; consumed: AirportFigures; file: AirportFigures; agree: boolean }
+import type { Failover } from './failover.ts'
+import type { Comparison, Report, Shares } from './report.ts'
 
 const TITLE = 'StateMQ: 20,000 real flights through a cluster that starts here and now'
 const ROWS = 10
@@ -135,17 +107,31 @@ const meanOf = ({ flights, delaySum }: AirportFigures): string =>
 
 function summaryOf(terminal: Terminal, report: Report): string {
   const { sent, consumed, broadcast, lost, duplicates, misordered, seconds } = report
-  const { sendPerSecond, consumePerSecond, handlerMs, members } = report
+  const { sendPerSecond, consumePerSecond, handlerMs, members, failover } = report
   const shown = formatNumber
   return facts(terminal, {
     sent: `${shown(sent)} at ${shown(sendPerSecond)} /s, each awaited`,
     consumed: `${shown(consumed)} at ${shown(consumePerSecond)} /s, in order, each handled for ${handlerMs} ms`,
     members: members.map(({ name, consumed: own }) => `${name} ${shown(own)}`).join('  '),
     broadcast: `${shown(broadcast)} to a consumer that reads along`,
+    ...(failover === null ? {} : failoverFacts(failover)),
     took: `${seconds.toFixed(1)} s`,
     kept: strong(
       terminal,
       `${shown(lost)} lost, ${shown(duplicates)} twice, ${shown(misordered)} out of order`,
     ),
   })
+}
+
+function failoverFacts(failover: Failover): Record<string, string> {
+  const { brokerName, killed, killedAtSeconds, master, epoch, waitedMs, backMs } = failover
+  const inSeconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`
+  return {
+    killed: `${brokerName}/${killed}, the master, with SIGKILL at ${killedAtSeconds.toFixed(1)} s`,
+    'took over': `${brokerName}/${master} at epoch ${epoch}; sends waited ${inSeconds(waitedMs)} at most`,
+    back:
+      backMs === null
+        ? `${brokerName}/${killed} is NOT back as a slave in the sync state set`
+        : `${brokerName}/${killed} ${inSeconds(backMs)} later, a slave in the sync state set`,
+  }
 }

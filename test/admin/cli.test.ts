@@ -1,175 +1,6 @@
 /** The command line against a library that only remembers: what is printed, on which stream, with which exit code. */
 import test from 'ava'
-import { Observable } from 'rxjs'
-import type { Client, GroupDescription, Incoming, Library, NodeOptions } from '../../actors/admin/cli/face.ts'
-import { runCli } from '../../actors/admin/cli/main.ts'
-import type { Terminal } from '../../actors/admin/cli/terminal.ts'
-import { StateMQError } from '../../actors/errors.ts'
-import { realClock } from '../../actors/node/real-world.ts'
-import type { Transport } from '../../transport/transport.ts'
-
-const transport = {} as Transport
-
-const group: GroupDescription = {
-  group: 'billing',
-  members: [
-    { clientId: 'c1', instance: 'i1', topics: ['orders'] },
-    { clientId: 'c2', instance: 'i2', topics: ['orders'] },
-  ],
-  idle: ['c2'],
-  queues: [
-    {
-      topic: 'orders',
-      brokerName: 'broker-a',
-      queueId: 0,
-      owner: 'c1',
-      committed: 5,
-      minOffset: 0,
-      maxOffset: 1_205,
-      lag: 1_200,
-      behindSince: null,
-    },
-  ],
-}
-
-function stage(lines: string[] = [], { hasInput = true } = {}) {
-  const stop = new AbortController()
-  const calls: unknown[][] = []
-  const nodes: string[] = []
-  let stdout = ''
-  let stderr = ''
-  let sent = 0
-  const call =
-    <T>(name: string, answer: T) =>
-    (...args: unknown[]): Promise<T> => {
-      calls.push([name, ...args])
-      return Promise.resolve(answer)
-    }
-  const client: Client = {
-    producer: () => ({
-      async send(message) {
-        calls.push(['send', message])
-        if (message.topic === 'absent') throw new StateMQError('TOPIC_NOT_EXIST', "no broker has 'absent'")
-        return {
-          messageId: 'M1',
-          topic: message.topic,
-          brokerName: 'broker-a',
-          queueId: 3,
-          queueOffset: sent++,
-        }
-      },
-    }),
-    consumer: (options) => ({
-      subscribe: (topic, tags) => calls.push(['consume', options, topic, tags]),
-      async *messages() {
-        for (let offset = 0; ; offset++) yield incoming(offset, () => calls.push(['ack', offset]))
-      },
-      close: async () => {},
-    }),
-    admin: () => ({
-      createTopic: call('createTopic', {}),
-      deleteTopic: call('deleteTopic', {}),
-      topics: call('topics', [
-        { topic: '订单', readQueues: 8, writeQueues: 8, perm: 6, brokers: ['broker-a'] },
-      ]),
-      topic: call('topic', { topic: 'orders', queues: [] }),
-      route: call('route', { topic: 'orders', nameServerId: 'n1', revision: 1, brokers: [] }),
-      groups: call('groups', ['billing']),
-      group: call('group', group),
-      resetOffsets: call('resetOffsets', [{ brokerName: 'broker-a', queueId: 0, from: 5, to: 0 }]),
-      brokers: call('brokers', []),
-      broker: () =>
-        Promise.reject(new StateMQError('TIMED_OUT', 'no answer in 3000 ms', { retryable: true })),
-    }),
-    inspect: () => ({
-      actors: call('actors', []),
-      actor: () => Promise.reject(new StateMQError('QUERY_NOT_FOUND', 'nobody has this address')),
-      watch: (address) =>
-        new Observable((observer) => {
-          observer.next({
-            address,
-            at: 0,
-            event: 'store.recovered',
-            from: 'recovering',
-            to: 'master',
-            context: {},
-          })
-          setImmediate(() => stop.abort())
-        }),
-    }),
-    close: call('close', undefined),
-  }
-  const library: Library = {
-    async connect(options) {
-      calls.push(['connect', options])
-      if (options.servers.includes('nowhere')) throw new StateMQError('DISCONNECTED', 'connection refused')
-      return client
-    },
-    async startNode(options: NodeOptions) {
-      const name = options.broker?.name ?? 'name-server'
-      if (name === 'broker-c') throw new StateMQError('IN_USE', 'the folder is in use')
-      calls.push(['startNode', options])
-      nodes.push(name)
-      setImmediate(() => (name === 'broker-d' ? options.failed?.('the disk is gone') : stop.abort()))
-      return {
-        servers: 'nats://127.0.0.1:5000',
-        transport,
-        close: async () => void nodes.splice(nodes.indexOf(name), 1),
-      }
-    },
-  }
-  const terminal: Terminal = {
-    env: {},
-    columns: undefined,
-    interactive: false,
-    colours: false,
-    hasInput,
-    signal: stop.signal,
-    write(text) {
-      stdout += text
-    },
-    tell(text) {
-      stderr += text
-    },
-    async *lines() {
-      yield* lines
-    },
-    ask: () => Promise.resolve('no'),
-    runProgram: () => Promise.resolve(0),
-  }
-  return {
-    calls,
-    nodes,
-    named: (name: string) => calls.filter((one) => one[0] === name).map((one) => one.slice(1)),
-    async run(...args: string[]) {
-      stdout = ''
-      stderr = ''
-      const code = await runCli(args, {
-        version: '1.2.3',
-        terminal,
-        clock: realClock,
-        library: () => Promise.resolve(library),
-      })
-      return { code, stdout, stderr }
-    },
-  }
-}
-
-const incoming = (queueOffset: number, ack: () => void): Incoming => ({
-  topic: 'orders',
-  brokerName: 'broker-a',
-  queueId: 0,
-  queueOffset,
-  messageId: `M${queueOffset}`,
-  tag: 'paid',
-  keys: [],
-  messageGroup: undefined,
-  bornTime: 0,
-  storeTime: 0,
-  properties: {},
-  body: Buffer.from(`body ${queueOffset}`),
-  ack,
-})
+import { stage, transport } from './stage.ts'
 
 const commands = [
   'start',
@@ -185,6 +16,7 @@ const commands = [
   'group reset',
   'broker list',
   'broker show',
+  'broker promote',
   'send',
   'consume',
   'inspect',
@@ -238,9 +70,9 @@ test('error: says what was tried, what happened and what to type next', async (t
 })
 
 test('error: with --json it is one object on stderr', async (t) => {
-  const { stderr } = await stage().run('broker', 'show', 'broker-a', '--json')
+  const { stderr } = await stage().run('broker', 'show', 'broker-slow', '--json')
   const { error } = JSON.parse(stderr)
-  t.is(error.tried, "could not show the broker 'broker-a'")
+  t.is(error.tried, "could not show the broker 'broker-slow'")
   t.is(error.code, 'TIMED_OUT')
   t.true(error.retryable)
 })

@@ -88,6 +88,13 @@ function nextStep(code: string | undefined, { servers, cluster }: Settings): str
     case 'SERVICE_NOT_AVAILABLE':
     case 'NOT_MASTER':
       return 'try again in a moment'
+    case 'IN_SYNC_REPLICAS_NOT_ENOUGH':
+    case 'CONTROLLER_MASTER_NOT_AVAILABLE':
+    case 'CONTROLLER_ELECT_MASTER_FAILED':
+    case 'CONTROLLER_INVALID_REPLICAS':
+    case 'CONTROLLER_BROKER_ID_INVALID':
+    case 'CONTROLLER_MASTER_STILL_EXIST':
+      return `see the replicas of the brokers with 'statemq broker list'`
     case 'DISK_FULL':
       return 'free space in the folder of the broker, then try again'
     case 'ENOENT':

@@ -5,26 +5,37 @@
  * compiler holds the two against each other. A command can thus be run in a test without a cluster.
  */
 import type { Observable } from 'rxjs'
-import type {
+import type { ActorView, Member, TopicOverview, Transition } from '../../../transport/messages.ts'
+import type { Transport } from '../../../transport/transport.ts'
+import type { BrokerProcess, BrokerProcessOptions } from '../../node/broker-process.ts'
+import type { BrokerOverview, Replica } from '../brokers.ts'
+import type { Durability } from '../durability.ts'
+
+export type {
   ActorView,
-  BrokerDescription,
+  BrokerOverview,
+  BrokerProcess,
+  BrokerProcessOptions,
+  Durability,
   Member,
+  Replica,
   TopicOverview,
   Transition,
-} from '../../../transport/messages.ts'
-import type { Transport } from '../../../transport/transport.ts'
-
-export type { ActorView, BrokerDescription, Member, TopicOverview, Transition }
+}
 
 export interface Library {
   connect(options: { servers: string; cluster: string }): Promise<Client>
   startNode(options: NodeOptions): Promise<RunningNode>
+  startBrokerProcess(options: BrokerProcessOptions): BrokerProcess
 }
 
 export interface NodeOptions {
-  roles: ('nameServer' | 'broker')[]
+  roles: Role[]
   cluster: string
-  broker?: { name: string; id: number; flush: Flush; autoCreateTopic: boolean }
+  broker?: BrokerOptions
+  register?: RegisterHome
+  failover?: { detectMs: number }
+  /** Brokers and the register keep their data below it. */
   dir?: string
   /** Exactly one of the three says over what the node talks. */
   servers?: string
@@ -33,7 +44,20 @@ export interface NodeOptions {
   /** A role failed for good after it had served: the node does not do its work any more. */
   failed?: (message: string) => void
 }
+export type Role = 'nameServer' | 'broker' | 'controller' | 'register'
 export type Flush = 'sync' | 'async'
+export type Replication = 'none' | 'sync' | 'async'
+export type RegisterHome = 'served' | 'jetstream'
+
+export interface BrokerOptions {
+  name: string
+  id: number
+  flush: Flush
+  autoCreateTopic: boolean
+  replication?: Replication
+  replicas?: number
+  minInSync?: number
+}
 
 export interface RunningNode {
   /** Where clients connect: the listener's address with its true port, or what was given. */
@@ -113,12 +137,14 @@ export interface Admin {
     to: Position | number,
     options: { dryRun: boolean },
   ): Promise<OffsetChange[]>
-  brokers(): Promise<BrokerDescription[]>
-  broker(name: string): Promise<BrokerDescription>
+  brokers(): Promise<Replica[]>
+  broker(name: string): Promise<BrokerOverview>
+  promote(name: string, id: number, options: { unclean: boolean }): Promise<{ epoch: number }>
 }
 export interface TopicDescription {
   topic: string
   queues: { brokerName: string; queueId: number; minOffset: number; maxOffset: number }[]
+  durability: (Durability & { brokerName: string })[]
 }
 export interface Route {
   topic: string

@@ -7,6 +7,7 @@
 import { spawn } from 'node:child_process'
 import { open } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
+import { realClock } from '../../node/real-world.ts'
 
 export interface Terminal {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -18,6 +19,8 @@ export interface Terminal {
   /** Something is piped into this process. */
   readonly hasInput: boolean
   readonly signal: AbortSignal
+  /** From now on the end of stdin aborts the signal too: whoever holds its other end is gone. */
+  stopWithInput(): void
   write(text: string): void
   tell(text: string): void
   /** The lines of a file, or of stdin without a name. Ends early when the signal is aborted. */
@@ -26,6 +29,9 @@ export interface Terminal {
   /** Runs a program of ours in its own process; resolves with its exit code. */
   runProgram(file: string, args: readonly string[]): Promise<number>
 }
+
+/** Nobody is left who would end a process that cannot drain, so it ends by itself. */
+const ORPHAN_LIMIT_MS = 10_000
 
 export function processTerminal(): Terminal {
   const stop = new AbortController()
@@ -46,6 +52,15 @@ export function processTerminal(): Terminal {
     colours: stdout.isTTY === true && stdout.hasColors() && (env.NO_COLOR ?? '') === '',
     hasInput: stdin.isTTY !== true,
     signal: stop.signal,
+    stopWithInput() {
+      const leave = () => {
+        stop.abort()
+        realClock.setTimeout(() => process.exit(1), ORPHAN_LIMIT_MS)
+      }
+      // What is still said goes nowhere, and that must not end the process before it has drained.
+      stderr.on('error', () => {})
+      stdin.once('end', leave).once('error', leave).resume()
+    },
     write: (text) => void stdout.write(text),
     tell: (text) => void stderr.write(text),
     lines: (file) => (file === undefined ? linesOfStdin(stop.signal) : linesOfFile(file, stop.signal)),

@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import { type Cli, carriesOut, examples, withClient } from '../cli.ts'
 import { Interrupted, UsageError } from '../explain.ts'
+import type { TopicDescription } from '../face.ts'
 import { facts, json, table } from '../table.ts'
 import { permission, permissionName, whole } from '../values.ts'
 
@@ -62,7 +63,8 @@ export function addTopic(program: Command, cli: Cli): void {
       maxOffset,
       maxOffset - minOffset,
     ])
-    terminal.write(table(terminal, ['broker', 'queue', 'min offset', 'max offset', 'messages'], rows))
+    terminal.write(facts(terminal, durabilityFacts(found.durability)))
+    terminal.write(`\n${table(terminal, ['broker', 'queue', 'min offset', 'max offset', 'messages'], rows)}`)
   })
 
   const route = topic
@@ -104,4 +106,13 @@ export function addTopic(program: Command, cli: Cli): void {
     )
     terminal.write(settings.json ? json({ topic: name, deleted: true }) : `Deleted the topic '${name}'.\n`)
   })
+}
+
+/** One line where all brokers promise the same, else one for each. */
+function durabilityFacts(found: TopicDescription['durability']): Record<string, string> {
+  const [first] = found
+  if (first === undefined) return { durability: 'no broker has it' }
+  if (found.every((one) => one.class === first.class))
+    return { durability: first.class, survives: first.survives }
+  return Object.fromEntries(found.map((one) => [`durability on ${one.brokerName}`, one.class]))
 }

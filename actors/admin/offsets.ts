@@ -1,0 +1,88 @@
+/**
+ * Moves a group to another place in a topic: to one of the ends, to a time, to an offset.
+ *
+ * The brokers refuse it while somebody reads. Whoever coordinates the group says who its members are, so that a queue
+ * whose owner is gone counts as nobody's.
+ */
+import type { TopicRoute } from '../../machines/topic.ts'
+import type { GroupOnBroker } from '../../transport/messages.ts'
+import { badInput } from '../errors.ts'
+import type { Master, Masters } from './masters.ts'
+
+export type OffsetChange = { brokerName: string; queueId: number; from: number | null; to: number }
+export type OffsetPosition = 'first' | 'last' | Date | number
+
+type GroupOnEach = { brokerName: string; value: GroupOnBroker }[]
+type Target = { offset?: number; search: 'first' | 'last' | number }
+
+export class OffsetMove {
+  readonly #masters: Masters
+  readonly #group: string
+  readonly #topic: string
+  readonly #target: Target
+
+  constructor(masters: Masters, group: string, topic: string, to: OffsetPosition) {
+    this.#masters = masters
+    this.#group = group
+    this.#topic = topic
+    this.#target = targetOf(to)
+  }
+
+  /** What would change. */
+  async plan({ brokers }: TopicRoute, before: GroupOnEach): Promise<OffsetChange[]> {
+    const changes = await Promise.all(
+      brokers.map((master) => {
+        const known = before.find(({ brokerName }) => brokerName === master.brokerName)?.value.queues ?? []
+        return this.#planOn(master, known)
+      }),
+    )
+    return changes.flat()
+  }
+
+  async carryOut({ brokers }: TopicRoute, before: GroupOnEach, changes: OffsetChange[]): Promise<void> {
+    const coordinator = before.map(({ value }) => value).sort((a, b) => b.generation - a.generation)[0]
+    const generation = coordinator?.generation ?? 0
+    const members = coordinator?.members.map(({ clientId }) => clientId) ?? []
+    const group = this.#group
+    const topic = this.#topic
+    await Promise.all(
+      brokers.map((master) => {
+        const offsets = changes
+          .filter(({ brokerName }) => brokerName === master.brokerName)
+          .map(({ queueId, to }): [number, number] => [queueId, to])
+        const what = `resetting '${group}' on ${master.brokerName}`
+        const order = { group, topic, generation, members, offsets }
+        return this.#masters.on(master, what, (to) => [to.resetOffsets, order] as const)
+      }),
+    )
+  }
+
+  async #planOn(master: Master, known: GroupOnBroker['queues']): Promise<OffsetChange[]> {
+    const { brokerName } = master
+    const topic = this.#topic
+    const what = `the queues of '${topic}' on ${brokerName}`
+    const rows = await this.#masters.on(master, what, (to) => [to.queues, { topic }] as const)
+    const { offset, search } = this.#target
+    return Promise.all(
+      rows.map(async ({ queueId, minOffset, maxOffset }) => {
+        const from = known.find((row) => row.topic === topic && row.queueId === queueId)?.committed ?? null
+        if (offset !== undefined) {
+          return { brokerName, queueId, from, to: Math.max(minOffset, Math.min(offset, maxOffset)) }
+        }
+        const found = await this.#masters.on(
+          master,
+          `offset by time of queue ${queueId} on ${brokerName}`,
+          (to) => [to.searchOffset, { topic, queueId, to: search }] as const,
+        )
+        return { brokerName, queueId, from, to: found.offset }
+      }),
+    )
+  }
+}
+
+function targetOf(to: OffsetPosition): Target {
+  if (to === 'first' || to === 'last') return { search: to }
+  if (to instanceof Date && !Number.isNaN(to.getTime())) return { search: Math.max(0, to.getTime()) }
+  if (typeof to === 'number' && Number.isSafeInteger(to) && to >= 0) return { offset: to, search: 'first' }
+  throw badInput("reset to 'first', 'last', a Date, or an offset from 0 on", 'INVALID_PARAMETER')
+}
