@@ -17,6 +17,8 @@ import type { Pulse } from '../node/pulse.ts'
 const PROBE_MS = 300
 /** The connection of a process that was killed may outlive it for a moment. */
 const PROBES_MAX = 10
+/** A process that is slow to answer is not gone. */
+const SILENCES_MAX = 2
 const UPDATE_MS = 100
 
 export type PresenceHooks = {
@@ -50,7 +52,7 @@ export class Presence {
 
   /** Calls back AFTER it is known that nobody else is this replica; not at all when somebody is. */
   enter(entered: () => void): void {
-    this.#look(1, () => {
+    this.#look({ answers: 0, silences: 0 }, () => {
       const beat = this.#hooks.beat()
       const { subjects } = this.#process
       const { brokerName, brokerId } = beat
@@ -68,14 +70,21 @@ export class Presence {
     })
   }
 
-  #look(attempt: number, free: () => void): void {
+  #look(seen: { answers: number; silences: number }, free: () => void): void {
     const { subjects, world } = this.#process
     const { brokerName, brokerId } = this.#hooks.beat()
     probe(this.#control, subjects, brokerName, brokerId, PROBE_MS, (sign) => {
       if (this.#isClosed) return
-      if (sign === 'unreachable' || sign === 'silent') return free()
-      if (attempt < PROBES_MAX)
-        return void world.clock.setTimeout(() => this.#isClosed || this.#look(attempt + 1, free), PROBE_MS)
+      if (sign === 'unreachable') return free()
+      const { answers, silences } =
+        sign === 'silent'
+          ? { ...seen, silences: seen.silences + 1 }
+          : { silences: 0, answers: seen.answers + 1 }
+      if (silences === SILENCES_MAX) return free()
+      if (answers < PROBES_MAX || sign === 'silent') {
+        const again = () => this.#isClosed || this.#look({ answers, silences }, free)
+        return void world.clock.setTimeout(again, PROBE_MS)
+      }
       this.#hooks.duplicated(
         `${brokerName}/${brokerId} is alive already, in process ${sign.processId}: give this one another id, ` +
           'or stop that one; a copied data directory is not a new replica',

@@ -11,6 +11,7 @@ import { servedRegister } from '../../transport/register-served.ts'
 import type { Subjects } from '../../transport/subjects.ts'
 import type { Transport } from '../../transport/transport.ts'
 import { errorOfFailure } from '../errors.ts'
+import { type FailoverOptions, failoverOf } from './failover.ts'
 import type { Way } from './links.ts'
 import { loopPulse, type Pulse } from './pulse.ts'
 import type { LocalWorld } from './surroundings.ts'
@@ -29,8 +30,9 @@ export async function openGroupLinks(
   way: Way,
   local: LocalWorld,
   subjects: Subjects,
-  options: { register?: 'served' | 'jetstream' | Register },
+  options: { register?: 'served' | 'jetstream' | Register; failover?: FailoverOptions },
 ): Promise<GroupLinks> {
+  const { beatMs, detectMs } = failoverOf(options.failover)
   const control = await way.connect('control')
   const stream = await way.connect('replication')
   const register = await openRegister(options.register, control, local, subjects)
@@ -41,8 +43,8 @@ export async function openGroupLinks(
     stream,
     pulse: (beat) =>
       url === null
-        ? loopPulse({ ...local, transport: control }, { subjects, beat })
-        : threadPulse(local, { subjects, beat, connection: { servers: url } }),
+        ? loopPulse({ ...local, transport: control }, { subjects, beat, beatMs })
+        : threadPulse(local, { subjects, beat, beatMs, hangMs: 2 * detectMs, connection: { servers: url } }),
   }
 }
 
