@@ -58,24 +58,28 @@ export interface JetStream {
   /** The last message of a subject, as the stream's leader has it. */
   lastMessage(stream: string, subject: string, done: Done<{ sequence: number; payload: Buffer }>): void
   /** Stores a message if the stream's last sequence is `expected`. */
-  store(subject: string, expected: number, payload: Uint8Array, done: Done<z.infer<typeof stored>>): void
+  store(
+    subject: string,
+    expected: number,
+    payload: Uint8Array,
+    timeoutMs: number,
+    done: Done<z.infer<typeof stored>>,
+  ): void
 }
 
-export function jetStreamOver(
-  transport: Transport,
-  { readTimeoutMs, swapTimeoutMs }: { readTimeoutMs: number; swapTimeoutMs: number },
-): JetStream {
+/** `timeoutMs` is for each question, except where a write names its own. */
+export function jetStreamOver(transport: Transport, timeoutMs: number): JetStream {
   function request<T>(
     subject: string,
     payload: Uint8Array,
     schema: z.ZodType<T>,
     done: Done<T>,
-    timeoutMs = readTimeoutMs,
+    waitMs = timeoutMs,
     headers?: Headers,
   ): void {
     const answered = (outcome: Outcome<Buffer>) =>
       done(outcome.ok ? answerIn(schema, outcome.value, subject) : outcome)
-    transport.request(subject, payload, timeoutMs, answered, headers)
+    transport.request(subject, payload, waitMs, answered, headers)
   }
   const nothing = Buffer.alloc(0)
 
@@ -92,9 +96,9 @@ export function jetStreamOver(
         done(succeed({ error: null, value: { sequence: seq, payload: Buffer.from(data, 'base64') } }))
       })
     },
-    store(subject, expected, payload, done) {
+    store(subject, expected, payload, waitMs, done) {
       const headers = { 'Nats-Expected-Last-Sequence': String(expected) }
-      request(subject, payload, stored, done, swapTimeoutMs, headers)
+      request(subject, payload, stored, done, waitMs, headers)
     },
   }
 }

@@ -9,11 +9,18 @@
  * older value: a conflict is told only AFTER a value was read that is not older than the conflict itself.
  *
  * Streams are created at first use, which is when a node starts: in the middle of a failover NATS may not be able to.
+ * The server tells of a stream a moment BEFORE it takes values.
  */
 
 import { tell } from './codec.ts'
 import { type Failure, fail, type Outcome, succeed } from './failures.ts'
-import { type JetStreamError, jetStreamCodes, jetStreamFailure, jetStreamOver } from './jetstream.ts'
+import {
+  type JetStream,
+  type JetStreamError,
+  jetStreamCodes,
+  jetStreamFailure,
+  jetStreamOver,
+} from './jetstream.ts'
 import type { Clock, Log } from './ports.ts'
 import { type Held, REGISTER_TIMES, type Register, type RegisterTimes, type SwapOutcome } from './register.ts'
 import { registerAdvice } from './register-advice.ts'
@@ -34,6 +41,7 @@ export type JetStreamRegisterOptions = {
 
 /** More than the head of a swap takes; a payload above what the server carries would be stored in parts. */
 const HEAD_BYTES = 128
+const STORE_RETRY_MS = 20
 
 /** Calls back with the register, or with why there can be none here. Warns of servers that may forget. */
 export function openJetStreamRegister(
@@ -46,7 +54,7 @@ export function openJetStreamRegister(
   if (server === null) return clock.defer(() => done(withoutJetStream))
   const advice = registerAdvice({ ...server, replicas, form: 'stream' })
   if (advice !== 'fine' && 'refuse' in advice) return clock.defer(() => done(fail('missing', advice.refuse)))
-  jetStreamOver(transport, times).info((outcome) => {
+  jetStreamOver(transport, times.readTimeoutMs).info((outcome) => {
     if (!outcome.ok) return done(outcome.failure.code === 'noResponders' ? withoutJetStream : outcome)
     const { error } = outcome.value
     if (error?.err_code === jetStreamCodes.notEnabledForAccount) return done(withoutJetStream)
@@ -66,7 +74,7 @@ function registerIn(
   replicas: number,
   times: RegisterTimes,
 ): Register {
-  const jetStream = jetStreamOver(transport, times)
+  const jetStream = jetStreamOver(transport, times.readTimeoutMs)
   const streams = openStreams(jetStream, register, replicas, { clock, log })
 
   function read(key: string, done: (outcome: Outcome<Held | null>) => void): void {
@@ -93,7 +101,7 @@ function registerIn(
     }
     streams.open(key, (opened) => {
       if (!opened.ok) return done(unknown(opened.failure))
-      jetStream.store(register.value(key), expected, payload, (outcome) => {
+      store(key, expected, payload, clock.monotonic() + times.swapTimeoutMs, (outcome) => {
         if (!outcome.ok) return done(unknown(namingStream(outcome.failure, register.stream(key))))
         const { error } = outcome.value
         if (error !== null) return refused(key, expected, error, done)
@@ -103,6 +111,20 @@ function registerIn(
       })
     })
   }
+
+  // That nobody listens is definite: a stream that begins, or changes its leader, is waited for. Each try has its time.
+  const store = (
+    key: string,
+    expected: number,
+    payload: Buffer,
+    until: number,
+    done: Parameters<JetStream['store']>[4],
+  ): void =>
+    jetStream.store(register.value(key), expected, payload, times.swapTimeoutMs, (outcome) => {
+      const isLate = clock.monotonic() >= until
+      if (outcome.ok || outcome.failure.code !== 'noResponders' || isLate) done(outcome)
+      else clock.setTimeout(() => store(key, expected, payload, until, done), STORE_RETRY_MS)
+    })
 
   function refused(
     key: string,

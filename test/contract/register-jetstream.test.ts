@@ -15,6 +15,7 @@ import {
   read,
   subjects,
   swap,
+  swapSurely,
   tryOpenJetStream,
 } from '../support/registers.ts'
 import {
@@ -151,8 +152,8 @@ test('jetstream register: a stream whose messages were removed is told of, and N
 test('jetstream register: a stream that was deleted is told of, and NOT created in the middle', async (t) => {
   const { connect } = await place(t)
   const transport = await connect()
-  const register = await openJetStream(transport)
-  await swap(register, 'a', 0, 1)
+  const register = await openJetStream(transport, { swapTimeoutMs: 1_000 })
+  await swapSurely(register, 'a', 0, 1)
   await api(transport, `$JS.API.STREAM.DELETE.${at.stream('a')}`)
   const outcome = await swap(register, 'a', 1, 2)
   t.is(outcome.result, 'unknown')
@@ -232,7 +233,8 @@ function pretend(t: ExecutionContext, answers: Answers, version = '2.12.4', isCl
   answer(jetStreamSubjects.streamInfo('*'), 'stream', { config })
   answer(jetStreamSubjects.createStream('*'), 'create', { config })
   answer(jetStreamSubjects.getMessage('*'), 'message', message(5, '"five"'))
-  answer(at.value('a'), 'store', { stream: at.stream('a'), seq: 6 })
+  const takeValues = () => answer(at.value('a'), 'store', { stream: at.stream('a'), seq: 6 })
+  let taking = takeValues()
   const losses = { orders: false, answers: false, pushes: false }
   const inner = losing(hub.connect(), losses)
   const transport: Transport = {
@@ -245,6 +247,10 @@ function pretend(t: ExecutionContext, answers: Answers, version = '2.12.4', isCl
     log,
     answers,
     config,
+    takesValues(takes: boolean) {
+      if (takes) taking = takeValues()
+      else taking.unsubscribe()
+    },
     async open(replicas = 3) {
       const outcome = await tryOpenJetStream(transport, { pollMs: NEVER_MS }, replicas, log)
       if (!outcome.ok) throw new Error(outcome.failure.message)
@@ -291,6 +297,16 @@ test('jetstream register: a conflict whose value cannot be read is unknown', asy
   const outcome = await swap(await open(), 'a', 5, 'mine')
   t.is(outcome.result, 'unknown')
   t.true(outcome.result === 'unknown' && outcome.failure.retryable)
+})
+
+test('jetstream register: a swap waits for a stream that does not take values yet', async (t) => {
+  const { open, takesValues } = pretend(t, {})
+  const register = await open()
+  takesValues(false)
+  const outcome = swap(register, 'a', 5, 'mine')
+  for (let turn = 0; turn < 50; turn++) await held(register, 'a')
+  takesValues(true)
+  t.deepEqual(await outcome, { result: 'ok', revision: 6 })
 })
 
 test('jetstream register: any other refusal of a swap is unknown', async (t) => {
