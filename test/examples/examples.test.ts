@@ -43,7 +43,7 @@ test('watch: the actors are listed, and a rebalancer is followed until it has le
   const run = await cluster(t)
   const output = await run('watch.js')
   for (const words of [
-    'broker/broker-a/0: master.service.serving, master.membership.settled',
+    'broker/broker-a/0: master.service.serving, membership.settled',
     'rebalancer/gauges/gauge-1: member.heart.beating, balance.balanced',
     '--members.changed-->',
     '--consumer.closed-->  leaving.draining',
