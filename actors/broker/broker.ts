@@ -81,6 +81,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   let orphanReads: OrphanReads | null = null
   /** Until when a deposed master may believe that this replica follows it. */
   let leaseEndsAt = 0
+  let leaseTimer: unknown = null
   let handover: { successor: number; answer: (answered: Answer<{ epoch: number }>) => void } | null = null
   let stopped: (() => void) | null = null
   let isEntering = false
@@ -127,7 +128,8 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
       ),
     awaitLease: ({ epoch }) => {
       const left = Math.max(0, leaseEndsAt - clock.monotonic())
-      clock.setTimeout(() => role.actor.send({ type: 'lease.expired', epoch }), left)
+      clock.clearTimeout(leaseTimer)
+      leaseTimer = clock.setTimeout(() => role.actor.send({ type: 'lease.expired', epoch }), left)
     },
     markEpoch: ({ epoch, members, minInSync }) => {
       const store = keeper.store!
@@ -474,6 +476,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   function letGo(closed: () => void): void {
     for (const subscription of [described, watch]) subscription?.unsubscribe()
     watch = null
+    clock.clearTimeout(leaseTimer)
     announcer.close()
     orphanReads?.close()
     following?.close()

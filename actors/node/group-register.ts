@@ -44,13 +44,17 @@ export class GroupRegister {
     this.#log = log
   }
 
+  /** An answer that something newer has overtaken on its way is not told: what is newer is. */
   read(done: (outcome: Outcome<Head | null>) => void): void {
+    const knownBefore = this.#head?.revision ?? 0
     this.#register.read(this.#brokerName, (outcome) => {
       if (!outcome.ok) done(outcome)
       else if (outcome.value === null) done(succeed(null))
       else {
         const head = this.#understand(outcome.value)
-        done(head ? succeed(head) : fail('malformed', `the register holds no state for ${this.#brokerName}`))
+        if (!head) return done(fail('malformed', `the register holds no state for ${this.#brokerName}`))
+        const isOvertaken = knownBefore <= head.revision && head.revision < this.#head!.revision
+        done(succeed(isOvertaken ? this.#head : head))
       }
     })
   }

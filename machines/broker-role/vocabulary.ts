@@ -149,7 +149,9 @@ export const brokerRole = setup({
     /** The promise is on disk already. */
     followsPromised: ({ context: { head, epoch, brokerId } }) =>
       head !== null && head.epoch === epoch && head.masterId !== null && head.masterId !== brokerId,
-    needsLease: ({ context: { head } }) => head!.replication === 'async' && head!.replicas > 1,
+    /** Who hands over answers nobody any more from before its swap on: only a master that was deposed may still do so. */
+    needsLease: ({ context: { head } }) =>
+      head!.replication === 'async' && head!.replicas > 1 && head!.cause !== 'handover',
     isMine: ({ context }, { epoch }: { epoch: number }) => epoch === context.epoch,
     isOtherEpoch: ({ context }, { epoch }: { epoch: number }) => epoch !== context.epoch,
     isMyLineage: ({ context }, { lineage }: { lineage: number }) => lineage === context.lineage,

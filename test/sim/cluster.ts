@@ -1,5 +1,6 @@
 /**
  * A whole cluster in the simulated World, and what can be done to it: crash, restart, pause, sever, partition, fill.
+ * A broker is one process, or several replicas with a disk each and controllers that elect among them.
  *
  * The nodes and clients are those of production. What senders and consumers see goes into the history.
  */
@@ -15,15 +16,27 @@ import type { OutgoingMessage } from '../../actors/producer/message.ts'
 import type { Producer } from '../../actors/producer/producer.ts'
 import type { Allocation } from '../../machines/allocation/index.ts'
 import { queueKey } from '../../machines/topic.ts'
+import { ask } from '../../transport/codec.ts'
 import { producerIdAt, sequenceAt } from '../../transport/frames.ts'
+import { subjectsOf } from '../../transport/subjects.ts'
 import type { Happened, HistoryEvent, LoggedMessage } from '../support/history.ts'
-import { listenToWire } from './wire.ts'
+import { FailoverTimes } from './failover-times.ts'
+import { BrokerGroupsOfSimulation, differenceOf } from './groups.ts'
+import type { RegisterTrouble } from './register-link.ts'
+import { listenToWire, type Wire } from './wire.ts'
 import type { SimulatedProcess, SimulatedWorld } from './world.ts'
 
 const CLUSTER = 'sim'
 const START_MS = 30_000
+const DIR = 'data'
 
-export type BrokerShape = { name: string; flush: 'sync' | 'async'; segmentBytes: number }
+export type BrokerShape = {
+  name: string
+  flush: 'sync' | 'async'
+  segmentBytes: number
+  /** Missing: it is the only replica. */
+  group?: { replication: 'sync' | 'async'; replicas: number; minInSync: number; maxLagBytes: number }
+}
 export type GroupShape = {
   group: string
   ordered: boolean
@@ -42,7 +55,10 @@ export type SenderShape = {
   timeoutMs: number
 }
 
-type Broker = BrokerShape & {
+export type Replica = BrokerShape & {
+  id: number
+  /** What people call it. */
+  label: string
   disk: SimulatedDisk
   slowMs: number
   process: SimulatedProcess | null
@@ -51,7 +67,7 @@ type Broker = BrokerShape & {
   /** Its disk failed it: it need not come up, and need not stay. */
   isExcused: boolean
 }
-type NameServer = { name: string; process: SimulatedProcess | null; node: Node | null; starts: number }
+type Server = { name: string; process: SimulatedProcess | null; node: Node | null; starts: number }
 type Member = GroupShape & {
   name: string
   process: SimulatedProcess
@@ -71,23 +87,35 @@ type Sender = {
 export class Cluster {
   readonly world: SimulatedWorld
   readonly history: Happened[] = []
-  readonly brokers: Broker[] = []
-  readonly nameServers: NameServer[] = []
+  /** All replicas of all brokers. */
+  readonly brokers: Replica[] = []
+  readonly nameServers: Server[] = []
+  readonly controllers: Server[] = []
+  readonly groups: BrokerGroupsOfSimulation
+  readonly failovers = new FailoverTimes()
   readonly members: Member[] = []
   readonly senders: Sender[] = []
   readonly counts = { sent: 0, stored: 0, failed: 0, delivered: 0 }
   readonly #topics = new Map<string, number>()
   readonly #noDisk: SimulatedDisk
+  readonly #wire: Wire
   readonly #random: Random
   readonly #faults = new Set<string>()
   #observer!: Client
+  #observerProcess!: SimulatedProcess
   #consumers = 0
 
   constructor(world: SimulatedWorld) {
     this.world = world
     this.#random = world.fork()
     this.#noDisk = new SimulatedDisk({ clock: world.clock, random: world.fork() })
-    world.network.tap = listenToWire((event) => this.happened(event))
+    this.groups = new BrokerGroupsOfSimulation(world, (event) => this.happened(event))
+    this.#wire = listenToWire({
+      happened: (event) => this.happened(event),
+      beat: (beat, from) => this.groups.heard(beat, from),
+      monotonic: () => world.clock.monotonic(),
+    })
+    world.network.tap = this.#wire.hear
   }
 
   happened(event: HistoryEvent): void {
@@ -125,8 +153,11 @@ export class Cluster {
     this.tell(who, what)
     this.#faults.add(fault)
     this.happened({ type: 'fault.began', fault })
+    this.failovers.disturbed(this.world.clock.monotonic())
     return () => {
-      if (this.#faults.delete(fault)) this.happened({ type: 'fault.ended', fault })
+      if (!this.#faults.delete(fault)) return
+      this.happened({ type: 'fault.ended', fault })
+      this.failovers.disturbed(this.world.clock.monotonic())
     }
   }
 
@@ -134,21 +165,28 @@ export class Cluster {
     return this.#faults.size > 0
   }
 
-  // ------------------------------------------------------------------------------------------- name servers
+  // -------------------------------------------------------------------------- name servers and controllers
 
-  addNameServer(name: string): NameServer {
-    const server: NameServer = { name, process: null, node: null, starts: 0 }
+  addNameServer(name: string): void {
+    const server: Server = { name, process: null, node: null, starts: 0 }
     this.nameServers.push(server)
-    this.startNameServer(server)
-    return server
+    this.startServer(server)
   }
 
-  startNameServer(server: NameServer): void {
+  addController(name: string): void {
+    const server: Server = { name, process: null, node: null, starts: 0 }
+    this.controllers.push(server)
+    this.startServer(server)
+  }
+
+  startServer(server: Server): void {
     const process = this.world.process(`${server.name}.${++server.starts}`, this.#noDisk)
     server.process = process
+    const isController = this.controllers.includes(server)
     const started = startNode({
       cluster: CLUSTER,
-      roles: ['nameServer'],
+      roles: [isController ? 'controller' : 'nameServer'],
+      ...(isController ? { register: process.register } : {}),
       transport: process.world.transport,
       world: process.world,
       failed: (message) => this.world.faults.push(`${process.name} gave up: ${message}`),
@@ -161,7 +199,7 @@ export class Cluster {
     )
   }
 
-  crashNameServer(server: NameServer): void {
+  crashServer(server: Server): void {
     this.fault(server.name, 'crashes')()
     server.process?.kill()
     server.process = null
@@ -170,36 +208,42 @@ export class Cluster {
 
   // ------------------------------------------------------------------------------------------------ brokers
 
-  addBroker(shape: BrokerShape): Broker {
-    const random = this.world.fork()
-    const broker: Broker = {
-      ...shape,
-      slowMs: 0,
-      process: null,
-      node: null,
-      starts: 0,
-      isExcused: false,
-      disk: new SimulatedDisk({
-        clock: { ...clockOf(this.world), setTimeout: (run, ms) => this.world.clock.after(ms, run) },
-        random,
-        latencyMs: () => 0.02 + random.next() * 0.3 + random.next() * broker.slowMs,
-      }),
+  addBroker(shape: BrokerShape): void {
+    const { name, group } = shape
+    if (group) this.groups.form(name, group.replication, group.maxLagBytes)
+    for (let id = 0; id < (group?.replicas ?? 1); id++) {
+      const random = this.world.fork()
+      const replica: Replica = {
+        ...shape,
+        id,
+        label: group ? `${name}/${id}` : name,
+        slowMs: 0,
+        process: null,
+        node: null,
+        starts: 0,
+        isExcused: false,
+        disk: new SimulatedDisk({
+          clock: { ...clockOf(this.world), setTimeout: (run, ms) => this.world.clock.after(ms, run) },
+          random,
+          latencyMs: () => 0.02 + random.next() * 0.3 + random.next() * replica.slowMs,
+        }),
+      }
+      this.brokers.push(replica)
+      this.startBroker(replica)
     }
-    this.brokers.push(broker)
-    this.startBroker(broker)
-    return broker
   }
 
-  startBroker(broker: Broker): void {
-    const process = this.world.process(`${broker.name}.${++broker.starts}`, broker.disk)
+  startBroker(broker: Replica): void {
+    const process = this.world.process(`${broker.label}.${++broker.starts}`, broker.disk)
     broker.process = process
     broker.node = null
-    const { name, flush, segmentBytes } = broker
+    const { name, id, flush, segmentBytes, group } = broker
     const started = startNode({
       cluster: CLUSTER,
       roles: ['broker'],
-      broker: { name, flush, segmentBytes },
-      dir: 'data',
+      broker: { name, flush, segmentBytes, ...(group ? { id, ...group } : {}) },
+      ...(group ? { register: process.register } : {}),
+      dir: DIR,
       transport: process.world.transport,
       world: process.world,
       failed: (message) => this.#brokerFailed(broker, process, `gave up: ${message}`),
@@ -214,39 +258,44 @@ export class Cluster {
     )
   }
 
-  #brokerFailed(broker: Broker, process: SimulatedProcess, what: string): void {
+  #brokerFailed(broker: Replica, process: SimulatedProcess, what: string): void {
     this.tell(process.name, what)
     if (!broker.isExcused) this.world.faults.push(`${process.name} ${what}`)
     if (broker.process === process) this.#end(broker)
   }
 
-  #end(broker: Broker): void {
+  #end(broker: Replica): void {
     broker.process?.kill()
     broker.process = null
     broker.node = null
     broker.disk.crash({ losesUnsynced: false })
   }
 
-  crashBroker(broker: Broker, { losesPower = false, isSeen = true } = {}): void {
+  crashBroker(broker: Replica, { losesPower = false, isSeen = true } = {}): void {
+    const { process, name, id, group } = broker
+    const now = this.world.clock.monotonic()
+    const head = this.groups.head(name)
+    if (group && head?.masterId === id && process?.isAlive)
+      this.failovers.killed(name, head.epoch, now, isSeen, this.groups.trouble(name, group.replicas) === null)
     const end = this.fault(
-      broker.name,
+      broker.label,
       `crashes${losesPower ? ', its machine loses power' : ''}${isSeen ? '' : ', unseen'}`,
     )
     end()
-    const { process } = broker
     process?.kill(isSeen)
     if (!isSeen) this.world.clock.after(15_000, () => process?.bury())
-    if (losesPower && broker.flush === 'async') this.happened({ type: 'tail.lost', broker: broker.name })
+    if (losesPower && broker.flush === 'async')
+      this.happened({ type: 'tail.lost', broker: name, replica: id })
     broker.process = null
     broker.node = null
     broker.disk.crash({ losesUnsynced: losesPower })
   }
 
   /** A clean stop; the process is gone AFTER it has drained. */
-  stopBroker(broker: Broker): void {
+  stopBroker(broker: Replica): void {
     const { node, process } = broker
     if (!node || !process) return
-    const end = this.fault(broker.name, 'stops')
+    const end = this.fault(broker.label, 'stops')
     broker.node = null
     node.close().then(() => {
       end()
@@ -256,8 +305,43 @@ export class Cluster {
     })
   }
 
-  fillDisk(broker: Broker, bytesLeft: number): () => void {
-    const end = this.fault(broker.name, `has ${bytesLeft} bytes of disk left`)
+  replicasOf(brokerName: string): Replica[] {
+    return this.brokers.filter(({ name }) => name === brokerName)
+  }
+
+  /** The names of all brokers, and of those with several replicas. */
+  get brokerNames(): string[] {
+    return [...new Set(this.brokers.map(({ name }) => name))]
+  }
+  get groupNames(): string[] {
+    return [...new Set(this.brokers.flatMap(({ name, group }) => (group ? [name] : [])))]
+  }
+
+  /** Whom the register names master, when that process is there. */
+  masterOf(brokerName: string): Replica | undefined {
+    const masterId = this.groups.head(brokerName)?.masterId
+    return this.replicasOf(brokerName).find(({ id, process }) => id === masterId && process?.isAlive)
+  }
+
+  slavesOf(brokerName: string): Replica[] {
+    const master = this.masterOf(brokerName)
+    return this.replicasOf(brokerName).filter((replica) => replica !== master && replica.process?.isAlive)
+  }
+
+  /** Asks a master to let this replica take over; what comes of it is only told. */
+  handOver(successor: Replica): void {
+    const { name, id, label } = successor
+    const { epoch = 0 } = this.groups.head(name) ?? {}
+    const { handOver } = subjectsOf(CLUSTER).broker(name, epoch)
+    this.tell(label, 'is to take over')
+    ask(this.#observerProcess.world.transport, handOver, { brokerId: id }, 5_000, (outcome) => {
+      const words = outcome.ok ? JSON.stringify(outcome.value) : outcome.failure.message
+      this.tell(label, `takes over: ${words}`)
+    })
+  }
+
+  fillDisk(broker: Replica, bytesLeft: number): () => void {
+    const end = this.fault(broker.label, `has ${bytesLeft} bytes of disk left`)
     broker.isExcused = true
     this.happened({ type: 'disk.filled', broker: broker.name })
     broker.disk.totalBytes = broker.disk.usedBytes + bytesLeft
@@ -268,12 +352,12 @@ export class Cluster {
   }
 
   failDisk(
-    broker: Broker,
+    broker: Replica,
     operation: 'write' | 'sync',
     code: 'diskFull' | 'ioError',
     times?: number,
   ): () => void {
-    const end = this.fault(broker.name, `fails to ${operation}: ${code}`)
+    const end = this.fault(broker.label, `fails to ${operation}: ${code}`)
     broker.isExcused = true
     const stop = broker.disk.fail({ operation, code, ...(times === undefined ? {} : { times }) })
     return () => {
@@ -282,8 +366,8 @@ export class Cluster {
     }
   }
 
-  slowDisk(broker: Broker, ms: number): () => void {
-    const end = this.fault(broker.name, `has a disk that takes ${ms} ms`)
+  slowDisk(broker: Replica, ms: number): () => void {
+    const end = this.fault(broker.label, `has a disk that takes ${ms} ms`)
     broker.slowMs = ms
     return () => {
       broker.slowMs = 0
@@ -295,9 +379,13 @@ export class Cluster {
 
   /** All that can be paused, severed and so on. */
   get processes(): SimulatedProcess[] {
-    return [...this.nameServers, ...this.brokers, ...this.senders, ...this.members].flatMap(({ process }) =>
-      process?.isAlive ? process : [],
-    )
+    return [
+      ...this.nameServers,
+      ...this.controllers,
+      ...this.brokers,
+      ...this.senders,
+      ...this.members,
+    ].flatMap(({ process }) => (process?.isAlive ? process : []))
   }
 
   pause(process: SimulatedProcess): () => Promise<void> {
@@ -321,7 +409,7 @@ export class Cluster {
   }
 
   /** Nothing of what the one says reaches the other. */
-  partition(from: SimulatedProcess, to: SimulatedProcess): () => void {
+  partition(from: { name: string }, to: { name: string }): () => void {
     const end = this.fault(from.name, `does not reach ${to.name}`)
     this.world.network.block(from.name, to.name)
     return () => {
@@ -340,6 +428,20 @@ export class Cluster {
     }
   }
 
+  disturbRegister(trouble: RegisterTrouble): () => void {
+    const { register } = this.world
+    const { oneLostOf, delayMs } = trouble
+    const end = this.fault(
+      'the register',
+      `loses one message of ${oneLostOf} and takes ${delayMs} ms for others`,
+    )
+    register.trouble = trouble
+    return () => {
+      if (register.trouble === trouble) register.trouble = null
+      end()
+    }
+  }
+
   jumpClock(process: SimulatedProcess, ms: number): void {
     this.tell(process.name, `its wall clock jumps by ${ms} ms`)
     process.jump(ms)
@@ -348,10 +450,12 @@ export class Cluster {
   // ------------------------------------------------------------------------------------------------ clients
 
   async start(topics: Record<string, number>): Promise<void> {
-    const observer = this.world.process('observer', this.#noDisk)
-    this.#observer = await connectAs(observer)
-    const isUp = () => this.brokers.every(({ node }) => node) && this.nameServers.every(({ node }) => node)
-    if (!(await this.world.until(isUp, START_MS))) throw new Error('the cluster did not start')
+    this.#observerProcess = this.world.process('observer', this.#noDisk)
+    this.#observer = await connectAs(this.#observerProcess)
+    const all = [...this.nameServers, ...this.controllers, ...this.brokers]
+    const isUp = () => all.every(({ node }) => node) && this.groupTrouble() === null
+    if (!(await this.world.until(isUp, START_MS)))
+      throw new Error(`the cluster did not start: ${this.groupTrouble()}`)
     await this.world.advance(500)
     for (const [topic, queues] of Object.entries(topics)) {
       this.#topics.set(topic, queues)
@@ -478,17 +582,20 @@ export class Cluster {
       const sequence = sender.sequence++
       const message = `${sender.name}/${sequence}`
       this.counts.sent++
-      this.happened({ type: 'send.invoked', message, sender: sender.name, sequence, messageGroup })
-      return {
-        message,
-        out: outgoing(topic, `${message} ${'.'.repeat(random.below(bodyBytesMax))}`, messageGroup),
-      }
+      const body = `${message} ${'.'.repeat(random.below(bodyBytesMax))}`
+      const { length: bytes } = body
+      this.happened({ type: 'send.invoked', message, sender: sender.name, sequence, messageGroup, bytes })
+      return { message, out: outgoing(topic, body, messageGroup) }
     })
     const stored = (message: string, receipt: Receipt) => {
       if (!sender.process.isAlive) return
       this.counts.stored++
-      const { queueOffset: offset, epoch, messageId } = receipt
-      this.happened({ type: 'send.stored', message, queue: queueKey(receipt), offset, epoch, messageId })
+      const { queueOffset: offset, epoch, messageId, brokerName } = receipt
+      const queue = queueKey(receipt)
+      const now = this.world.clock.monotonic()
+      const answeredAt = this.#wire.answeredAt(queue, offset, epoch) ?? now
+      this.happened({ type: 'send.stored', message, queue, offset, epoch, messageId, answeredAt })
+      this.failovers.acknowledged(brokerName, epoch, now)
     }
     const failed = (message: string, { code }: StateMQError) => {
       if (!sender.process.isAlive) return
@@ -523,7 +630,39 @@ export class Cluster {
   /** Everything that was down comes up. What else is wrong was ended by whoever began it. */
   restartAll(): void {
     for (const broker of this.brokers) if (!broker.process) this.startBroker(broker)
-    for (const server of this.nameServers) if (!server.process) this.startNameServer(server)
+    for (const server of [...this.nameServers, ...this.controllers])
+      if (!server.process) this.startServer(server)
+  }
+
+  /** Why a replicated broker is not yet as it should be. */
+  groupTrouble(): string | null {
+    for (const name of this.groupNames) {
+      const trouble = this.groups.trouble(name, this.replicasOf(name).length)
+      if (trouble !== null) return trouble
+    }
+    return null
+  }
+
+  /** What a person does about brokers that wait for one. */
+  orderLastResorts(): void {
+    const { electUnclean } = subjectsOf(CLUSTER).controller
+    for (const brokerName of this.groupNames) {
+      const brokerId = this.groups.lastResort(brokerName, this.replicasOf(brokerName).length)
+      if (brokerId === null) continue
+      this.tell('person', `orders ${brokerName}/${brokerId} to be master, whatever is lost`)
+      ask(this.#observerProcess.world.transport, electUnclean, { brokerName, brokerId }, 1_000, () => {})
+    }
+  }
+
+  /** AFTER nothing is written any more, the disks of all replicas hold the same log. */
+  compareLogs(): void {
+    for (const brokerName of this.groupNames) {
+      const onDisk = this.replicasOf(brokerName).map(({ label, disk, id }) => {
+        return { label, disk, folder: `${DIR}/${brokerName}-${id}` }
+      })
+      const difference = differenceOf(onDisk)
+      if (difference !== null) this.world.faults.push(difference)
+    }
   }
 
   /** What a group says of its queues, and why it is not settled; null when it is. */
@@ -534,7 +673,10 @@ export class Cluster {
     const members = this.members.filter((member) => member.group === group)
     const owned = Object.fromEntries(members.map(({ name, owned }) => [name, owned]))
     const rows = queues.map((row) => ({ ...row, queue: queueKey(row) }))
-    const expected = [...this.#topics.values()].reduce((sum, queues) => sum + queues * this.brokers.length, 0)
+    const expected = [...this.#topics.values()].reduce(
+      (sum, queues) => sum + queues * this.brokerNames.length,
+      0,
+    )
     const trouble =
       rows.length < expected
         ? `${rows.length} queues of ${expected} are known`
@@ -596,6 +738,7 @@ export class Cluster {
     for (const sender of this.senders) await closing(sender, () => sender.client?.close())
     for (const member of [...this.members]) await closing(member, () => member.client?.close())
     for (const broker of this.brokers) await closing(broker, () => broker.node?.close())
+    for (const server of this.controllers) await closing(server, () => server.node?.close())
     for (const server of this.nameServers) await closing(server, () => server.node?.close())
   }
 

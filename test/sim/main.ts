@@ -2,9 +2,12 @@
  * Simulates from the command line.
  *
  *   --seed N        replays one seed and prints what happened; --about TEXT adds what the history has of it, a queue say
- *   --minutes M     tries new seeds for so long; --from N says where to begin
+ *   --minutes M     tries new seeds for so long; --from N says where to begin; --replicated leaves out those without
+ *                   replicated brokers
  */
 import { parseArgs } from 'node:util'
+import { type Failover, percentile } from './failover-times.ts'
+import { isReplicated } from './schedule.ts'
 import { type Result, simulate } from './simulate.ts'
 import type { TraceLine } from './world.ts'
 
@@ -14,6 +17,7 @@ const { values } = parseArgs({
     minutes: { type: 'string' },
     from: { type: 'string' },
     about: { type: 'string' },
+    replicated: { type: 'boolean', default: false },
   },
 })
 
@@ -49,23 +53,55 @@ function printAll(result: Result): void {
   print(summary(result))
 }
 
+/** How long brokers were without a master, by the simulated clock. */
+type Seen = Failover & { seed: number }
+function printFailovers(failovers: readonly Seen[]): void {
+  const row = (what: string, some: readonly Seen[]) => {
+    const ms = some.map((failover) => failover.ms)
+    const [p50, p99, max] = [0.5, 0.99, 1].map((share) => Math.round(percentile(ms, share)))
+    const longest = some.find((failover) => Math.round(failover.ms) === max)
+    const where = longest ? ` (seed ${longest.seed})` : ''
+    print(`    ${what.padEnd(30)} p50 ${p50} ms   p99 ${p99} ms   max ${max} ms${where}   of ${some.length}`)
+  }
+  if (failovers.length === 0) return
+  print('from the kill of a master to the next acknowledged message')
+  row(
+    'a process that ends',
+    failovers.filter(({ isClean, isSeen }) => isClean && isSeen),
+  )
+  row(
+    'a machine that vanishes',
+    failovers.filter(({ isClean, isSeen }) => isClean && !isSeen),
+  )
+  row(
+    'while more is wrong',
+    failovers.filter(({ isClean }) => !isClean),
+  )
+}
+
 if (values.seed !== undefined) {
   const result = await simulate(Number(values.seed), values.about === undefined ? printLine : undefined)
   if (values.about !== undefined) printHistory(result, values.about)
   printAll(result)
+  printFailovers(result.failovers.map((failover) => ({ ...failover, seed: result.seed })))
   process.exitCode = isGood(result) ? 0 : 1
 } else {
   const from = Number(values.from ?? Date.now() % 2 ** 31)
   const until = performance.now() + Number(values.minutes ?? 1) * 60_000
   let tried = 0
   let failed = 0
-  for (; performance.now() < until; tried++) {
-    const result = await simulate(from + tried)
+  const failovers: Seen[] = []
+  for (let seed = from; performance.now() < until; seed++) {
+    if (values.replicated && !isReplicated(seed)) continue
+    tried++
+    const result = await simulate(seed)
+    failovers.push(...result.failovers.map((failover) => ({ ...failover, seed })))
     if (isGood(result)) continue
     failed++
     print(summary(result))
     print(`    npm run sim -- --seed ${result.seed}`)
   }
+  printFailovers(failovers)
   print(`${tried} seeds from ${from}, ${failed} failed`)
   process.exitCode = failed > 0 ? 1 : 0
 }

@@ -5,12 +5,14 @@
  * alone would show. Every fifth seed is calm: consumers come and go cleanly, and nothing may be delivered twice.
  */
 import type { Random } from '../../actors/node/world.ts'
-import type { Cluster, GroupShape, SenderShape } from './cluster.ts'
+import type { BrokerShape, Cluster, GroupShape, SenderShape } from './cluster.ts'
+import { type Act, duration, replicaActs } from './replica-moves.ts'
 import type { SimulatedProcess } from './world.ts'
 
 export type Shape = {
   nameServers: number
-  brokers: { name: string; flush: 'sync' | 'async'; segmentBytes: number }[]
+  controllers: number
+  brokers: BrokerShape[]
   topics: Record<string, number>
   groups: (GroupShape & { members: number })[]
   senders: SenderShape[]
@@ -22,14 +24,8 @@ export type Shape = {
 }
 
 type End = () => void | Promise<void>
-/** Does it, and returns how it ends, when it does not end by itself. */
-type Act = (cluster: Cluster, random: Random) => { end: End; afterMs: number } | undefined
 
 const TOPIC = 'orders'
-
-/** Most things are short, some are long. */
-const duration = (random: Random, msMax: number): number =>
-  1 + random.below(random.below(3) === 0 ? msMax : Math.ceil(msMax / 8))
 
 function onProcess(
   msMax: number,
@@ -84,9 +80,9 @@ const acts = {
   crashNameServer(cluster, random) {
     const server = cluster.pick(cluster.nameServers.filter(({ process }) => process))
     if (!server) return
-    cluster.crashNameServer(server)
+    cluster.crashServer(server)
     const end = () => {
-      if (!server.process) cluster.startNameServer(server)
+      if (!server.process) cluster.startServer(server)
     }
     return { end, afterMs: duration(random, 15_000) }
   },
@@ -125,18 +121,59 @@ const acts = {
   },
 } satisfies Record<string, Act>
 
-export type Move = keyof typeof acts
+const allActs: Record<Move, Act> = { ...acts, ...replicaActs }
+export type Move = keyof typeof acts | keyof typeof replicaActs
 
 /** One member of each group, or what one was like. */
 const shapes = new WeakMap<Cluster, GroupShape[]>()
 const groupsOf = (cluster: Cluster): GroupShape[] => shapes.get(cluster) ?? []
 
-export const everyMove = Object.keys(acts) as Move[]
+const movesOfAll = Object.keys(acts) as Move[]
+const movesOfReplicas = Object.keys(replicaActs) as Move[]
+export const everyMove: readonly Move[] = [...movesOfAll, ...movesOfReplicas]
 const calm: Move[] = ['join', 'leave']
+const calmOfReplicas: Move[] = [...calm, 'handOver', 'handOver']
+/** Moves after which nothing may fail, and nothing may be delivered twice. */
+export const isCalm = (moves: readonly Move[]): boolean =>
+  moves.every((move) => calmOfReplicas.includes(move))
 
-export function shapeOf(random: Random): Shape {
+/** Two seeds of five have replicated brokers. */
+export const isReplicated = (seed: number): boolean => seed % 5 === 0 || seed % 5 === 2
+
+export const shapeOf = (seed: number, random: Random): Shape =>
+  isReplicated(seed) ? replicatedShape(random) : singleShape(random)
+
+const pickOne = <T>(random: Random, all: readonly T[]): T => all[random.below(all.length)]!
+
+function replicatedShape(random: Random): Shape {
+  const shape = singleShape(random)
+  const isCalm = random.below(6) === 0
+  const chosen = movesOfReplicas.filter(() => random.below(4) === 0)
+  const others =
+    random.below(3) > 0 ? [] : movesOfAll.filter((move) => !calm.includes(move) && random.below(5) === 0)
+  const brokers = shape.brokers.slice(0, 2).map((broker, i): BrokerShape => {
+    if (i > 0 && random.below(3) === 0) return broker
+    const replicas = 2 + random.below(2)
+    const group = {
+      replication: random.below(3) === 0 ? ('async' as const) : ('sync' as const),
+      replicas,
+      minInSync: random.below(4) === 0 ? 2 : 1,
+      maxLagBytes: pickOne(random, [4_096, 65_536]),
+    }
+    return { ...broker, flush: random.below(4) === 0 ? 'sync' : 'async', group }
+  })
+  return {
+    ...shape,
+    controllers: 1 + random.below(2),
+    brokers,
+    moves: isCalm ? calmOfReplicas : [...calm, ...chosen, ...chosen, ...chosen, ...others],
+    everyMs: 1_000 + random.below(5_000),
+  }
+}
+
+function singleShape(random: Random): Shape {
   const isCalm = random.below(5) === 0
-  const chosen = everyMove.filter((move) => !calm.includes(move) && random.below(3) === 0)
+  const chosen = movesOfAll.filter((move) => !calm.includes(move) && random.below(3) === 0)
   const flushes = random.below(3)
   const brokers = Array.from({ length: 1 + random.below(3) }, (_, i) => ({
     name: `broker-${'abc'[i]}`,
@@ -147,6 +184,7 @@ export function shapeOf(random: Random): Shape {
   }))
   return {
     nameServers: 1 + random.below(2),
+    controllers: 0,
     brokers,
     topics: { [TOPIC]: 1 + random.below(4) },
     groups: Array.from({ length: 1 + random.below(2) }, (_, i) => ({
@@ -188,7 +226,7 @@ export async function disturb(cluster: Cluster, shape: Shape, random: Random): P
     if (now() < nextMove || now() >= until) continue
     nextMove = now() + 1 + random.below(shape.everyMs * 2)
     const move = shape.moves[random.below(shape.moves.length)]!
-    const act: Act = acts[move]
+    const act = allActs[move]
     made.push(move)
     const begun = act(cluster, random)
     if (begun) ends.push({ at: now() + begun.afterMs, end: begun.end })

@@ -2,7 +2,8 @@
 import type { Random } from '../../actors/node/world.ts'
 import { type Anomaly, check, type Happened } from '../support/history.ts'
 import { Cluster } from './cluster.ts'
-import { disturb, type Move, type Shape, shapeOf } from './schedule.ts'
+import type { Failover } from './failover-times.ts'
+import { disturb, isCalm, type Move, type Shape, shapeOf } from './schedule.ts'
 import { SimulatedWorld, type TraceLine } from './world.ts'
 
 export type Result = {
@@ -17,6 +18,7 @@ export type Result = {
   history: readonly Happened[]
   counts: Cluster['counts']
   moves: Move[]
+  failovers: readonly Failover[]
   /** How long the cluster ran, by its own clock. */
   ranMs: number
 }
@@ -26,11 +28,16 @@ const WARM_UP_MS = 2_000
 const CONVERGE_MS = 180_000
 /** After its faults are over, a cluster must take every message again. */
 const SETTLE_MS = 8_000
+const HEAL_MS = 60_000
+/** So long a person waits for a broker that has no master. */
+const PATIENCE_MS = 5_000
+const STEP_MS = 100
+const IDLE_MS = 2_000
 
 export async function simulate(seed: number, listener?: (line: TraceLine) => void): Promise<Result> {
   const world = new SimulatedWorld(seed, listener)
   const random = world.fork()
-  const shape = shapeOf(random)
+  const shape = shapeOf(seed, random)
   const cluster = new Cluster(world)
   world.tell('world', JSON.stringify(shape))
   const moves: Move[] = []
@@ -44,13 +51,17 @@ export async function simulate(seed: number, listener?: (line: TraceLine) => voi
   for (const { name, what } of anomalies) world.note(`${name} ${what}`)
   const ranMs = world.clock.monotonic()
   const { faults, hash, trace } = world
-  const { history, counts } = cluster
-  return { seed, shape, faults, anomalies, hash, trace, history, counts, moves, ranMs }
+  const { history, counts, failovers } = cluster
+  return {
+    ...{ seed, shape, faults, anomalies, hash, trace, history, counts, moves, ranMs },
+    failovers: failovers.done,
+  }
 }
 
 async function run(cluster: Cluster, shape: Shape, random: Random, moves: Move[]): Promise<void> {
   const { world } = cluster
   for (let i = 0; i < shape.nameServers; i++) cluster.addNameServer(`name-server-${i}`)
+  for (let i = 0; i < shape.controllers; i++) cluster.addController(`controller-${i}`)
   for (const broker of shape.brokers) cluster.addBroker(broker)
   await cluster.start(shape.topics)
   shape.senders.forEach((sender, i) => {
@@ -60,6 +71,8 @@ async function run(cluster: Cluster, shape: Shape, random: Random, moves: Move[]
   await world.advance(WARM_UP_MS)
 
   moves.push(...(await disturb(cluster, shape, random)))
+  if (isCalm(moves) && cluster.counts.failed > 0)
+    world.faults.push(`${cluster.counts.failed} sends failed in good times`)
 
   cluster.restartAll()
   for (const group of shape.groups) {
@@ -68,15 +81,33 @@ async function run(cluster: Cluster, shape: Shape, random: Random, moves: Move[]
   }
   await world.advance(SETTLE_MS)
   cluster.restartAll()
+  await heal(cluster)
   await world.advance(SETTLE_MS)
   const { failed } = cluster.counts
+  const { headAt } = cluster.groups
   await world.advance(SETTLE_MS)
   if (cluster.counts.failed > failed)
     throw new Error(`${cluster.counts.failed - failed} sends failed in good times`)
+  if (cluster.groups.headAt > headAt) world.faults.push('a group changed in good times')
   cluster.stopSending()
   await converge(cluster, shape)
   await cluster.readLogs()
+  await world.advance(IDLE_MS)
+  cluster.compareLogs()
   await cluster.close()
+}
+
+/** Every broker has a master and all its replicas in sync. */
+async function heal(cluster: Cluster): Promise<void> {
+  const { world } = cluster
+  for (let waitedMs = 0; cluster.groupTrouble() !== null; waitedMs += STEP_MS) {
+    if (waitedMs > HEAL_MS) {
+      world.faults.push(`not healed: ${cluster.groupTrouble()}`)
+      return
+    }
+    if (waitedMs > PATIENCE_MS) cluster.orderLastResorts()
+    await world.advance(STEP_MS)
+  }
 }
 
 async function converge(cluster: Cluster, shape: Shape): Promise<void> {

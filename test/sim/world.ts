@@ -13,8 +13,10 @@ import type { SimulatedDisk } from '../../actors/node/simulated-disk.ts'
 import type { Clock, Disk, DiskFile, Log, Random, World } from '../../actors/node/world.ts'
 import type { Outcome } from '../../transport/failures.ts'
 import { createHub, type Delivery, type Hub, type MemoryTransport } from '../../transport/memory.ts'
+import type { Register } from '../../transport/register.ts'
 import type { Transport } from '../../transport/transport.ts'
 import { seededRandom } from '../support/seeded-random.ts'
+import { RegisterLink } from './register-link.ts'
 
 const STARTS_AT = 1_700_000_000_000
 /** What production names its processes by: the one thing in the bytes that is not the same in the next run. */
@@ -114,10 +116,13 @@ export class SimulatedWorld {
   readonly random: Random
   readonly network: Network
   readonly hub: Hub
+  readonly register: RegisterLink
   readonly processes: SimulatedProcess[] = []
   /** What the code of a process threw where nobody catches, or logged as an error. */
   readonly faults: string[] = []
   readonly trace: TraceLine[] = []
+  /** Hears what the code of a process warns of, or gives as an error. */
+  overheard: (who: string, message: string) => void = () => {}
   readonly #hash = createHash('sha256')
   readonly #listener: ((line: TraceLine) => void) | undefined
 
@@ -131,6 +136,7 @@ export class SimulatedWorld {
       log: this.logOf('hub'),
       route: (delivery, deliver) => this.network.route(delivery, deliver),
     })
+    this.register = new RegisterLink(this, seededRandom(~seed))
   }
 
   /** A source of chance of its own: who draws more from it disturbs nobody else. */
@@ -166,6 +172,7 @@ export class SimulatedWorld {
     const write = (level: string) => (message: string, fields?: Readonly<Record<string, unknown>>) => {
       const words = `${level}: ${message}${fields ? ` ${plain(fields)}` : ''}`.replaceAll(HERE, '')
       this.tell(who, words)
+      this.overheard(who, message)
       if (level === 'error' && !isExpected(words)) this.faults.push(`${who}: ${words}`)
     }
     return { info: () => {}, warn: write('warn'), error: write('error') }
@@ -210,6 +217,7 @@ export class Network {
   readonly #random: Random
   readonly #links = new Map<string, Link>()
   readonly #blocked = new Set<string>()
+  readonly #severed = new Set<string>()
   readonly #slow = new Map<string, number>()
   /** Sees every message at the moment at which it is published. */
   tap: (delivery: Delivery) => void = () => {}
@@ -268,6 +276,17 @@ export class Network {
     this.#blocked.delete(`${from}>${to}`)
   }
 
+  /** Whether nothing of what the one says reaches the other: their link is blocked, or one has no connection. */
+  isBroken(from: string, to: string): boolean {
+    return this.#blocked.has(`${from}>${to}`) || this.#severed.has(from) || this.#severed.has(to)
+  }
+
+  /** A member loses its connection, or has it again. */
+  connection(name: string, isThere: boolean): void {
+    if (isThere) this.#severed.delete(name)
+    else this.#severed.add(name)
+  }
+
   /** Up to so many milliseconds more for each message from and to it; 0 ends it. */
   slow(name: string, ms: number): void {
     if (ms === 0) this.#slow.delete(name)
@@ -293,6 +312,7 @@ export class SimulatedProcess {
   #state: 'running' | 'paused' | 'dead' = 'running'
   #held: Held = { timers: [], heard: [] }
   readonly #timers = new Set<object>()
+  #register: Register | null = null
   #skewMs = 0
 
   constructor(simulation: SimulatedWorld, name: string, disk: SimulatedDisk) {
@@ -322,11 +342,18 @@ export class SimulatedProcess {
     return this.#timers.size
   }
 
+  /** The register, as this process reaches it. */
+  get register(): Register {
+    this.#register ??= this.#simulation.register.connect(this.name, (run) => this.#gate(run))
+    return this.#register
+  }
+
   /** Ends it at once, as it stands. Unless it is `seen`, the others notice only because it says nothing any more. */
   kill(isSeen = true): void {
     if (this.#state === 'dead') return
     this.#state = 'dead'
     this.#held = { timers: [], heard: [] }
+    this.#register?.close()
     this.#simulation.network.cut(this.name)
     if (isSeen) this.#member.sever()
   }
@@ -354,10 +381,12 @@ export class SimulatedProcess {
 
   sever(): void {
     this.#simulation.network.cut(this.name)
+    this.#simulation.network.connection(this.name, false)
     this.#member.sever()
   }
 
   mend(): void {
+    this.#simulation.network.connection(this.name, true)
     if (this.#state !== 'dead') this.#member.mend()
   }
 

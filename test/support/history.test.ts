@@ -219,7 +219,7 @@ const fault: HistoryEvent[] = [
   { type: 'fault.began', fault: 'f' },
   { type: 'fault.ended', fault: 'f' },
 ]
-const cut: HistoryEvent = { type: 'tail.lost', broker: 'broker-a' }
+const cut: HistoryEvent = { type: 'tail.lost', broker: 'broker-a', replica: 0 }
 
 const excused: [what: string, events: (HistoryEvent | HistoryEvent[])[]][] = [
   [

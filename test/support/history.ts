@@ -4,7 +4,8 @@
  * A history is what senders, consumers and the wire saw, in the order in which it happened, and at its end the logs as
  * they are read from first to last. The checks are those of Jepsen's kafka and queue tests, for our promises:
  *
- * - what was acknowledged is in the log, under the offset that was told, unless a power cut took an unsynced tail;
+ * - what was acknowledged is in the log, under the offset that was told, unless all of its copies were destroyed
+ *   before one was on a disk (history-groups.ts says when that excuses);
  * - a message is stored once, unless it was moved to another broker while its fate was unknown, and then under one id,
  *   by which consumers know it;
  * - an offset has one message, and messages of one group keep their order within a queue;
@@ -13,6 +14,8 @@
  *
  * Queues are named `topic/broker/id`.
  */
+import { BrokerGroups, type GroupEvent } from './history-groups.ts'
+
 /** `frame`: its place among all that its producer shipped; a repetition has the same. */
 export type LoggedMessage = {
   offset: number
@@ -32,8 +35,24 @@ export type SettledQueue = {
 type Read = { group: string; consumer: string; queue: string }
 
 export type HistoryEvent =
-  | { type: 'send.invoked'; message: string; sender: string; sequence: number; messageGroup: string | null }
-  | { type: 'send.stored'; message: string; queue: string; offset: number; epoch: number; messageId: string }
+  | {
+      type: 'send.invoked'
+      message: string
+      sender: string
+      sequence: number
+      messageGroup: string | null
+      bytes?: number
+    }
+  /** `answeredAt`: when the broker said so, where that is known. */
+  | {
+      type: 'send.stored'
+      message: string
+      queue: string
+      offset: number
+      epoch: number
+      messageId: string
+      answeredAt?: number
+    }
   /** Nobody knows whether it was stored. */
   | { type: 'send.failed'; message: string; code: string }
   | ({ type: 'message.delivered'; attempt: number; isOrdered: boolean } & Read & Omit<LoggedMessage, 'frame'>)
@@ -55,8 +74,7 @@ export type HistoryEvent =
   /** Something is wrong, from then on until then. */
   | { type: 'fault.began'; fault: string }
   | { type: 'fault.ended'; fault: string }
-  /** A broker that does not sync before it answers lost power. */
-  | { type: 'tail.lost'; broker: string }
+  | GroupEvent
   /** Its oldest messages may leave before their time. */
   | { type: 'disk.filled'; broker: string }
   | { type: 'log.read'; queue: string; minOffset: number; maxOffset: number; messages: LoggedMessage[] }
@@ -83,11 +101,12 @@ export type AnomalyName =
   | 'committed offset lost'
   | 'no owner'
   | 'not drained'
+  | 'two masters'
+  | 'epoch went back'
+  | 'lost too much'
 
 /** What a fault may still cause after it is over: requests that hang, sessions, hand-overs. */
 const LINGER_MS = 60_000
-/** A broker that does not sync before it answers does so soon after. */
-const UNSYNCED_MS = 3_000
 
 type Sent = Extract<Happened, { type: 'send.invoked' }>
 type Stored = Extract<Happened, { type: 'send.stored' }>
@@ -112,6 +131,9 @@ type GroupQueue = {
   owners: Map<string, { consumer: string; generation: number } | null>
 }
 
+/** `isRead`: somebody else than its sender saw it there. */
+type Place = { message: string; epoch: number; isRead: boolean }
+
 const brokerOf = (queue: string): string => queue.split('/')[1]!
 
 export function check(history: readonly Happened[]): Anomaly[] {
@@ -125,14 +147,14 @@ class Checker {
   readonly #sent = new Map<string, Sent>()
   readonly #stored: Stored[] = []
   /** Queue and offset to what is known to stand there. */
-  readonly #places = new Map<string, { message: string; epoch: number }>()
+  readonly #places = new Map<string, Place>()
   readonly #queues = new Map<string, GroupQueue>()
   readonly #received = new Set<string>()
   readonly #groups = new Set<string>()
   readonly #logs = new Map<string, Of<'log.read'>>()
   readonly #faults = new Map<string, number>()
   #lastFaultEnd = Number.NEGATIVE_INFINITY
-  readonly #tailsLost = new Map<string, number[]>()
+  readonly #brokers = new BrokerGroups((name, what) => this.#found(name, what))
   readonly #filled = new Set<string>()
   #now = 0
 
@@ -143,7 +165,7 @@ class Checker {
         return void this.#sent.set(event.message, event)
       case 'send.stored':
         this.#stored.push(event)
-        return this.#stands(event.queue, event)
+        return this.#stands(event.queue, event, false)
       case 'send.failed':
         return
       case 'message.delivered':
@@ -197,12 +219,12 @@ class Checker {
         this.#faults.delete(event.fault)
         this.#lastFaultEnd = event.at
         return
-      case 'tail.lost': {
-        const times = this.#tailsLost.get(event.broker)
-        if (times) times.push(event.at)
-        else this.#tailsLost.set(event.broker, [event.at])
-        return
-      }
+      case 'group.formed':
+      case 'head.changed':
+      case 'epoch.served':
+      case 'tail.lost':
+      case 'log.cut':
+        return this.#brokers.take(event)
       case 'disk.filled':
         return void this.#filled.add(event.broker)
       case 'log.read':
@@ -219,6 +241,7 @@ class Checker {
     for (const group of this.#groups) {
       for (const log of this.#logs.values()) this.#checkCoverage(group, log)
     }
+    this.#brokers.finish()
     return this.#anomalies
   }
 
@@ -233,7 +256,7 @@ class Checker {
 
   /** The offsets of its queues were used twice, and rightly so. */
   #isTorn(queue: string): boolean {
-    return this.#tailsLost.has(brokerOf(queue))
+    return this.#brokers.isTorn(brokerOf(queue))
   }
 
   #queueOf({ group, queue }: { group: string; queue: string }): GroupQueue {
@@ -260,12 +283,15 @@ class Checker {
   #stands(
     queue: string,
     { offset, message, epoch }: Pick<LoggedMessage, 'offset' | 'message' | 'epoch'>,
+    isRead: boolean,
   ): void {
     const place = `${queue}@${offset}`
     const known = this.#places.get(place)
-    this.#places.set(place, { message, epoch })
+    if (known === undefined || isRead || !known.isRead) this.#places.set(place, { message, epoch, isRead })
     if (known === undefined || known.message === message) return
     if (known.epoch !== epoch && this.#isTorn(queue)) return
+    const isTold = known.isRead && isRead
+    if (known.epoch !== epoch && !isTold && this.#brokers.isAsynchronous(brokerOf(queue))) return
     this.#found('two messages at one offset', `${place} is ${known.message}, and it is ${message}`)
   }
 
@@ -274,7 +300,7 @@ class Checker {
   #takeDelivery(event: Delivered): void {
     const { consumer, queue: name, offset, message, attempt } = event
     const queue = this.#queueOf(event)
-    this.#stands(name, event)
+    this.#stands(name, event, true)
     if (!this.#sent.has(message)) this.#found('never sent', `${consumer} is given ${message}`)
     if (attempt === 1) {
       this.#checkContinuity(event, queue)
@@ -355,7 +381,9 @@ class Checker {
     const { consumer, generation, run, committed, maxOffset, queue: name } = event
     const queue = this.#queueOf(event)
     queue.owners.set(run, { consumer, generation })
-    if (committed !== null && committed > maxOffset)
+    // A new master learns only later that all it has is confirmed.
+    const isBehind = this.#brokers.isReplicated(brokerOf(name))
+    if (committed !== null && committed > maxOffset && !isBehind)
       this.#found('committed beyond the end', `${committed} of ${name}, which ends at ${maxOffset}`)
     if ((committed ?? -1) < queue.committed && !this.#isTorn(name)) {
       this.#found(
@@ -388,7 +416,7 @@ class Checker {
       const { offset, message } = logged
       if (offset !== next) this.#found('gap in the log', `${queue} has ${offset} where ${next} is due`)
       next = offset + 1
-      this.#stands(queue, logged)
+      this.#stands(queue, logged, true)
       const sent = this.#sent.get(message)
       if (sent === undefined) this.#found('never sent', `${queue}@${offset} is ${message}`)
       else if (sent.messageGroup !== null) {
@@ -424,15 +452,16 @@ class Checker {
     }
   }
 
-  #checkStored({ at, message, queue, offset, messageId }: Stored): void {
+  #checkStored({ at, message, queue, offset, epoch, messageId, answeredAt = at }: Stored): void {
     const log = this.#logs.get(queue)
     if (log === undefined) return
     if (offset < log.minOffset && this.#filled.has(brokerOf(queue))) return
     const logged = log.messages[offset - log.minOffset]
     if (logged?.message === message && logged.messageId === messageId) return
     // It was stored after it was sent; its receipt may have been under way for long.
-    const sentAt = this.#sent.get(message)?.at ?? at
-    if (this.#tailsLost.get(brokerOf(queue))?.some((cut) => sentAt < cut && cut < at + UNSYNCED_MS)) return
+    const { at: sentAt = at, bytes = 0 } = this.#sent.get(message) ?? {}
+    const broker = brokerOf(queue)
+    if (this.#brokers.mayMiss({ broker, epoch, sentAt, at, answeredAt, bytes })) return
     const instead = logged ? `${logged.message} (${logged.messageId})` : 'nothing'
     this.#found(
       'lost',
