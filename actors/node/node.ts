@@ -58,6 +58,8 @@ export type NodeOptions = {
   transport?: Transport
   /** Where broker groups keep who is master. Default: JetStream where the server has it, else a node serves it. */
   register?: 'served' | 'jetstream' | Register
+  /** How many servers of a NATS cluster keep a copy of it; default 1. */
+  registerReplicas?: 1 | 3
   failover?: FailoverOptions
   /** What a role does not decide by itself; for tests and simulations. */
   world?: Partial<LocalWorld>
@@ -113,6 +115,13 @@ export async function startNode(options: NodeOptions): Promise<Node> {
 
   async function start(role: Role): Promise<void> {
     if (role === 'register') {
+      if (options.register === undefined && way.transport.server?.hasJetStream) {
+        throw badInput(
+          "the NATS server has JetStream, which keeps the register: leave out the role 'register', or give every node " +
+            "register: 'served'",
+          'INVALID_PARAMETER',
+        )
+      }
       const folder = `${options.dir ?? DEFAULT_DIR}/register`
       const server = await new Promise<RegisterServer>((resolve, reject) =>
         serveRegister(world, subjects, folder, (outcome) =>
