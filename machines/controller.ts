@@ -117,6 +117,7 @@ const controller = setup({
     isCandidate: ({ context: { head } }, { brokerId, lineage }: Sign) =>
       memberOf(head!.syncStateSet, brokerId)?.lineage === lineage,
     isProposal: ({ context }, { writeId }: { writeId: string }) => writeId === context.proposal?.writeId,
+    isOtherProposal: ({ context }, { writeId }: { writeId: string }) => writeId !== context.proposal?.writeId,
     holdsProposal: ({ context }, { head }: { head: Head | null }) =>
       head !== null && head.writeId === context.proposal?.writeId,
     holdsOther: (_, { head }: { head: Head | null }) => head !== null,
@@ -295,6 +296,8 @@ export const controllerMachine = controller.createMachine({
               }),
             },
             'swap.conflicted': [
+              // The answer to an earlier swap.
+              { guard: { type: 'isOtherProposal', params: writeIdIn } },
               {
                 guard: { type: 'holdsProposal', params: held },
                 target: '#announced',

@@ -34,7 +34,10 @@ export type GroupState = {
   minInSync: number
   replication: Replication
   cause: Cause
-  /** This epoch may have lost confirmed messages: somebody ordered that, and replicas may cut below what was confirmed. */
+  /**
+   * Somebody ordered that confirmed messages may be lost, and replicas may cut below what was confirmed: in that epoch, and
+   * in later ones until every replica has been in the set, for one that was away knows nothing of the order.
+   */
   unclean: boolean
 }
 
@@ -67,6 +70,13 @@ export const without = (set: readonly Member[], brokerId: number): Member[] =>
 export const withMember = (set: readonly Member[], member: Member): Member[] =>
   [...without(set, member.brokerId), member].sort((a, b) => a.brokerId - b.brokerId)
 
+/** What the group becomes when a replica has caught up. */
+export function admit(state: GroupState, member: Member, writeId: string): GroupState {
+  const syncStateSet = withMember(state.syncStateSet, member)
+  const unclean = state.unclean && syncStateSet.length < state.replicas
+  return { ...state, writeId, syncStateSet, cause: 'expand', unclean }
+}
+
 /** Whether a replica holds all that was confirmed: it is in the set, with the very log it was admitted with. */
 export const isEligible = ({ syncStateSet }: GroupState, { brokerId, lineage }: Vote): boolean =>
   memberOf(syncStateSet, brokerId)?.lineage === lineage
@@ -93,7 +103,6 @@ export function elect(state: GroupState, winner: Vote, votes: readonly Vote[], w
     masterIncarnation: winner.incarnation,
     syncStateSet: answered.length >= state.minInSync ? answered : state.syncStateSet,
     cause: 'failover',
-    unclean: false,
   }
 }
 

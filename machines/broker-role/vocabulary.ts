@@ -171,6 +171,7 @@ export const brokerRole = setup({
     isSuccessor: ({ context }, { epoch, brokerId }: { epoch: number; brokerId: number }) =>
       epoch === context.epoch && brokerId === context.successor?.brokerId,
     isProposal: ({ context }, { writeId }: { writeId: string }) => writeId === context.proposal?.writeId,
+    isOtherProposal: ({ context }, { writeId }: { writeId: string }) => writeId !== context.proposal?.writeId,
     /** The value that is in the register was written by this very attempt: the swap succeeded after all. */
     holdsProposal: ({ context }, { head }: { head: Head | null }) =>
       head !== null && head.writeId === context.proposal?.writeId,
@@ -254,6 +255,8 @@ export const routed = [
   regressed,
   { guard: { type: 'isNews', params: headIn }, target: '#routing', actions: hearHead },
 ] as const
+/** Where a head has to wait for a write. */
+export const heard = [regressed, { guard: { type: 'isNews', params: headIn }, actions: hearHead }] as const
 /** Where a head decides only if it names another mastership: members come and go meanwhile. */
 export const routedAnew = [
   regressed,
@@ -288,7 +291,6 @@ const settleProposal = brokerRole.assign(({ context, event }) => ({
 const yieldProposal = [hearHead, brokerRole.assign({ proposal: null })] as const
 
 /** What a swap may come to. Unknown is no failure: the same swap is tried again until it is one or the other. */
-/** What a swap may come to. Unknown is no failure: the same swap is tried again until it is one or the other. */
 export const swapOutcomes = <Success extends string, Other extends string>(success: Success, other: Other) =>
   ({
     'swap.succeeded': {
@@ -297,6 +299,8 @@ export const swapOutcomes = <Success extends string, Other extends string>(succe
       actions: settleProposal,
     },
     'swap.conflicted': [
+      // The answer to a swap of an earlier mastership.
+      { guard: { type: 'isOtherProposal', params: writeIdIn } },
       {
         guard: { type: 'holdsProposal', params: held },
         target: success,
