@@ -90,6 +90,7 @@ export class Follower {
   forgive(stalledMs: number, now: number): void {
     this.#heardAt = Math.min(now, this.#heardAt + stalledMs)
     this.#caughtUpAt = Math.min(now, this.#caughtUpAt + stalledMs)
+    if (this.#mark !== null) this.#mark = { ...this.#mark, at: Math.min(now, this.#mark.at + stalledMs) }
   }
 
   pinged(reachedNobody: boolean): void {

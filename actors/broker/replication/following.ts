@@ -62,6 +62,8 @@ export class Following {
   /** The newest sign of life of this stream. */
   #echo = 0
   #confirmed: number
+  /** The end of this log without an unfinished state. */
+  #wholeEnd: number
   #caughtUpAt = Number.NEGATIVE_INFINITY
   #wasCaughtUp: boolean | null = null
   #toldAt = Number.NEGATIVE_INFINITY
@@ -75,6 +77,7 @@ export class Following {
     this.#hooks = hooks
     this.#retryMs = settings.followRetryMinMs
     this.#confirmed = Math.min(store.confirmLimit, store.endPosition)
+    this.#wholeEnd = store.endsInState ? store.storedPosition : store.endPosition
     const now = clock.monotonic()
     this.#heardAt = this.#streamedAt = now
     this.#leaseEndsAt = context.leaseEndsAt
@@ -230,7 +233,10 @@ export class Following {
     const { store } = this.#context
     const position = store.endPosition
     const taken: Outcome<void> = store.appendVerbatim(payload.subarray(DATA_HEAD_BYTES))
-    if (taken.ok) return null
+    if (taken.ok) {
+      if (!store.endsInState) this.#wholeEnd = store.endPosition
+      return null
+    }
     const { failure } = taken
     const count = this.#refusals.position === position ? this.#refusals.count + 1 : 1
     this.#refusals = { position, count }
@@ -258,7 +264,7 @@ export class Following {
       ...{ epoch, brokerId, lineage, incarnation },
       session: this.#session,
       position: storedPosition,
-      unfinishedBytes: endsInState ? endPosition - storedPosition : 0,
+      unfinishedBytes: endsInState ? endPosition - this.#wholeEnd : 0,
       echo: this.#echo,
     })
     transport.publish(subjects.broker(brokerName, epoch).ack, ack)
