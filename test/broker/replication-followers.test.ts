@@ -243,11 +243,11 @@ test('followers: a member whose process is gone is told sooner', async (t) => {
 
 test('followers: one that falls behind is told, one that is always a batch behind is not', async (t) => {
   const { bench, master } = await lead({ replicas: 3, settings: { lagMs: 1_000 }, members: [0, 1, 2] })
-  const [late, slow] = [await follower(bench, 1), await follower(bench, 2)]
-  late.answers = slow.answers = false
+  const [near, slow] = [await follower(bench, 1), await follower(bench, 2)]
+  near.answers = slow.answers = false
   for (let i = 0; i < 250; i++) {
     master.append('t', 0, 'x'.repeat(500))
-    late.ack(late.position - Math.min(late.position, 600))
+    near.ack(Math.max(0, near.position - 600))
     slow.ack(Math.min(slow.position, 600 + i * 100))
     await bench.advance(10)
   }
@@ -255,13 +255,57 @@ test('followers: one that falls behind is told, one that is always a batch behin
   t.true(countOf(master, 'lagging 2') > 0)
 })
 
+for (const [lateMs, lags] of [
+  [700, false],
+  [1_300, true],
+] as const)
+  test(`followers: one that is always ${lateMs} ms behind ${lags ? 'lags' : 'does not lag'} when 1,000 are allowed`, async (t) => {
+    const { bench, master } = await lead({ settings: { lagMs: 1_000 } })
+    const slave = await follower(bench)
+    await bench.advance(200)
+    slave.answers = false
+    const positions: number[] = []
+    let before = 0
+    for (let i = 0; i < 500; i++) {
+      master.append('t', 0, 'x'.repeat(500))
+      positions.push(slave.position)
+      slave.ack(positions[Math.max(0, i - lateMs / 10)]!)
+      await bench.advance(10)
+      if (i === 250) before = countOf(master, 'lagging 1')
+    }
+    const told = countOf(master, 'lagging 1') - before
+    if (lags) t.true(told >= 10, `${told}`)
+    else t.is(told, 0)
+  })
+
+test('followers: what does not count is no sign of life either', async (t) => {
+  const { bench, master } = await lead()
+  const slave = await follower(bench)
+  slave.servePings()
+  slave.answers = false
+  for (let i = 0; i < 65; i++) {
+    slave.ack(slave.position, { epoch: 4 })
+    slave.ack(slave.position, { session: slave.request.session + 1 })
+    await bench.advance(20)
+  }
+  t.true(countOf(master, 'lagging 1') > 0)
+})
+
 test('followers: the time in which the master itself stood still is nobody else`s silence', async (t) => {
   const { bench, master } = await lead()
-  await follower(bench)
+  const slave = await follower(bench)
   await bench.advance(500)
+  slave.answers = false
+  master.append('t', 0, 'one')
+  await bench.advance(150)
+  // What it says meanwhile is old when it is heard, and more was appended before that.
+  master.process.world.clock.setTimeout(() => master.append('t', 0, 'two'), 1)
   master.process.pause()
+  slave.ack(slave.position)
+  slave.answers = true
   await bench.advance(10_000)
   await master.process.resume()
+  t.true(master.followers!.describe()[0]!.lagMs < 1_000)
   await bench.advance(900)
   t.is(countOf(master, 'lagging 1'), 0)
 })

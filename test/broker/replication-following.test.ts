@@ -239,6 +239,18 @@ test('following: a stream from which nothing comes is asked for anew; without an
   t.true(slave.told.includes('heard'))
 })
 
+test('following: of a master that is silent no level is told', async (t) => {
+  const { bench, slave, master } = await follow({ detectMs: 250, tickMs: 50 })
+  master.stream()
+  slave.follow(5, 0)
+  await bench.advance(100)
+  await master.send({ from: 0 })
+  master.leave()
+  await bench.until('it is silent', () => slave.told.includes('silent'), 400)
+  await bench.advance(500)
+  t.is(slave.told.at(-1), 'silent')
+})
+
 test('following: the time in which it stood still itself is not the master`s silence', async (t) => {
   const { bench, slave, master } = await follow()
   master.stream()

@@ -171,6 +171,17 @@ test('replication: a frame, and a state, that are larger than the window go all 
   t.deepEqual(slave.files, master.files)
 })
 
+test('replication: the credit for a state that takes many frames does not wait for its end', async (t) => {
+  const { bench, master, slave } = await pair(9, {}, { windowBytes: 5 * 1024 * 1024, beatMs: 400 })
+  master.ballast = 'b'.repeat(40 * 1024 * 1024)
+  master.lead(1, [master.member, slave.member])
+  await bench.advance(20)
+  const before = bench.world.clock.monotonic()
+  slave.follow(1, 0)
+  await bench.until('all is confirmed', () => master.confirmed === master.store.endPosition)
+  t.true(bench.world.clock.monotonic() - before < 1_200)
+})
+
 test('replication: a damaged frame is not taken, and the stream begins anew', async (t) => {
   const { bench, master, slave } = await pair(4)
   master.lead(1, [master.member, slave.member])
@@ -234,4 +245,26 @@ test('replication: a slave whose place was removed from the log begins anew', as
   t.true(slave.store.minPosition > 0)
   const own = master.logOnDisk(slave.store.minPosition, master.store.endPosition)
   t.true(slave.logOnDisk(slave.store.minPosition, slave.store.endPosition).equals(own))
+})
+
+test('replication: a slave that the log leaves behind while it follows begins anew', async (t) => {
+  const retention = { retentionMs: 1_000, checkMs: 500, expireRatio: 0 }
+  const { bench, master, slave } = await pair(
+    8,
+    { segmentBytes: 2_000, hotBytes: 4_000, retention },
+    { windowBytes: 2_000, chunkBytes: 500 },
+  )
+  master.lead(1, [master.member])
+  slave.follow(1, 0)
+  await bench.until('it follows', () => isEqual(bench, master, slave))
+  slave.process.pause()
+  for (let i = 0; i < 200; i++) {
+    master.append('t', 0, `message ${i}`.padEnd(100))
+    await bench.advance(50)
+  }
+  await bench.until('something is removed', () => master.store.minPosition > slave.store.endPosition + 4_000)
+  await slave.process.resume()
+  await bench.until('it has everything', () => isEqual(bench, master, slave))
+  t.true(slave.told.some((line) => line.startsWith('gone')))
+  t.false(master.told.some((line) => line.startsWith('alarm')))
 })

@@ -118,8 +118,7 @@ export class Followers {
         brokerId,
         position,
         lagBytes: Math.max(0, endPosition - position),
-        // Never since it follows: since this mastership began at least.
-        lagMs: Math.round(Math.min(lagMs, now)),
+        lagMs: Math.round(lagMs),
         inSync: member !== undefined && member.lineage === (peer?.lineage ?? member.lineage),
       })
     }
@@ -156,22 +155,20 @@ export class Followers {
       return answer(refusal)
     }
     const { store, clock } = this.#context
-    const { brokerId, lineage } = request
+    const { brokerId } = request
     const granted = answerTo(request, store.lineage, store.minPosition)
     answer(accept(granted))
     if (granted.result !== 'streaming') return
-    const follower = this.#others.get(brokerId)!
     const stream = new LogStream(this.#context, this.#reads, request, {
       confirm: () => this.#confirmation.term.confirm,
       ended: ({ code, message }) => {
         // Whoever hears nothing more asks again, and is told where the log begins now.
-        if (follower.stream === stream) follower.stream = null
         if (code !== 'missing')
           this.#alarm('LOG_UNREADABLE', `the log cannot be read to send it to broker ${brokerId}: ${message}`)
       },
     })
-    const isMember = memberOf(maximalSet(this.#confirmation.term), brokerId)?.lineage === lineage
-    follower.follow(request, stream, clock.monotonic(), isMember)
+    const follower = this.#others.get(brokerId)!
+    follower.follow(request, stream, clock.monotonic())
     // Its log may end with what it has not stored: nothing counts BEFORE it has said so, which it does when it hears this.
     this.#sendBeat(follower)
     this.#push(follower)

@@ -212,8 +212,8 @@ export class Following {
     this.#echo = Math.max(this.#echo, head.sentAt)
     if (store.endPosition >= head.end) this.#caughtUpAt = clock.monotonic()
     this.#heedConfirm(head.confirm)
-    // Bytes are acknowledged when they are stored; a state that has not come as a whole never is.
-    if (payload.length === DATA_HEAD_BYTES || store.endsInState) this.#acknowledge()
+    // Bytes are acknowledged when they are stored.
+    if (payload.length === DATA_HEAD_BYTES) this.#acknowledge()
     this.#tellLevel(clock.monotonic())
   }
 
