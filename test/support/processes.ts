@@ -129,6 +129,7 @@ export class Processes {
 /** A folder that goes away with the test. */
 export async function temporaryFolder(t: ExecutionContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'statemq-test-'))
-  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  // A process whose owner was killed is still on its way out, and writes.
+  t.teardown(() => rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }))
   return folder
 }
