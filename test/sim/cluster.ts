@@ -273,15 +273,15 @@ export class Cluster {
 
   crashBroker(broker: Replica, { losesPower = false, isSeen = true } = {}): void {
     const { process, name, id, group } = broker
-    const now = this.world.clock.monotonic()
-    const head = this.groups.head(name)
-    if (group && head?.masterId === id && process?.isAlive)
-      this.failovers.killed(name, head.epoch, now, isSeen, this.groups.trouble(name, group.replicas) === null)
-    const end = this.fault(
+    const at = this.world.clock.monotonic()
+    const { epoch = 0, masterId } = this.groups.head(name) ?? {}
+    const isWhole = this.failovers.isCalm(at) && this.groupTrouble(name) === null
+    this.fault(
       broker.label,
       `crashes${losesPower ? ', its machine loses power' : ''}${isSeen ? '' : ', unseen'}`,
-    )
-    end()
+    )()
+    if (group && masterId === id && process?.isAlive)
+      this.failovers.killed({ broker: name, epoch, at, isSeen, isClean: isWhole })
     process?.kill(isSeen)
     if (!isSeen) this.world.clock.after(15_000, () => process?.bury())
     if (losesPower && broker.flush === 'async')
@@ -424,6 +424,16 @@ export class Cluster {
     this.world.network.slow(process.name, ms)
     return () => {
       this.world.network.slow(process.name, 0)
+      end()
+    }
+  }
+
+  /** What the one says reaches the other late. */
+  delayLink(from: { name: string }, to: { name: string }, ms: number): () => void {
+    const end = this.fault(from.name, `needs ${ms} ms to reach ${to.name}`)
+    this.world.network.slow(`${from.name}>${to.name}`, ms)
+    return () => {
+      this.world.network.slow(`${from.name}>${to.name}`, 0)
       end()
     }
   }
@@ -634,9 +644,10 @@ export class Cluster {
       if (!server.process) this.startServer(server)
   }
 
-  /** Why a replicated broker is not yet as it should be. */
-  groupTrouble(): string | null {
+  /** Why a replicated broker, of all or this one, is not yet as it should be. */
+  groupTrouble(brokerName?: string): string | null {
     for (const name of this.groupNames) {
+      if (brokerName !== undefined && brokerName !== name) continue
       const trouble = this.groups.trouble(name, this.replicasOf(name).length)
       if (trouble !== null) return trouble
     }

@@ -98,14 +98,19 @@ export const replicaActs = {
     if (!slave) return
     cluster.crashBroker(slave, { losesPower: true })
     const down = [slave]
+    let isOver = false
     cluster.world.clock.after(random.below(6_000), () => {
       const master = cluster.masterOf(slave.name)
-      if (!master) return
+      if (!master || isOver) return
       cluster.crashBroker(master, { losesPower: true })
       down.push(master)
     })
     cluster.world.clock.after(random.below(3_000), restart(cluster, [slave]))
-    return { end: () => restart(cluster, down)(), afterMs: 6_000 + duration(random, 9_000) }
+    const end = () => {
+      isOver = true
+      restart(cluster, down)()
+    }
+    return { end, afterMs: 6_000 + duration(random, 9_000) }
   },
   powerOffAll(cluster, random) {
     const name = cluster.pick(cluster.groupNames)
@@ -149,14 +154,44 @@ export const replicaActs = {
     const trouble = { oneLostOf: 1 + random.below(8), delayMs: random.below(3_000) }
     return { end: cluster.disturbRegister(trouble), afterMs: duration(random, 15_000) }
   },
+  /** Now and then it dies of it, with all that it has not written. */
   slowSlaveDisk(cluster, random) {
     const slave = aSlave(cluster)
-    return (
-      slave && {
-        end: cluster.slowDisk(slave, 100 + random.below(4_000)),
-        afterMs: 3_000 + duration(random, 12_000),
-      }
-    )
+    if (!slave) return
+    const mend = cluster.slowDisk(slave, 100 + random.below(4_000))
+    const dies = random.below(3) === 0
+    const end = () => {
+      mend()
+      if (!dies || !slave.process) return
+      cluster.crashBroker(slave)
+      cluster.startBroker(slave)
+    }
+    return { end, afterMs: 1_000 + duration(random, 14_000) }
+  },
+  /** The log reaches the slaves late, or what they have of it comes late to the master, who may be cut off then. */
+  slowReplication(cluster, random) {
+    const master = aMaster(cluster)
+    if (!master?.process) return
+    const { process } = master
+    const others = slaves(cluster, master)
+    const ms = 50 + random.below(4_000)
+    const ways = random.below(3)
+    const ends = others.flatMap((slave) => [
+      ways === 1 ? () => {} : cluster.delayLink(process, slave, ms),
+      ways === 2 ? () => {} : cluster.delayLink(slave, process, ms),
+    ])
+    let isOver = false
+    const end = () => {
+      isOver = true
+      for (const mend of ends) mend()
+    }
+    if (random.below(3) > 0) return { end, afterMs: 1_000 + duration(random, 12_000) }
+    cluster.world.clock.after(500 + random.below(4_000), () => {
+      if (isOver) return
+      const away = [...others, ...controllers(cluster), ...register()]
+      ends.push(cut(cluster, [process], away), cut(cluster, away, [process]))
+    })
+    return { end, afterMs: 5_000 + duration(random, 8_000) }
   },
   fillSlaveDisk(cluster, random) {
     const slave = aSlave(cluster)

@@ -147,8 +147,8 @@ const pickOne = <T>(random: Random, all: readonly T[]): T => all[random.below(al
 
 function replicatedShape(random: Random): Shape {
   const shape = singleShape(random)
-  const isCalm = random.below(6) === 0
-  const chosen = movesOfReplicas.filter(() => random.below(4) === 0)
+  const isCalm = random.below(8) === 0
+  const chosen = movesOfReplicas.filter(() => random.below(3) === 0)
   const others =
     random.below(3) > 0 ? [] : movesOfAll.filter((move) => !calm.includes(move) && random.below(5) === 0)
   const brokers = shape.brokers.slice(0, 2).map((broker, i): BrokerShape => {
@@ -167,7 +167,7 @@ function replicatedShape(random: Random): Shape {
     controllers: 1 + random.below(2),
     brokers,
     moves: isCalm ? calmOfReplicas : [...calm, ...chosen, ...chosen, ...chosen, ...others],
-    everyMs: 1_000 + random.below(5_000),
+    everyMs: 800 + random.below(4_000),
   }
 }
 

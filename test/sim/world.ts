@@ -255,7 +255,7 @@ export class Network {
   }
 
   #latency(from: string, to: string): number {
-    const slow = Math.max(this.#slow.get(from) ?? 0, this.#slow.get(to) ?? 0)
+    const slow = Math.max(...[from, to, `${from}>${to}`].map((name) => this.#slow.get(name) ?? 0))
     return 0.05 + this.#random.next() * (this.#random.below(20) === 0 ? 5 : 0.5) + this.#random.next() * slow
   }
 
@@ -287,7 +287,7 @@ export class Network {
     else this.#severed.add(name)
   }
 
-  /** Up to so many milliseconds more for each message from and to it; 0 ends it. */
+  /** Up to so many milliseconds more for each message from and to it, or on the link `from>to`; 0 ends it. */
   slow(name: string, ms: number): void {
     if (ms === 0) this.#slow.delete(name)
     else this.#slow.set(name, ms)
