@@ -2,7 +2,7 @@
 import type { ExecutionContext } from 'ava'
 import type { BrokerOverview, Client } from '../../actors/index.ts'
 import { ClusterOfProcesses, type ClusterSettings } from '../support/cluster-of-processes.ts'
-import { check } from '../support/history.ts'
+import { check, type HistoryEvent } from '../support/history.ts'
 import { Load, type LoadSettings, Record, readLogs } from '../support/load.ts'
 import { until } from '../support/until.ts'
 
@@ -26,6 +26,8 @@ export async function stage(t: ExecutionContext, settings: Partial<ClusterSettin
   const client = await cluster.client()
   await client.admin().createTopic('orders', { queues: 4 })
   const record = new Record()
+  const { replication, maxLagBytes = Number.MAX_SAFE_INTEGER } = cluster.settings
+  record.note({ type: 'group.formed', broker: 'broker-a', replication, maxLagBytes })
   const made: Stage = {
     cluster,
     client,
@@ -35,11 +37,11 @@ export async function stage(t: ExecutionContext, settings: Partial<ClusterSettin
     async judge(load) {
       await load.stop()
       const overview = await cluster.converged(client)
-      const history = [...record.events]
-      for (const event of await readLogs(client, 'orders')) history.push({ ...event, at: performance.now() })
+      const ends = [...groupEventsOf(overview), ...(await readLogs(client, 'orders'))]
+      for (const event of ends) record.note(event)
       t.log(`${load.receipts.length} acknowledged, ${load.failures.length} failed`)
       t.deepEqual(load.failures, [], 'sends failed')
-      t.deepEqual(check(history).slice(0, 5), [])
+      t.deepEqual(check(record.events).slice(0, 5), [])
       t.is(await cluster.differenceOf(), null)
       for (const replica of overview.replicas) t.is(replica.reachable ? replica.alarm : 'gone', null)
       return overview
@@ -47,6 +49,26 @@ export async function stage(t: ExecutionContext, settings: Partial<ClusterSettin
   }
   await made.converged()
   return made
+}
+
+/** Who was master when, and what was cut, as the replicas tell it. */
+function groupEventsOf({
+  brokerName: broker,
+  masterships,
+  replicas,
+  syncStateSet,
+}: BrokerOverview): HistoryEvent[] {
+  const heads = [...masterships].reverse().map(
+    ({ epoch, masterId, cause }): HistoryEvent => ({
+      ...{ type: 'head.changed', broker, epoch, masterId, members: syncStateSet, cause },
+    }),
+  )
+  const cuts = replicas.flatMap((one): HistoryEvent[] =>
+    one.reachable && one.lastCut
+      ? [{ type: 'log.cut', broker, replica: one.brokerId, messages: one.lastCut.messages }]
+      : [],
+  )
+  return [...heads, ...cuts]
 }
 
 /** Of a topic, as the brokers say. */

@@ -50,7 +50,7 @@ export class Load {
   readonly receipts: Receipt[] = []
   /** The codes of those that failed. */
   readonly failures: string[] = []
-  sent = 0
+  readonly #epochs = new Set<string>()
   readonly #producer: Producer
   readonly #running: Promise<unknown>
   #isOver = false
@@ -92,19 +92,28 @@ export class Load {
     const isGrouped = messageGroups > 0 && sequence % 2 === 0
     const messageGroup = isGrouped ? `${sender}-${(sequence / 2) % messageGroups}` : null
     const message = `${sender}/${sequence}`
-    this.sent++
-    record.note({ type: 'send.invoked', message, sender, sequence, messageGroup })
+    const body = bodyOf(message, bodyBytes)
+    record.note({ type: 'send.invoked', message, sender, sequence, messageGroup, bytes: body.length })
     const group = messageGroup === null ? {} : { messageGroup }
     try {
-      const receipt = await this.#producer.send({ topic, body: bodyOf(message, bodyBytes), ...group })
+      const receipt = await this.#producer.send({ topic, body, ...group })
       this.receipts.push(receipt)
       const { queueOffset: offset, epoch, messageId } = receipt
+      this.#served(receipt)
       record.note({ type: 'send.stored', message, queue: queueKey(receipt), offset, epoch, messageId })
     } catch (error) {
       if (!(error instanceof StateMQError)) throw error
       this.failures.push(error.code)
       record.note({ type: 'send.failed', message, code: error.code })
     }
+  }
+
+  /** A sender sees an epoch and not a process: which one it was is told by the register. */
+  #served({ brokerName: broker, epoch }: Receipt): void {
+    const key = `${broker} ${epoch}`
+    if (this.#epochs.has(key)) return
+    this.#epochs.add(key)
+    this.record.note({ type: 'epoch.served', broker, epoch, process: key })
   }
 }
 
