@@ -9,9 +9,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { ExecutionContext } from 'ava'
 
 const door = fileURLToPath(new URL('../../bin/statemq.js', import.meta.url))
+
+/** What ends some time, such as a test: it runs what was left to it, the last first. */
+export type Scope = { teardown(end: () => unknown): void }
 
 export interface Running {
   readonly pid: number
@@ -33,12 +35,12 @@ process.on('exit', () => {
   for (const child of everyone) child.kill('SIGKILL')
 })
 
-/** The processes of one test: whatever becomes of the test, none of them outlives it. */
+/** The processes of one scope: whatever becomes of it, none of them outlives it. */
 export class Processes {
   readonly #running = new Set<ChildProcess>()
 
-  constructor(t: ExecutionContext) {
-    t.teardown(async () => {
+  constructor(scope: Scope) {
+    scope.teardown(async () => {
       const exits = [...this.#running].map((child) => once(child, 'exit'))
       for (const child of this.#running) child.kill('SIGKILL')
       await Promise.all(exits)
@@ -54,9 +56,16 @@ export class Processes {
 
   /** Starts a module of the tests that prints a line of JSON when it is ready. */
   async startModule(url: URL, ...args: string[]): Promise<Running> {
-    const { running, ready } = this.#spawn([fileURLToPath(url), ...args])
+    const { running, ready } = this.launchModule(url, ...args)
     await ready
     return running
+  }
+
+  /** The same, to be looked at and killed BEFORE it is ready. */
+  launchModule(url: URL, ...args: string[]): { running: Running; ready: Promise<void> } {
+    const launched = this.#spawn([fileURLToPath(url), ...args])
+    launched.ready.catch(() => {}) // Whoever does not wait for it is not told.
+    return launched
   }
 
   /** Runs `statemq …` to its end. */
@@ -126,10 +135,10 @@ export class Processes {
   }
 }
 
-/** A folder that goes away with the test. */
-export async function temporaryFolder(t: ExecutionContext): Promise<string> {
+/** A folder that goes away with its scope. */
+export async function temporaryFolder(scope: Scope): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'statemq-test-'))
   // A process whose owner was killed is still on its way out, and writes.
-  t.teardown(() => rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }))
+  scope.teardown(() => rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }))
   return folder
 }
