@@ -40,7 +40,7 @@ export function startController(
   const { world, subjects, directory } = process
   const { clock, random, log } = world
   const electors = new Map<string, Elector>()
-  const lateMs = failover.lateMs + random.below(failover.lateMs)
+  const lateMs = failover.lateMs + random.below(failover.lateMs / 2)
   let isStopped = false
 
   const subscriptions = [
