@@ -17,7 +17,7 @@ import type { Json } from '../../machines/effect.ts'
 import type { Member } from '../../machines/group-state.ts'
 import { maximalSet } from '../../machines/peer-replica.ts'
 import type { Outcome } from '../../transport/failures.ts'
-import { frameBytesAt, kindAt, kinds } from '../../transport/frames.ts'
+import { kinds } from '../../transport/frames.ts'
 import { subjectsOf } from '../../transport/subjects.ts'
 import type { Transport } from '../../transport/transport.ts'
 import { type SimulatedProcess, SimulatedWorld } from '../sim/world.ts'
@@ -338,24 +338,11 @@ function troubled({ world, random }: SimulatedProcess, bench: Bench): Transport 
       else clock.setTimeout(() => transport.publish(subject, bytes), at - clock.monotonic())
     }
   }
-  return {
-    maxPayload: transport.maxPayload,
-    get state() {
-      return transport.state
+  return new Proxy(transport, {
+    get: (_, name: keyof Transport) => {
+      if (name === 'publish') return publish
+      const member = transport[name]
+      return typeof member === 'function' ? member.bind(transport) : member
     },
-    publish,
-    subscribe: (subject, hear, queue) => transport.subscribe(subject, hear, queue),
-    request: (subject, payload, timeoutMs, answer) => transport.request(subject, payload, timeoutMs, answer),
-    flush: (done) => transport.flush(done),
-    onState: (hear) => transport.onState(hear),
-    close: (done) => transport.close(done),
-  }
-}
-
-/** How many frames of the log's own state are in these bytes. */
-export function stateFramesIn(bytes: Buffer): number {
-  let count = 0
-  for (let at = 0; at < bytes.length; at += frameBytesAt(bytes, at))
-    if (kindAt(bytes, at) === kinds.state) count++
-  return count
+  })
 }
