@@ -268,7 +268,7 @@ export const controllerMachine = controller.createMachine({
             guard: { type: 'hasCandidate', params: votesIn },
             target: 'committing',
             actions: propose((context, votes) =>
-              elect(context.head!, winnerOf(context, votes)!, votes, writeIdOf(context)),
+              elect(context.head!, winnerOf(context, votes)!, votes, writeIdOf(context), context.settings),
             ),
           },
           { target: 'stalled' },
@@ -368,6 +368,7 @@ export const controllerMachine = controller.createMachine({
                 votes.find(({ brokerId }) => brokerId === context.ordered)!,
                 votes,
                 writeIdOf(context),
+                context.settings,
               ),
             ),
           },

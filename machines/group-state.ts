@@ -88,8 +88,17 @@ export const compareLogs = (a: Vote, b: Vote): number =>
 // Not by subtraction: RocketMQ's difference of two positions overflowed and chose the shortest log.
 const compare = (a: number, b: number): number => (a < b ? -1 : a > b ? 1 : 0)
 
-/** What the group becomes when `winner` is elected: of the others, those that answered stay, but never fewer than minInSync. */
-export function elect(state: GroupState, winner: Vote, votes: readonly Vote[], writeId: string): GroupState {
+/**
+ * What the group becomes when `winner` is elected: of the others, those that answered stay, but never fewer than minInSync.
+ * `settings`, where they changed, hold from the new epoch on: never within one.
+ */
+export function elect(
+  state: GroupState,
+  winner: Vote,
+  votes: readonly Vote[],
+  writeId: string,
+  settings: GroupSettings | null = null,
+): GroupState {
   const answered = state.syncStateSet.filter(
     ({ brokerId, lineage }) =>
       brokerId === winner.brokerId ||
@@ -97,6 +106,7 @@ export function elect(state: GroupState, winner: Vote, votes: readonly Vote[], w
   )
   return {
     ...state,
+    ...settings,
     writeId,
     epoch: 1 + Math.max(state.epoch, ...votes.map(({ promisedEpoch }) => promisedEpoch)),
     masterId: winner.brokerId,
@@ -112,8 +122,9 @@ export const electUnclean = (
   winner: Vote,
   votes: readonly Vote[],
   writeId: string,
+  settings: GroupSettings | null = null,
 ): GroupState => ({
-  ...elect(state, winner, votes, writeId),
+  ...elect(state, winner, votes, writeId, settings),
   syncStateSet: [{ brokerId: winner.brokerId, lineage: winner.lineage }],
   cause: 'unclean',
   unclean: true,

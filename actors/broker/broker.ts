@@ -67,7 +67,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   const { clock, log, transport } = world
   const address = `broker/${brokerName}/${brokerId}`
   const startedAt = clock.now()
-  const durable = new DurableFile(world.disk, folder)
+  const durable = new DurableFile(world, folder)
   const nextSession = sessions(world.random)
   const group = replication ? new GroupRegister(replication.register, brokerName, world) : null
   const keeper = new LogKeeper(world, storeOptions(options), {
@@ -131,11 +131,11 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
       clock.clearTimeout(leaseTimer)
       leaseTimer = clock.setTimeout(() => role.actor.send({ type: 'lease.expired', epoch }), left)
     },
-    markEpoch: ({ epoch, members, minInSync }) => {
+    markEpoch: ({ epoch, ...agreed }) => {
       const store = keeper.store!
-      if (!store.endsInState) return begin(store, epoch, members, minInSync)
+      if (!store.endsInState) return begin(store, epoch, agreed)
       keeper.reopen((outcome) => {
-        if (outcome.ok) begin(outcome.value, epoch, members, minInSync)
+        if (outcome.ok) begin(outcome.value, epoch, agreed)
         else role.actor.send({ type: 'epoch.failed', ...alarmOf(outcome.failure) })
       })
     },
@@ -357,7 +357,8 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     mastership?.stored(position)
   }
 
-  function begin(store: Store, epoch: number, members: Member[], minInSync: number): void {
+  function begin(store: Store, epoch: number, agreed: Agreed): void {
+    const { members, minInSync, replication: mode } = agreed
     mastership = new Mastership(
       process,
       {
@@ -369,6 +370,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
         flush,
         members,
         minInSync,
+        mode,
         replication: replication ?? null,
       },
       {
@@ -503,6 +505,9 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     })
   }
 }
+
+/** What the group has agreed on for one epoch. */
+type Agreed = Pick<Head, 'minInSync' | 'replication'> & { members: Member[] }
 
 const alarmOf = ({ code, message }: Failure) => ({ code, message })
 

@@ -24,6 +24,8 @@ export type MastershipOptions = {
   flush: 'sync' | 'async'
   members: Member[]
   minInSync: number
+  /** As the group has agreed for this epoch; what this replica was started with counts from the next one on. */
+  mode: 'sync' | 'async'
   /** Null: there are no other replicas. */
   replication: ReplicationOptions | null
 }
@@ -65,7 +67,7 @@ export class Mastership {
     replication: ReplicationOptions,
     confirm: number,
   ): Followers {
-    const { brokerName, brokerId, epoch, store, flush, members, minInSync } = options
+    const { brokerName, brokerId, epoch, store, flush, members, minInSync, mode } = options
     const { clock, log } = world
     const { stream: transport, control } = replication
     return new Followers(
@@ -81,7 +83,7 @@ export class Mastership {
         processId,
         epoch,
         store,
-        settings: { ...replication, ...replication.failover, flush },
+        settings: { ...replication, ...replication.failover, flush, replication: mode },
       },
       { members, minInSync, markerEnd: this.#markerEnd!, confirm },
       {

@@ -14,6 +14,7 @@ import {
   epochOf,
   failed,
   heard,
+  leave,
   type Own,
   registerAs,
   routedAnew,
@@ -33,7 +34,7 @@ const belowConfirmed = (to: number, confirm: number) => ({
 export const slave = brokerRole.createStateConfig({
   id: 'slave',
   initial: 'adopting',
-  on: { 'head.changed': routedAnew, 'stop.requested': '#closing' },
+  on: { 'head.changed': routedAnew, 'stop.requested': leave },
   states: {
     adopting: {
       entry: { type: 'persistEpoch', params: epochOf },

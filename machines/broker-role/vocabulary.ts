@@ -3,7 +3,14 @@
  */
 import { setup } from 'xstate'
 import { effect } from '../effect.ts'
-import { type GroupState, type Head, isSameMastership, type Member, memberOf } from '../group-state.ts'
+import {
+  type GroupState,
+  type Head,
+  isSameMastership,
+  type Member,
+  memberOf,
+  type Replication,
+} from '../group-state.ts'
 
 export type BrokerRoleInput = { brokerName: string; brokerId: number }
 export type BrokerRoleContext = {
@@ -97,7 +104,9 @@ export const brokerRole = setup({
     /** Answers lease.expired when the deposed master can no longer believe that this replica follows it. */
     awaitLease: effect<{ epoch: number }>('awaitLease'),
     /** Writes the epoch's first record. Answers epoch.marked or epoch.failed, AFTER this replica has stored it. */
-    markEpoch: effect<{ epoch: number; members: Member[]; minInSync: number }>('markEpoch'),
+    markEpoch: effect<{ epoch: number; members: Member[]; minInSync: number; replication: Replication }>(
+      'markEpoch',
+    ),
     /** Listens under this epoch. Answers gate.opened. */
     openGate: effect<{ epoch: number }>('openGate'),
     /** Lets nobody in any more, at once. Answers all who are in, then gate.drained. Idempotent. */
@@ -232,6 +241,8 @@ export const alert = [
   }),
   tellAlarm,
 ] as const
+/** From where there is no gate to drain. */
+export const leave = { target: '#closing', actions: 'unregisterBroker' } as const
 export const failed = { target: '#halted', actions: alert } as const
 export const failedToStop = { target: '#abandoning', actions: alert } as const
 const alertRegression = [
