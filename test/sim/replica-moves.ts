@@ -86,6 +86,14 @@ const slaves = (cluster: Cluster, { name }: Replica) => processesOf(cluster.slav
 const controllers = (cluster: Cluster) => processesOf(cluster.controllers)
 const register = () => [{ name: REGISTER }]
 
+const clients = (cluster: Cluster) => [...processesOf(cluster.senders), ...processesOf(cluster.members)]
+const elsewhere = (cluster: Cluster, master: Replica) => [
+  ...slaves(cluster, master),
+  ...controllers(cluster),
+  ...processesOf(cluster.nameServers),
+  ...register(),
+]
+
 export const replicaActs = {
   killMaster: crash(aMaster, {}),
   killMasterUnseen: crash(aMaster, { isSeen: false }),
@@ -132,6 +140,11 @@ export const replicaActs = {
   },
   pauseMaster: pause(aMaster),
   pauseSlave: pause(aSlave),
+  severMaster(cluster, random) {
+    const process = aMaster(cluster)?.process
+    if (!process) return
+    return { end: cluster.sever(process), afterMs: 100 + duration(random, 10_000) }
+  },
   crashController(cluster, random) {
     const server = cluster.pick(cluster.controllers.filter(({ process }) => process))
     if (!server) return
@@ -150,6 +163,18 @@ export const replicaActs = {
     ...controllers(cluster),
     ...register(),
   ]),
+  /** Clients are with it on the wrong side, and hear of no other master. */
+  isolateMasterAndClients(cluster, random) {
+    const master = aMaster(cluster)
+    if (!master?.process) return
+    const here = [master.process, ...clients(cluster)]
+    const there = elsewhere(cluster, master)
+    const ends = [cut(cluster, here, there), cut(cluster, there, here)]
+    const end = () => {
+      for (const mend of ends) mend()
+    }
+    return { end, afterMs: 500 + duration(random, 10_000) }
+  },
   disturbRegister(cluster, random) {
     const trouble = { oneLostOf: 1 + random.below(8), delayMs: random.below(3_000) }
     return { end: cluster.disturbRegister(trouble), afterMs: duration(random, 15_000) }
@@ -188,8 +213,9 @@ export const replicaActs = {
     if (random.below(3) > 0) return { end, afterMs: 1_000 + duration(random, 12_000) }
     cluster.world.clock.after(500 + random.below(4_000), () => {
       if (isOver) return
-      const away = [...others, ...controllers(cluster), ...register()]
-      ends.push(cut(cluster, [process], away), cut(cluster, away, [process]))
+      const here = [process, ...clients(cluster)]
+      const there = elsewhere(cluster, master)
+      ends.push(cut(cluster, here, there), cut(cluster, there, here))
     })
     return { end, afterMs: 5_000 + duration(random, 8_000) }
   },

@@ -12,6 +12,7 @@ import type { SimulatedProcess } from './world.ts'
 export type Shape = {
   nameServers: number
   controllers: number
+  detectMs?: number
   brokers: BrokerShape[]
   topics: Record<string, number>
   groups: (GroupShape & { members: number })[]
@@ -165,6 +166,7 @@ function replicatedShape(random: Random): Shape {
   return {
     ...shape,
     controllers: 1 + random.below(2),
+    detectMs: pickOne(random, [1_000, 1_000, 3_000]),
     brokers,
     moves: isCalm ? calmOfReplicas : [...calm, ...chosen, ...chosen, ...chosen, ...others],
     everyMs: 800 + random.below(4_000),
