@@ -48,6 +48,8 @@ export type NatsOptions = {
   readonly tls?: TlsOptions
   /** For each server that is tried. */
   readonly connectTimeoutMs?: number
+  /** A connection whose server leaves two pings in a row unanswered is given up at the next; default 5,000. */
+  readonly pingIntervalMs?: number
 }
 
 const RECONNECT_MS = 100
@@ -291,7 +293,7 @@ function packageOptions(
     noAsyncTraces: true,
     maxReconnectAttempts: -1,
     ignoreAuthErrorAbort: true,
-    pingInterval: PING_INTERVAL_MS,
+    pingInterval: options.pingIntervalMs ?? PING_INTERVAL_MS,
     reconnectDelayHandler: () => RECONNECT_MS + random.below(RECONNECT_MS),
     ...more,
     ...(name === undefined ? {} : { name }),

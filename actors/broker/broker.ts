@@ -184,7 +184,12 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     },
     swapState: ({ expected, state }) => {
       mastership?.count(null, state.syncStateSet)
-      group!.swap(expected, state, (swapped) => role.actor.send(swapped))
+      const swap = () => group!.swap(expected, state, (swapped) => role.actor.send(swapped))
+      if (state.cause !== 'shrink') return swap()
+      // Whoever hears nobody takes everybody for gone: it would be the only one that may be elected, and never learn of it.
+      group!.read((heard) =>
+        heard.ok ? swap() : role.actor.send({ type: 'swap.unknown', writeId: state.writeId }),
+      )
     },
     countMembers: ({ members }) => mastership?.count(members, null),
     holdSends: ({ brokerId: successor }) => mastership?.hold(successor),

@@ -24,6 +24,8 @@ export type Failover = {
   leaseMs: number
   /** How far behind a member may stay. */
   lagMs: number
+  /** How often a server is asked whether it hears: who hears nobody must fall silent, or is taken for a master. */
+  pingMs: number
 }
 
 export function failoverOf({ detectMs = 1_000 }: FailoverOptions = {}): Failover {
@@ -36,5 +38,6 @@ export function failoverOf({ detectMs = 1_000 }: FailoverOptions = {}): Failover
     hearMs: 300,
     leaseMs: Math.max(400, detectMs / 2),
     lagMs: 3 * detectMs,
+    pingMs: Math.min(5_000, Math.max(1_000, detectMs)),
   }
 }

@@ -37,7 +37,7 @@ export async function openGroupLinks(
     failover?: FailoverOptions
   },
 ): Promise<GroupLinks> {
-  const { beatMs, detectMs } = failoverOf(options.failover)
+  const { beatMs, detectMs, pingMs: pingIntervalMs } = failoverOf(options.failover)
   const control = await way.connect('control')
   const stream = await way.connect('replication')
   const register = await openRegister(
@@ -55,7 +55,13 @@ export async function openGroupLinks(
     pulse: (beat) =>
       url === null
         ? loopPulse({ ...local, transport: control }, { subjects, beat, beatMs })
-        : threadPulse(local, { subjects, beat, beatMs, hangMs: 2 * detectMs, connection: { servers: url } }),
+        : threadPulse(local, {
+            subjects,
+            beat,
+            beatMs,
+            hangMs: 2 * detectMs,
+            connection: { servers: url, pingIntervalMs },
+          }),
   }
 }
 

@@ -7,13 +7,14 @@
 import { z } from 'zod'
 import type { Json } from '../../machines/effect.ts'
 import { type GroupState, type Head, isSameMastership } from '../../machines/group-state.ts'
-import { fail, type Outcome, succeed } from '../../transport/failures.ts'
+import { type Failure, fail, type Outcome, succeed } from '../../transport/failures.ts'
 import { groupState, type Mastership } from '../../transport/messages.ts'
 import type { Held, Register } from '../../transport/register.ts'
 import type { Subscription } from '../../transport/transport.ts'
 import type { Clock, Log } from './world.ts'
 
 const REMEMBERED = 10
+const WARN_MS = 5_000
 
 const mastership = z.object({
   epoch: z.number(),
@@ -34,6 +35,7 @@ export class GroupRegister {
   readonly #clock: Clock
   readonly #log: Log
   #head: Head | null = null
+  #warnedAt = Number.NEGATIVE_INFINITY
   /** The last changes of mastership, newest first. */
   masterships: readonly Mastership[] = []
 
@@ -78,11 +80,19 @@ export class GroupRegister {
         if (outcome.held && !head) done({ type: 'swap.unknown', writeId })
         else done({ type: 'swap.conflicted', writeId, head })
       } else {
-        this.#log.warn(`${this.#brokerName}: the register did not say whether it took a change`, {
-          failure: outcome.failure.message,
-        })
+        this.#warn(outcome.failure)
         done({ type: 'swap.unknown', writeId })
       }
+    })
+  }
+
+  /** The same swap is tried again and again: that it fails is told now and then. */
+  #warn({ message }: Failure): void {
+    const now = this.#clock.monotonic()
+    if (now - this.#warnedAt < WARN_MS) return
+    this.#warnedAt = now
+    this.#log.warn(`${this.#brokerName}: the register did not say whether it took a change`, {
+      failure: message,
     })
   }
 

@@ -9,12 +9,14 @@ import { connectNats } from '../../transport/nats.ts'
 import { type Listener, startListener } from '../../transport/nats-listener.ts'
 import type { Transport } from '../../transport/transport.ts'
 import { errorOfFailure } from '../errors.ts'
+import { type FailoverOptions, failoverOf } from './failover.ts'
 import { defaultServers, type LocalWorld } from './surroundings.ts'
 
 export type WayOptions = {
   servers?: string | readonly string[]
   listen?: { port: number; host?: string }
   transport?: Transport
+  failover?: FailoverOptions
 }
 
 export type Way = {
@@ -39,9 +41,10 @@ export async function attach(options: WayOptions, local: LocalWorld, name: strin
   if (listen) return listenAt(listen, local, name)
   const given = servers ?? defaultServers()
   const open: Transport[] = []
+  const { pingMs: pingIntervalMs } = failoverOf(options.failover)
   const connect = (as: string): Promise<Transport> =>
     new Promise((resolve, reject) =>
-      connectNats({ servers: given, name: as, ...local }, (outcome) => {
+      connectNats({ servers: given, name: as, pingIntervalMs, ...local }, (outcome) => {
         if (!outcome.ok) return reject(errorOfFailure(outcome.failure))
         open.push(outcome.value)
         resolve(outcome.value)
