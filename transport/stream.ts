@@ -1,17 +1,22 @@
 /**
  * The stream between a master and a slave: the bytes of the log, and what the slave has of them. Binary.
  *
- *   data   0 u32 epoch   4 u32 session   8 u64 from   16 u64 confirm   24 u64 end   32 f64 sentAt   40 whole frames
+ *   data   0 u32 epoch   4 u32 session   8 u64 from   16 u64 confirm   24 u64 end   32 f64 sentAt   40 u32 headCrc
+ *          44 whole frames
  *   ack    0 u32 epoch   4 u32 session   8 u32 brokerId   12 u32 lineage   16 u32 incarnation   20 u32 unfinishedBytes
- *          24 u64 position   32 f64 echo
+ *          24 u64 position   32 f64 echo   40 u32 headCrc
  *
  * `session` names one request to follow: what belongs to an earlier one is not heard. `sentAt` is the master's monotonic
  * time, `echo` the last that the slave has heard: by it the master knows until when the slave would not be promoted.
+ * `headCrc` is the CRC-32 of what stands before it: a position with one wrong bit would confirm what nobody has. Frames
+ * carry checksums of their own.
  */
+import { crc32 } from 'node:zlib'
 import { readU64, writeU64 } from './frames.ts'
 
-export const DATA_HEAD_BYTES = 40
-export const ACK_BYTES = 40
+const CRC_AT = 40
+export const DATA_HEAD_BYTES = 44
+export const ACK_BYTES = 44
 
 export type DataHead = {
   epoch: number
@@ -31,11 +36,15 @@ export function writeDataHead(bytes: Buffer, head: DataHead): void {
   writeU64(bytes, head.confirm, 16)
   writeU64(bytes, head.end, 24)
   bytes.writeDoubleLE(head.sentAt, 32)
+  seal(bytes)
 }
 
-/** Null when it is no data message. */
+const seal = (bytes: Buffer): void => void bytes.writeUInt32LE(crc32(bytes.subarray(0, CRC_AT)), CRC_AT)
+const isSound = (bytes: Buffer): boolean => bytes.readUInt32LE(CRC_AT) === crc32(bytes.subarray(0, CRC_AT))
+
+/** Null when it is no data message, or its head was damaged. */
 export const readDataHead = (bytes: Buffer): DataHead | null =>
-  bytes.length < DATA_HEAD_BYTES
+  bytes.length < DATA_HEAD_BYTES || !isSound(bytes)
     ? null
     : {
         epoch: bytes.readUInt32LE(0),
@@ -69,11 +78,13 @@ export function ackBytes(ack: Ack): Buffer {
   bytes.writeUInt32LE(ack.unfinishedBytes, 20)
   writeU64(bytes, ack.position, 24)
   bytes.writeDoubleLE(ack.echo, 32)
+  seal(bytes)
   return bytes
 }
 
+/** Null when it is no acknowledgement, or was damaged. */
 export const readAck = (bytes: Buffer): Ack | null =>
-  bytes.length !== ACK_BYTES
+  bytes.length !== ACK_BYTES || !isSound(bytes)
     ? null
     : {
         epoch: bytes.readUInt32LE(0),
