@@ -8,7 +8,7 @@ import type { AnyMachineSnapshot } from 'xstate'
 import type { Lineage } from '../../machines/epoch-starts.ts'
 import type { GroupSettings, GroupState, Head, Vote } from '../../machines/group-state.ts'
 import { endsOf, interned, machineTable } from './interning.ts'
-import type { Replica } from './replica.ts'
+import type { Replica } from './replica-words.ts'
 import type { Rules } from './rules.ts'
 
 export type Ballot = { state: number; swap: { expected: number; state: GroupState } }

@@ -6,9 +6,8 @@
  */
 import { type GroupState, type Head, isSameMastership, memberOf } from '../../machines/group-state.ts'
 import type { Term } from '../../machines/peer-replica.ts'
-import { endOf, epochOfEntry, type Output, type Replica } from './replica.ts'
-import type { Configuration } from './replica-group.ts'
-import type { Rules } from './rules.ts'
+import type { Course } from './course.ts'
+import { endOf, epochOfEntry, type Output, type Replica } from './replica-words.ts'
 
 export type History = {
   /** The entry at each position that was ever confirmed. */
@@ -40,37 +39,21 @@ export const names = {
   served: 'L1 EventuallyServed',
 }
 
-type Worlds = {
-  configuration: Configuration
-  rules: Rules
-  ids: readonly number[]
-  replicaAt(world: Int32Array, id: number): Replica
-  head(world: Int32Array): Head | null
-  /** Of a replica that believes to be master. */
-  termOf(world: Int32Array, id: number): Term | null
-  losses(world: Int32Array): number
-  /** A person has ordered that messages may be lost: what was promised before is void. */
-  isUnclean(world: Int32Array): boolean
-  breaks(property: string | null): void
-  saw(what: string): void
-}
-
 const holds = ({ log, begin }: Replica, entries: readonly number[]): boolean =>
   entries.every((entry, position) => position < begin || log[position - begin] === entry)
 
-export function properties({
-  configuration,
-  rules,
-  ids,
-  replicaAt,
-  head,
-  termOf,
-  losses,
-  isUnclean,
-  breaks,
-  saw,
-}: Worlds) {
-  const { minInSync } = configuration
+export function properties(course: Course) {
+  const { worlds } = course
+  const { configuration, rules, ids } = worlds
+  const { minInSync, losses = 0, unclean = 0 } = configuration
+  const replicaAt = (world: Int32Array, id: number) => worlds.replicaAt(world, id)
+  const head = (world: Int32Array) => worlds.head(world)
+  const breaks = (property: string) => course.breaks(property)
+  /** A person has ordered that messages may be lost: what was promised before is void. */
+  const isUnclean = (world: Int32Array) => worlds.budgetLeft(world, 'unclean') < unclean
+  /** Of a replica that believes to be master. */
+  const termOf = (world: Int32Array, id: number) =>
+    course.abilities(world[id]!, id).isServing ? replicaAt(world, id).term : null
 
   // ------------------------------------------------------------------------------------------- what a step tells
 
@@ -110,7 +93,7 @@ export function properties({
       entries.push(at(position))
       judge(epoch, position, at(position), world)
     }
-    if (new Set(entries.map(epochOfEntry)).size >= 3) saw('entries of three epochs are confirmed')
+    if (new Set(entries.map(epochOfEntry)).size >= 3) course.saw('entries of three epochs are confirmed')
     const seen = shown.slice(entries.length)
     for (let position = entries.length + seen.length; position < visible; position++) seen.push(at(position))
     return { ...history, confirmed: entries, visible: seen }
@@ -121,7 +104,7 @@ export function properties({
     const copies = others.filter(
       ({ log, begin, hasLost }) => !hasLost && (position < begin || log[position - begin] === entry),
     )
-    if (copies.length < minInSync && losses(world) === (configuration.losses ?? 0)) breaks(names.copies)
+    if (copies.length < minInSync && worlds.budgetLeft(world, 'losses') === losses) breaks(names.copies)
     for (const { log, begin } of others) {
       const newer = log.findIndex((other) => epochOfEntry(other) > epoch)
       if (newer >= 0 && begin + newer <= position) breaks(names.stale)
@@ -143,10 +126,12 @@ export function properties({
     return now.cause === 'handover' ? onHandover(now, id, world) : null
   }
   /** Whatever the old master took is confirmed, and the new one has it. */
-  function onHandover({ masterId }: GroupState, id: number, world: Int32Array): string | null {
+  function onHandover({ masterId, syncStateSet }: GroupState, id: number, world: Int32Array): string | null {
     const old = replicaAt(world, id)
-    const { log, begin } = replicaAt(world, masterId!)
-    if (old.term === null) return null
+    const { log, begin, lineage, hasLost } = replicaAt(world, masterId!)
+    // Whoever loses power while mastership is on its way has lost; another is elected, and nothing confirmed with it.
+    const isWhole = !hasLost && memberOf(syncStateSet, masterId!)?.lineage === lineage
+    if (old.term === null || !isWhole) return null
     const isThere = old.log.every((entry, i) => old.begin + i < begin || log[old.begin + i - begin] === entry)
     return isThere && old.confirm === endOf(old) ? null : names.handover
   }
@@ -156,7 +141,7 @@ export function properties({
   function of(world: Int32Array, history: History): string | null {
     const now = head(world)
     const terms = ids.map((id) => termOf(world, id))
-    if (terms.filter(Boolean).length > 1) saw('two believe to be master')
+    if (terms.filter(Boolean).length > 1) course.saw('two believe to be master')
     return (now && (ofHead(world, now, history) ?? ofTerm(now, terms))) ?? ofLogs(world)
   }
   function ofHead(world: Int32Array, now: Head, { confirmed }: History): string | null {

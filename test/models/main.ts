@@ -2,7 +2,8 @@
 import process from 'node:process'
 import { explore, printed, wander } from '../support/explore.ts'
 import { seededRandom } from '../support/seeded-random.ts'
-import { type Configuration, replicaGroup } from './replica-group.ts'
+import type { Configuration } from './configurations.ts'
+import { replicaGroup } from './replica-group.ts'
 
 const given: Record<string, number> = Object.fromEntries(
   process.argv.slice(2).map((word) => {
@@ -23,7 +24,7 @@ const seconds = (process.cpuUsage().user - startedAt) / 1_000_000
 process.stdout.write(
   `${JSON.stringify(configuration)}\n${JSON.stringify(figures)} in ${seconds.toFixed(1)} s of a processor\n`,
 )
-process.stdout.write(`seen: ${[...group.seen.keys()].join('; ')}\n`)
+process.stdout.write(`seen: ${[...group.seen].join('; ')}\n`)
 if (violation) {
   process.stdout.write(`BROKEN: ${printed(violation)}\n`)
   process.exitCode = 1

@@ -5,18 +5,10 @@
  * shortest way to any harm runs into. A mutant that needs a longer way than all worlds can be gone through wanders.
  */
 
-import { type AnyStateMachine, assign, createMachine } from 'xstate'
+import { assign } from 'xstate'
 import { told } from '../../actors/broker/store/lineage.ts'
 import { divergence } from '../../machines/epoch-starts.ts'
-import {
-  boot,
-  compareLogs,
-  elect,
-  type Head,
-  isEligible,
-  type Vote,
-  withMember,
-} from '../../machines/group-state.ts'
+import { boot, compareLogs, elect, isEligible, type Vote, withMember } from '../../machines/group-state.ts'
 import {
   acknowledgedBy,
   confirmedPosition,
@@ -24,7 +16,8 @@ import {
   maximalSet,
   type Term,
 } from '../../machines/peer-replica.ts'
-import type { Configuration } from './replica-group.ts'
+import type { Configuration } from './configurations.ts'
+import { guarded, membershipOf, proposes, redrawn } from './faulty-machines.ts'
 import { production, type Rules } from './rules.ts'
 
 export type Mutant = {
@@ -38,34 +31,6 @@ export type Mutant = {
 
 const small: Configuration = { replicas: 2, minInSync: 1, sends: 1, epochs: 2 }
 const { brokerRole, controller } = production
-
-// ------------------------------------------------------------------------------------------- machines with a fault
-
-type Config = Record<string, any>
-const copied = (value: any): any =>
-  Array.isArray(value)
-    ? value.map(copied)
-    : typeof value === 'object' && value !== null
-      ? Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, copied(inner)]))
-      : value
-
-/** The machine with another chart; its words stay the same. */
-function redrawn(machine: AnyStateMachine, redraw: (chart: Config) => void): AnyStateMachine {
-  const chart = copied(machine.config)
-  redraw(chart)
-  return createMachine(chart, machine.implementations as never)
-}
-const guarded = (machine: AnyStateMachine, guards: Record<string, unknown>): AnyStateMachine =>
-  machine.provide({ guards } as never)
-
-const proposes = (build: (head: Head, votes: Vote[], writeId: string) => unknown) =>
-  assign({
-    proposal: ({ context, event }: any) =>
-      build(context.head, event.votes, `controller/c@${context.head?.revision ?? 0}`),
-  })
-const membershipOf = (chart: Config) => chart.states.master.states.membership.states
-
-// ------------------------------------------------------------------------------------------------ rules with a fault
 
 /** Counts acknowledgements, whoever they come from. */
 function countedPosition(term: Term, stored: number): number {
@@ -319,6 +284,7 @@ export const mutants: Mutant[] = [
     },
     configuration: { ...small, retentions: 1, replicas: 3, proposals: 1 },
     breaks: 'S9 NoTruncateBelowConfirm',
+    walk: { seed: 5, stepsMax: 100_000, stepsPerWalk: 60 },
   },
   {
     name: 'a log that has lost its beginning forgets the epoch that ended there',
@@ -378,6 +344,20 @@ export const mutants: Mutant[] = [
     },
     configuration: { ...small, minInSync: 2 },
     breaks: 'S12 StrictMinIsr',
+  },
+]
+
+/**
+ * What breaks no promise of a group that trusts its register. The mark of an epoch is there for others: it is how a master
+ * without messages learns that its set has followed it, it lets two logs be told apart by what they hold alone, and a
+ * register that may lose a write (votes instead of trust) cannot do without it.
+ */
+export const harmless: Mutant[] = [
+  {
+    name: 'an epoch is not marked',
+    rules: { marksEpochs: false },
+    configuration: { ...small, crashes: 1, proposals: 2 },
+    breaks: '',
   },
 ]
 

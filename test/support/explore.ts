@@ -25,6 +25,8 @@ export interface System {
 
 export type Violation = { property: string; trace: string[]; world: string }
 export type Exploration = {
+  /** All worlds were gone through. */
+  isWhole: boolean
   worlds: number
   steps: number
   /** The longest shortest way to a world. */
@@ -34,7 +36,7 @@ export type Exploration = {
   violation: Violation | null
 }
 
-/** All worlds within reach; stops at the first that breaks a property. */
+/** All worlds within reach; stops at the first that breaks a property, and when there are too many. */
 export function explore(system: System, worldsMax = 3_000_000): Exploration {
   const visited = worldSet(system.width)
   const parents = growing()
@@ -78,9 +80,13 @@ export function explore(system: System, worldsMax = 3_000_000): Exploration {
       if (property !== null && violation === null)
         violation = { property, trace: wayTo(at), world: system.describe(visited.row(at)) }
     }
-    if (visited.size > worldsMax) throw new Error(`more than ${worldsMax} worlds: shrink the model`)
+    if (visited.size >= worldsMax) return { isWhole: false, ...found(), violation }
   }
-  return { worlds: visited.size, steps, depth: level.depth, ends, violation }
+  return { isWhole: violation === null, ...found(), violation }
+
+  function found() {
+    return { worlds: visited.size, steps, depth: level.depth, ends }
+  }
 }
 
 export type Walk = { walks: number; steps: number; violation: Violation | null }
