@@ -39,6 +39,15 @@ test('following: it asks until somebody answers, and that is silence', async (t)
   t.is(master.requests.length, 1)
 })
 
+test('following: a master that opens a moment later is followed a moment later', async (t) => {
+  const { bench, slave, master } = await follow()
+  slave.follow(5, 0)
+  await bench.advance(30)
+  master.stream()
+  await bench.advance(50)
+  t.deepEqual(slave.told, ['started'])
+})
+
 test('following: it acknowledges AFTER the bytes are stored', async (t) => {
   const { bench, slave, master, log } = await follow()
   master.stream()

@@ -43,6 +43,8 @@ export type FollowingHooks = {
 const MOST_REFUSALS = 5
 /** Something that goes wrong again and again is told once in so long. */
 const WARN_MS = 5_000
+/** The first pause after nobody listened; each is twice as long as the one before. */
+const OPEN_MS = 10
 export class Following {
   readonly #context: SlaveContext
   readonly #hooks: FollowingHooks
@@ -54,6 +56,7 @@ export class Following {
   #timer: unknown = null
   #askedAt = Number.NEGATIVE_INFINITY
   #retryMs: number
+  #openMs = OPEN_MS
   #isSilent = false
   /** When something of this epoch's master came; and of the present stream. */
   #heardAt: number
@@ -133,9 +136,15 @@ export class Following {
     ask(transport, follow, request, settings.followRetryMaxMs, (outcome) => {
       if (this.#session !== session || this.#state !== 'asking') return
       if (outcome.ok) this.#answered(outcome.value)
-      else
-        this.#askLater(outcome.failure.code === 'noResponders' ? settings.followRetryMinMs : this.#backOff())
+      else this.#askLater(outcome.failure.code === 'noResponders' ? this.#untilOpen() : this.#backOff())
     })
+  }
+
+  /** A master that was just elected opens in a moment, and confirms nothing until it is followed. */
+  #untilOpen(): number {
+    const ms = Math.min(this.#openMs, this.#context.settings.followRetryMinMs)
+    this.#openMs = 2 * ms
+    return ms
   }
 
   #backOff(): number {
