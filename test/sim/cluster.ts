@@ -415,10 +415,10 @@ export class Cluster {
     }
   }
 
-  /** Nothing of what the one says reaches the other. */
-  partition(from: { name: string }, to: { name: string }): () => void {
+  /** Nothing of what the one says reaches the other; `isTold`: and it is told so when it asks. */
+  partition(from: { name: string }, to: { name: string }, isTold = false): () => void {
     const end = this.fault(from.name, `does not reach ${to.name}`)
-    this.world.network.block(from.name, to.name)
+    this.world.network.block(from.name, to.name, isTold)
     return () => {
       this.world.network.unblock(from.name, to.name)
       this.tell(from.name, `reaches ${to.name} again`)

@@ -53,8 +53,9 @@ function cut(
   cluster: Cluster,
   from: readonly { name: string }[],
   to: readonly { name: string }[],
+  isTold = false,
 ): () => void {
-  const ends = from.flatMap((one) => to.map((other) => cluster.partition(one, other)))
+  const ends = from.flatMap((one) => to.map((other) => cluster.partition(one, other, isTold)))
   return () => {
     for (const end of ends) end()
   }
@@ -163,13 +164,14 @@ export const replicaActs = {
     ...controllers(cluster),
     ...register(),
   ]),
-  /** Clients are with it on the wrong side, and hear of no other master. */
+  /** Clients are with it on the wrong side, and hear of no other master; it is silent there, or gone at once. */
   isolateMasterAndClients(cluster, random) {
     const master = aMaster(cluster)
     if (!master?.process) return
     const here = [master.process, ...clients(cluster)]
     const there = elsewhere(cluster, master)
-    const ends = [cut(cluster, here, there), cut(cluster, there, here)]
+    const isTold = random.below(2) === 0
+    const ends = [cut(cluster, here, there, isTold), cut(cluster, there, here, isTold)]
     const end = () => {
       for (const mend of ends) mend()
     }
