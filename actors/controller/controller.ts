@@ -30,7 +30,14 @@ export type RunningController = {
   stop(stopped: () => void): void
 }
 
-type Elector = { hosted: Hosted<typeof controllerMachine>; watch: Subscription; alarm: string | null }
+type Elector = {
+  hosted: Hosted<typeof controllerMachine>
+  group: GroupRegister
+  watch: Subscription
+  alarm: string | null
+  /** The newest epoch of a replica that the register was held against. */
+  comparedEpoch: number
+}
 
 export function startController(
   process: Process,
@@ -47,9 +54,10 @@ export function startController(
     hear(control, subjects.replicas('*').beat, m.replicaBeat, (beat) => {
       const { replicas, minInSync, replication } = beat
       if (replicas === 1) return
-      const { hosted } = electors.get(beat.brokerName) ?? start(beat.brokerName)
+      const elector = electors.get(beat.brokerName) ?? start(beat.brokerName)
       const settings = { replicas, minInSync, replication }
-      hosted.actor.send({ type: 'beat.heard', settings, ...signOf(beat) })
+      elector.hosted.actor.send({ type: 'beat.heard', settings, ...signOf(beat) })
+      compare(elector, beat)
     }),
     serve(control, subjects.controller.electUnclean, m.onReplica, ({ brokerName, brokerId }, answer) => {
       const elector = electors.get(brokerName)
@@ -135,10 +143,26 @@ export function startController(
       error() {},
     })
     const watch = group.watch((head) => send({ type: 'head.changed', head }))
-    const elector = { hosted, watch, alarm: null }
+    const elector = { hosted, group, watch, alarm: null, comparedEpoch: 0 }
     electors.set(brokerName, elector)
     hosted.start()
     return elector
+  }
+
+  /** A replica promises an epoch AFTER the register held it: one that holds an older epoch was put back. */
+  function compare(elector: Elector, { brokerName, brokerId, epoch }: m.ReplicaBeat): void {
+    const { head } = elector.hosted.actor.getSnapshot().context
+    if (head === null || epoch <= Math.max(head.epoch, elector.comparedEpoch)) return
+    const before = elector.comparedEpoch
+    elector.comparedEpoch = epoch
+    elector.group.read((outcome) => {
+      if (!outcome.ok) elector.comparedEpoch = before
+      if (!outcome.ok || outcome.value === null || outcome.value.epoch >= epoch) return
+      const message =
+        `${brokerName}/${brokerId} is at epoch ${epoch}, and the register says ${outcome.value.epoch}: it was put back ` +
+        'to an older value. The next election goes beyond both; see that nobody puts it back again'
+      log.error(message, { code: 'REGISTER_REGRESSED' })
+    })
   }
 
   function collectVotes(brokerName: string, replicas: number, collected: (votes: Vote[]) => void): void {

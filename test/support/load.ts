@@ -78,6 +78,11 @@ export class Load {
     await this.#producer.close()
   }
 
+  /** No more is sent, and nobody waits for what is under way. */
+  abandon(): void {
+    this.#isOver = true
+  }
+
   async #run(sender: string): Promise<void> {
     const { burst, pauseMs } = this.settings
     for (let sequence = 0; !this.#isOver; sequence += burst) {

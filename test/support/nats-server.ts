@@ -104,7 +104,17 @@ function launch(config: string, port: number): Promise<Running> {
   })
 }
 
+/** Whether `startNatsServer` has what it needs. */
+export const hasNatsServer = (): boolean => natsServer() !== undefined
+
 function findNatsServer(): string {
+  const found = natsServer()
+  if (found === undefined)
+    throw new Error('these tests need a nats-server (2.9 or newer) on the PATH: apt-get install nats-server')
+  return found
+}
+
+function natsServer(): string | undefined {
   const named = process.env.STATEMQ_NATS_SERVER
   const folders = [
     ...(process.env.PATH ?? '').split(path.delimiter),
@@ -117,8 +127,5 @@ function findNatsServer(): string {
     ...(named === undefined ? [] : [named]),
     ...folders.map((it) => path.join(it, 'nats-server')),
   ]
-  const found = candidates.find((file) => fs.existsSync(file))
-  if (found === undefined)
-    throw new Error('these tests need a nats-server (2.9 or newer) on the PATH: apt-get install nats-server')
-  return found
+  return candidates.find((file) => fs.existsSync(file))
 }

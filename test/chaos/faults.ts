@@ -1,0 +1,129 @@
+/**
+ * What is done to a cluster of processes. The seed draws what, to whom, and for how long.
+ *
+ * Every fault is over when its promise resolves: whoever was killed is started, who stood still goes on, and cuts are
+ * healed. That all is well again is for the caller to await.
+ */
+import { type Client, StateMQError } from '../../actors/index.ts'
+import type { Random } from '../../actors/node/world.ts'
+import type { ClusterOfProcesses, Replica } from '../support/cluster-of-processes.ts'
+import type { Direction } from '../support/tcp-proxy.ts'
+import type { Probe } from './probe.ts'
+
+export type Counts = { kills: number; stops: number; cuts: number; handovers: number; restarts: number }
+export type Measured = { failoverMs: number[]; partitionMs: number[] }
+
+export type Target = {
+  readonly cluster: ClusterOfProcesses
+  readonly client: Client
+  readonly random: Random
+  readonly counts: Counts
+  readonly measured: Measured
+  readonly probe: Probe
+  readonly master: Replica
+  readonly slave: Replica
+  readonly epoch: number
+}
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
+const directions: readonly Direction[] = ['in', 'out', 'both']
+
+const faults = {
+  async killMaster({ counts, measured, probe, master, epoch, random }: Target) {
+    counts.kills++
+    const at = performance.now()
+    await master.kill()
+    measured.failoverMs.push(await probe.outage(epoch, at))
+    await sleep(random.below(1_000))
+    restart(master)
+  },
+
+  async killSlave({ counts, slave, random }: Target) {
+    counts.kills++
+    await slave.kill()
+    await sleep(random.below(2_000))
+    restart(slave)
+  },
+
+  async killBoth({ counts, master, slave, random }: Target) {
+    counts.kills += 2
+    await slave.kill()
+    await sleep(random.below(500))
+    await master.kill()
+    await sleep(random.below(500))
+    for (const replica of random.below(2) === 0 ? [master, slave] : [slave, master]) restart(replica)
+  },
+
+  /** Longer than it takes to be missed. */
+  async pauseMaster({ counts, measured, probe, master, epoch, random }: Target) {
+    counts.stops++
+    const at = performance.now()
+    master.pause()
+    measured.partitionMs.push(await probe.outage(epoch, at))
+    await sleep(random.below(1_000))
+    master.resume()
+  },
+
+  /** Shorter or longer than it takes to be missed. */
+  async pauseSlave({ counts, slave, random }: Target) {
+    counts.stops++
+    slave.pause()
+    await sleep(random.below(2_500))
+    slave.resume()
+  },
+
+  async cutMaster({ counts, measured, probe, master, epoch, random }: Target) {
+    counts.cuts++
+    const at = performance.now()
+    master.proxy!.cut(directions[random.below(3)]!)
+    measured.partitionMs.push(await probe.outage(epoch, at))
+    await sleep(random.below(1_000))
+    master.proxy!.heal()
+  },
+
+  async cutSlave({ counts, slave, random }: Target) {
+    counts.cuts++
+    slave.proxy!.cut(directions[random.below(3)]!)
+    await sleep(random.below(2_500))
+    slave.proxy!.heal()
+  },
+
+  async handOver({ counts, client, slave }: Target) {
+    try {
+      await client.admin().promote(slave.brokerName, slave.brokerId)
+      counts.handovers++
+    } catch (error) {
+      // Refused, because something else changed meanwhile: nothing was done.
+      if (!(error instanceof StateMQError)) throw error
+    }
+  },
+
+  async restartController({ cluster, counts, random }: Target) {
+    counts.restarts++
+    await cluster.killController()
+    await sleep(random.below(1_000))
+    await cluster.startController()
+  },
+}
+
+export type FaultName = keyof typeof faults
+
+/** It tells by itself when it cannot start: the cluster does not become well again. */
+const restart = (replica: Replica): void => void replica.start().catch(() => {})
+
+const weights: Readonly<{ [name in FaultName]: number }> = {
+  ...{ killMaster: 5, killSlave: 2, killBoth: 1, pauseMaster: 2, pauseSlave: 1 },
+  ...{ cutMaster: 2, cutSlave: 1, handOver: 2, restartController: 1 },
+}
+
+export function drawFault(random: Random): FaultName {
+  const names = Object.keys(weights) as FaultName[]
+  let left = random.below(names.reduce((sum, name) => sum + weights[name], 0))
+  for (const name of names) {
+    left -= weights[name]
+    if (left < 0) return name
+  }
+  return names[0]!
+}
+
+export const doFault = (name: FaultName, target: Target): Promise<void> => faults[name](target)

@@ -1,0 +1,179 @@
+/** What operators and strangers may do to a replicated cluster by mistake: it is refused, told of, and loses nothing. */
+import { cp, readFile, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { ackBytes, DATA_HEAD_BYTES, writeDataHead } from '../../transport/stream.ts'
+import { subjectsOf } from '../../transport/subjects.ts'
+import type { ClusterOfProcesses } from '../support/cluster-of-processes.ts'
+import { temporaryFolder } from '../support/processes.ts'
+import { ask, close, connectTo } from '../support/transports.ts'
+import { until } from '../support/until.ts'
+import { isMaster, stage } from './replicated.ts'
+
+/** Why a replica with this folder and this id does not start. */
+async function refusalOf(
+  cluster: ClusterOfProcesses,
+  {
+    dir,
+    name = 'broker-a',
+    id,
+    clusterName,
+  }: { dir: string; name?: string; id: number; clusterName?: string },
+): Promise<string> {
+  const options = { ...cluster.optionsOf(name, id), dir }
+  const { running } = cluster.launch(
+    clusterName === undefined ? options : { ...options, cluster: clusterName },
+  )
+  await running.exited()
+  return running.errors
+}
+
+/** As by hand, to another machine: the lock stays behind. */
+const copy = (from: string, to: string): Promise<void> =>
+  cp(from, to, { recursive: true, filter: (path) => basename(path) !== 'lock' })
+
+const registerFile = (cluster: ClusterOfProcesses): string => join(cluster.dir, 'register', 'register.json')
+
+test.serial(
+  'a copied data folder: is no replica, neither under another id nor twice under one',
+  async (t) => {
+    const made = await stage(t)
+    const { cluster } = made
+    const load = made.load()
+    await load.goesOn()
+    const dir = await temporaryFolder(t)
+    await copy(cluster.replica('broker-a', 0).dir, join(dir, 'broker-a-1'))
+    t.regex(await refusalOf(cluster, { dir, id: 1 }), /belongs to broker broker-a\/0 .*not to broker-a\/1/)
+    for (const id of [0, 1]) {
+      await copy(cluster.replica('broker-a', id).dir, join(dir, `broker-a-${id}`))
+      t.regex(await refusalOf(cluster, { dir, id }), /is alive already/)
+    }
+    await load.goesOn()
+    await made.judge(load)
+  },
+)
+
+test.serial('a data folder: is refused to a broker of another name and to another cluster', async (t) => {
+  const made = await stage(t)
+  const { cluster } = made
+  const load = made.load()
+  await load.goesOn()
+  const dir = await temporaryFolder(t)
+  const { dir: own } = cluster.replica('broker-a', 1)
+  await copy(own, join(dir, 'broker-b-1'))
+  await copy(own, join(dir, 'broker-a-1'))
+  t.regex(
+    await refusalOf(cluster, { dir, name: 'broker-b', id: 1 }),
+    /belongs to broker broker-a\/1 of cluster/,
+  )
+  t.regex(
+    await refusalOf(cluster, { dir, id: 1, clusterName: 'other' }),
+    /of cluster default, not to .* of other/,
+  )
+  t.regex(await refusalOf(cluster, { dir: cluster.dir, id: 1 }), /in use by process/)
+  await load.goesOn()
+  await made.judge(load)
+})
+
+/** Puts the register back to what it was, while nobody serves it. */
+async function putBack(cluster: ClusterOfProcesses, older: Buffer): Promise<void> {
+  await cluster.killController()
+  await cluster.killHub()
+  await writeFile(registerFile(cluster), older)
+  await cluster.startHub()
+  await cluster.startController()
+}
+
+async function withOldRegister(t: ExecutionContext) {
+  const made = await stage(t, { home: 'nats' })
+  const { cluster, client } = made
+  const load = made.load()
+  await load.goesOn()
+  const older = await readFile(registerFile(cluster))
+  const master = await cluster.masterOf(client)
+  await master.kill()
+  await isMaster(made, 1 - master.brokerId)
+  await master.start()
+  await made.converged()
+  await load.goesOn()
+  return { made, load, older }
+}
+
+test.serial(
+  'a register that was put back: replicas that live raise REGISTER_REGRESSED and lose nothing',
+  async (t) => {
+    const { made, load, older } = await withOldRegister(t)
+    const { cluster } = made
+    await putBack(cluster, older)
+    await until('it is told', () => cluster.words().includes('REGISTER_REGRESSED'))
+    await load.goesOn()
+    await made.judge(load, ['REGISTER_REGRESSED'])
+  },
+)
+
+test.serial('a register that was put back: replicas that are started anew lose nothing', async (t) => {
+  const { made, load, older } = await withOldRegister(t)
+  const { cluster } = made
+  for (const replica of cluster.replicas) await replica.kill()
+  await putBack(cluster, older)
+  await Promise.all(cluster.replicas.map((replica) => replica.start()))
+  await load.goesOn()
+  await made.judge(load, ['REGISTER_REGRESSED'])
+})
+
+test.serial('a damaged register: is NEVER read, and it is said what to do', async (t) => {
+  const made = await stage(t, { home: 'nats' })
+  const { cluster } = made
+  const load = made.load()
+  await load.goesOn()
+  await cluster.killHub()
+  const sound = await readFile(registerFile(cluster))
+  const damaged = Buffer.from(sound)
+  damaged[damaged.length >> 1]! ^= 1
+  await writeFile(registerFile(cluster), damaged)
+  const error = await t.throwsAsync(cluster.startHub())
+  t.regex(error!.message, /register\.json is damaged .*put a copy of it back/)
+  t.deepEqual(await readFile(registerFile(cluster)), damaged)
+  await load.goesOn()
+  await writeFile(registerFile(cluster), sound)
+  await cluster.startHub()
+  await load.goesOn()
+  await made.judge(load)
+})
+
+test.serial(
+  'an epoch from the future: in requests to follow, acknowledgements and data, changes nothing',
+  async (t) => {
+    const made = await stage(t)
+    const { cluster } = made
+    const load = made.load()
+    await load.goesOn()
+    const { epoch, masterId } = await made.converged()
+    const slaveId = 1 - masterId!
+    const subjects = subjectsOf('default')
+    const stranger = await connectTo(cluster.servers)
+    t.teardown(() => close(stranger))
+    const future = epoch + 5
+    const request = {
+      ...{ brokerId: slaveId, storeId: 'x', processId: 'x', incarnation: 99, lineage: 99, position: 0 },
+      ...{ lastEpoch: future, session: 1 },
+    }
+    t.is(
+      await ask(stranger, subjects.broker('broker-a', future).follow, JSON.stringify(request)),
+      'noResponders',
+    )
+    const end = Number.MAX_SAFE_INTEGER
+    const head = { epoch: future, session: 1, from: 0, confirm: end, end, sentAt: 0 }
+    const data = Buffer.alloc(DATA_HEAD_BYTES)
+    writeDataHead(data, head)
+    const ack = ackBytes({ ...request, epoch: future, position: end, unfinishedBytes: 0, echo: 0 })
+    for (let i = 0; i < 100; i++) {
+      stranger.publish(subjects.broker('broker-a', epoch).ack, ack)
+      stranger.publish(subjects.brokerProcess('broker-a', slaveId).data(epoch), data)
+      stranger.publish(subjects.brokerProcess('broker-a', slaveId).data(future), data)
+    }
+    await load.goesOn()
+    const after = await made.judge(load)
+    t.deepEqual([after.epoch, after.masterId], [epoch, masterId])
+  },
+)
