@@ -61,7 +61,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
   }),
   initial: 'starting',
   on: {
-    // Levels, not edges: told again at every check, in any state.
+    // Told at changes, and when the store was opened anew; in any state.
     'disk.filled': { actions: assign({ diskFull: true }) },
     'disk.freed': { actions: assign({ diskFull: false }) },
     'log.failed': failed,

@@ -175,7 +175,12 @@ const masterIs = { type: 'isMaster', params: signIn } as const
 const collectVotes = {
   type: 'collectVotes',
   params: ({ context: { head, settings } }: { context: ControllerContext }) => ({
-    replicas: Math.max(head?.replicas ?? 0, settings?.replicas ?? 0),
+    // A member that the settings do not know any more holds what was confirmed all the same.
+    replicas: Math.max(
+      head?.replicas ?? 0,
+      settings?.replicas ?? 0,
+      ...(head?.syncStateSet.map(({ brokerId }) => brokerId + 1) ?? []),
+    ),
   }),
 } as const
 const restarted = { guard: { type: 'hasRestarted', params: signIn }, ...ballotBecause('restarted') } as const

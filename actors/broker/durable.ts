@@ -18,6 +18,8 @@ export type Durable = {
 export class DurableFile {
   readonly #world: Pick<World, 'disk' | 'clock'>
   readonly #path: string
+  #isWriting = false
+  #waiting: ((outcome: Outcome<void>) => void)[] = []
   value: Durable = { incarnation: 0, promisedEpoch: 0, lineage: 0 }
 
   constructor(world: Pick<World, 'disk' | 'clock'>, folder: string) {
@@ -45,7 +47,21 @@ export class DurableFile {
 
   save(change: Partial<Durable>, saved: (outcome: Outcome<void>) => void): void {
     this.value = { ...this.value, ...change }
-    this.#world.disk.replaceFile(this.#path, Buffer.from(`${JSON.stringify(this.value)}\n`), saved)
+    this.#waiting.push(saved)
+    this.#write()
+  }
+
+  /** One at a time: two that replace the same file at once would get in each other's way. */
+  #write(): void {
+    if (this.#isWriting || this.#waiting.length === 0) return
+    this.#isWriting = true
+    const told = this.#waiting.splice(0)
+    const bytes = Buffer.from(`${JSON.stringify(this.value)}\n`)
+    this.#world.disk.replaceFile(this.#path, bytes, (outcome) => {
+      this.#isWriting = false
+      for (const saved of told) saved(outcome)
+      this.#write()
+    })
   }
 }
 

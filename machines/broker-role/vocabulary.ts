@@ -148,11 +148,13 @@ export const brokerRole = setup({
         (head.revision > context.head.revision && !isSameMastership(context.head, head))),
     isRegressed: ({ context }, { head }: { head: Head }) => head.epoch < context.epoch,
     isNewEpoch: ({ context }, { head }: { head: Head }) => head.epoch > context.epoch,
-    electsMe: ({ context: { head, epoch, brokerId, incarnation } }) =>
+    /** With the log it was elected for: whoever lost that since is nobody's master. */
+    electsMe: ({ context: { head, epoch, brokerId, incarnation, lineage } }) =>
       head !== null &&
       head.epoch > epoch &&
       head.masterId === brokerId &&
-      head.masterIncarnation === incarnation,
+      head.masterIncarnation === incarnation &&
+      memberOf(head.syncStateSet, brokerId)?.lineage === lineage,
     electsOther: ({ context: { head, epoch, brokerId } }) =>
       head !== null && head.epoch >= epoch && head.masterId !== null && head.masterId !== brokerId,
     /** The promise is on disk already. */
@@ -232,7 +234,7 @@ export const hearHead = brokerRole.assign({
   head: ({ context, event }) => ('head' in event && event.head ? event.head : context.head),
 })
 /** Acts in the epoch of the head from now on. */
-export const adoptEpoch = brokerRole.assign({ epoch: ({ context }) => context.head!.epoch })
+export const adoptEpoch = brokerRole.assign({ epoch: ({ context }) => context.head!.epoch, alarm: null })
 
 export const tellAlarm = { type: 'raiseAlarm', params: ({ context: { alarm } }: Own) => alarm! } as const
 export const alert = [
@@ -319,5 +321,7 @@ export const swapOutcomes = <Success extends string, Other extends string>(succe
       },
       { guard: { type: 'holdsNewerEpoch', params: held }, target: '#demoting', actions: hearHead },
       { guard: { type: 'holdsSameEpoch', params: held }, target: other, actions: yieldProposal },
+      // Nothing, or something older: the register was put back. Who repairs it is found by the next try.
+      { target: 'resolving' },
     ],
   }) as const

@@ -62,8 +62,11 @@ export class Followers {
     this.#hooks = hooks
     this.#reads = new SharedReads(store)
     const now = clock.monotonic()
-    for (let id = 0; id < settings.replicas; id++)
-      if (id !== brokerId) this.#others.set(id, new Follower(id, settings, now))
+    // A member that the settings do not know any more counts until it is dropped.
+    const ids = new Set(start.members.map((member) => member.brokerId))
+    for (let id = 0; id < settings.replicas; id++) ids.add(id)
+    ids.delete(brokerId)
+    for (const id of ids) this.#others.set(id, new Follower(id, settings, now))
     this.#confirmation = new Confirmation(context, start, this.#others, hooks)
   }
 
@@ -101,6 +104,13 @@ export class Followers {
   drainFor(brokerId: number | null): void {
     this.#successor = brokerId
     this.#tellDrained()
+  }
+
+  /** Which start of that replica follows now; null when none does, or when it has fallen silent. */
+  incarnationOf(brokerId: number): number | null {
+    const follower = this.#others.get(brokerId)
+    if (follower === undefined || follower.isLagging(this.#context.clock.monotonic())) return null
+    return follower.request?.incarnation ?? null
   }
 
   describe(): FollowerView[] {
@@ -254,7 +264,6 @@ export class Followers {
     const now = this.#context.clock.monotonic()
     if (now - (this.#alarms.get(code) ?? Number.NEGATIVE_INFINITY) < ALARM_MS) return
     this.#alarms.set(code, now)
-    this.#context.log.warn(message, { code })
     this.#hooks.alarm(code, message)
   }
 }
