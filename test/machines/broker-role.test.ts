@@ -482,3 +482,60 @@ test('broker: halts when another process is the same replica', (t) => {
   broker.send({ type: 'replica.refused', code: 'DUPLICATE_REPLICA', message: 'twice' })
   t.is(broker.state, 'halted')
 })
+
+test('broker: follows at once in an epoch that it had promised before it started anew', (t) => {
+  const broker = after('register')
+  broker.send(heard({ epoch: 4, masterId: 1 }))
+  t.deepEqual(types(broker), ['followMaster', 'registerBroker'])
+})
+
+test('broker: outwaits no lease when mastership was handed to it', (t) => {
+  const broker = after('register')
+  broker.send(heard({ replication: 'async', cause: 'handover' }))
+  t.deepEqual(types(broker), ['persistEpoch'])
+})
+
+test('slave: a log that is emptied is nobody’s until that is on disk', (t) => {
+  const broker = slave()
+  broker.send({ type: 'log.gone', epoch: 5, minPosition: 700 })
+  broker.send({ type: 'incarnation.persisted', incarnation: 7, lineage: 3 })
+  broker.take()
+  broker.send(heard({ epoch: 6, revision: 11 }))
+  t.deepEqual(broker.take(), [])
+  broker.send({ type: 'log.emptied' })
+  t.deepEqual(types(broker), ['persistEpoch'])
+})
+
+test('master: the answer to a swap of an earlier mastership is not heard', (t) => {
+  const broker = after('open')
+  broker.send({ type: 'follower.lagging', epoch: 5, brokerId: 1 })
+  broker.take()
+  const other = { writeId: 'broker/0/7@3', head: headOf({ revision: 11 }) }
+  for (const event of [
+    { type: 'swap.conflicted', ...other },
+    { type: 'swap.succeeded', writeId: other.writeId, revision: 11 },
+    { type: 'swap.unknown', writeId: other.writeId },
+  ] satisfies BrokerRoleEvent[]) {
+    broker.send(event)
+    t.deepEqual(broker.take(), [])
+    t.like(broker.state, { master: { membership: { proposing: 'swapping' } } })
+  }
+})
+
+test('master: an order that messages may be lost stays until every replica is in the set', (t) => {
+  const broker = after('register')
+  broker.send(heard({ syncStateSet: members(0), unclean: true }))
+  for (const move of ['persist', 'mark', 'open'] as const) broker.send(moves[move])
+  broker.take()
+  for (const [brokerId, unclean] of [
+    [1, true],
+    [2, false],
+  ] as const) {
+    broker.send({ type: 'follower.caughtUp', epoch: 5, brokerId, lineage: 0 })
+    const swap = broker.take().at(-1)
+    if (swap?.type !== 'swapState') return t.fail()
+    t.is(swap.params.state.unclean, unclean)
+    const { expected, state } = swap.params
+    broker.send({ type: 'swap.succeeded', writeId: state.writeId, revision: expected + 1 })
+  }
+})

@@ -256,3 +256,57 @@ test('controller: a group without a master gets one', (t) => {
   const controller = tracking({ masterId: null })
   t.is(controller.state, 'balloting')
 })
+
+test('controller: the answer to an earlier swap is not heard', (t) => {
+  const controller = balloting()
+  controller.send(votes(voteOf(1), voteOf(2)))
+  controller.take()
+  const other = { writeId: 'controller/c@2' }
+  for (const event of [
+    { type: 'swap.conflicted', ...other, head: headOf({ revision: 11 }) },
+    { type: 'swap.succeeded', ...other, revision: 11 },
+    { type: 'swap.unknown', ...other },
+  ] satisfies ControllerEvent[]) {
+    controller.send(event)
+    t.deepEqual(controller.state, { committing: 'swapping' })
+  }
+  t.deepEqual(controller.take(), [])
+})
+
+test('controller: reads anew when the register has lost its value', (t) => {
+  const controller = balloting()
+  controller.send(votes(voteOf(1), voteOf(2)))
+  controller.take()
+  controller.send({ type: 'swap.conflicted', writeId: 'controller/c@10', head: null })
+  t.is(controller.state, 'reading')
+  t.is(controller.context.head, null)
+  t.deepEqual(types(controller), ['readHead'])
+})
+
+test('controller: waits for a master that lives and does not know yet that it is one', (t) => {
+  const controller = tracking()
+  controller.expire('masterLate')
+  const { brokerId, incarnation, lineage, epoch } = { brokerId: 0, incarnation: 7, lineage: 2, epoch: 4 }
+  controller.send({ type: 'probe.answered', brokerId, incarnation, lineage, epoch, role: 'slave' })
+  t.is(controller.state, 'announced')
+  controller.send(beatOf({ role: 'promoting' }))
+  t.deepEqual(controller.state, { tracking: 'healthy' })
+})
+
+test('controller: a newer head ends what it was about, and an older one is not heard', (t) => {
+  for (const controller of [tracking(), balloting()]) {
+    controller.send({ type: 'head.changed', head: headOf({ revision: 12, epoch: 6 }) })
+    t.deepEqual(controller.state, { tracking: 'healthy' })
+    controller.send({ type: 'head.changed', head: headOf({ revision: 11 }) })
+    t.is(controller.context.head?.revision, 12)
+  }
+})
+
+test('controller: whoever is ordered to be master must be there', (t) => {
+  const controller = balloting({ syncStateSet: members(0) })
+  controller.send(votes(voteOf(1), voteOf(2)))
+  t.is(controller.state, 'stalled')
+  controller.send({ type: 'unclean.ordered', brokerId: 1 })
+  controller.send(votes(voteOf(2)))
+  t.is(controller.state, 'stalled')
+})
