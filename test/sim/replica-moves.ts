@@ -217,7 +217,8 @@ export const replicaActs = {
       if (isOver) return
       const here = [process, ...clients(cluster)]
       const there = elsewhere(cluster, master)
-      ends.push(cut(cluster, here, there), cut(cluster, there, here))
+      const isTold = random.below(2) === 0
+      ends.push(cut(cluster, here, there, isTold), cut(cluster, there, here, isTold))
     })
     return { end, afterMs: 5_000 + duration(random, 8_000) }
   },
@@ -232,6 +233,35 @@ export const replicaActs = {
       end: cluster.delay(replica.process, 10 + random.below(1_500)),
       afterMs: duration(random, 15_000),
     }
+  },
+  /** A slave comes back; the master never hears that it is a member again, and dies when it has more than that one. */
+  changeInDoubt(cluster, random) {
+    const slave = aSlave(cluster)
+    const master = slave && cluster.masterOf(slave.name)
+    if (!slave || !master?.process) return
+    const { process } = master
+    const { clock } = cluster.world
+    const ends: (() => void)[] = []
+    let isOver = false
+    const at = (ms: number, act: () => void) => clock.after(ms, () => isOver || act())
+    cluster.crashBroker(slave)
+    const backAt = 2_000 + random.below(2_000)
+    at(backAt, () => {
+      ends.push(cut(cluster, register(), [process]))
+      restart(cluster, [slave])()
+    })
+    at(backAt + 20 + random.below(600), () => {
+      if (slave.process) ends.push(cluster.delayLink(process, slave.process, 1_000 + random.below(3_000)))
+    })
+    at(backAt + 600 + random.below(2_000), () => {
+      if (master.process === process) cluster.crashBroker(master)
+    })
+    const end = () => {
+      isOver = true
+      for (const mend of ends) mend()
+      restart(cluster, [slave, master])()
+    }
+    return { end, afterMs: 7_000 + duration(random, 6_000) }
   },
   handOver(cluster) {
     const successor = aSlave(cluster)
