@@ -40,7 +40,9 @@ export class StateMQError extends Error {
   }
 }
 
-const snake = (code: string): ErrorCode => code.replace(/[A-Z]/g, '_$&').toUpperCase() as ErrorCode
+/** Failures say 'diskFull'; alarms of machines are in capitals already. */
+const snake = (code: string): ErrorCode =>
+  (code === code.toUpperCase() ? code : code.replace(/[A-Z]/g, '_$&').toUpperCase()) as ErrorCode
 
 export const errorOfFailure = ({ code, message, retryable, cause }: Failure): StateMQError =>
   new StateMQError(snake(code), message, { retryable, cause })

@@ -34,6 +34,7 @@ import {
   failed,
   failedToStop,
   hearHead,
+  leave,
   type Own,
   routed,
 } from './broker-role/vocabulary.ts'
@@ -60,7 +61,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
   }),
   initial: 'starting',
   on: {
-    // Levels, not edges: told again at every check, in any state.
+    // Told at changes, and when the store was opened anew; in any state.
     'disk.filled': { actions: assign({ diskFull: true }) },
     'disk.freed': { actions: assign({ diskFull: false }) },
     'log.failed': failed,
@@ -108,7 +109,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
         params: ({ context: { epoch, incarnation } }) => ({ epoch, incarnation }),
       },
       after: { headRetry: { target: 'awaitingHead', reenter: true } },
-      on: { 'head.changed': routed, 'stop.requested': '#closing' },
+      on: { 'head.changed': routed, 'stop.requested': leave },
     },
     routing: {
       id: 'routing',
@@ -124,7 +125,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
       tags: 'serves-reads',
       entry: 'serveOrphans',
       exit: 'leaveOrphans',
-      on: { 'head.changed': routed, 'stop.requested': '#closing' },
+      on: { 'head.changed': routed, 'stop.requested': leave },
     },
     slave,
     promoting: {
@@ -137,7 +138,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
         /** Replicas that acknowledge later than they store: the deposed master may still answer for a moment. */
         outwaiting: {
           entry: { type: 'awaitLease', params: epochOf },
-          on: { 'lease.expired': { guard: mine, target: 'sealing' }, 'stop.requested': '#closing' },
+          on: { 'lease.expired': { guard: mine, target: 'sealing' }, 'stop.requested': leave },
         },
         sealing: {
           initial: 'persisting',
@@ -154,6 +155,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
                   epoch,
                   members: head!.syncStateSet,
                   minInSync: head!.minInSync,
+                  replication: head!.replication,
                 }),
               },
               on: { 'epoch.marked': { guard: mine, target: '#opening' } },
@@ -193,7 +195,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
         },
         closing: {
           id: 'closing',
-          entry: ['unregisterBroker', { type: 'closeStore', params: { clean: true } }],
+          entry: { type: 'closeStore', params: { clean: true } },
           on: { 'store.closed': '#stopped', 'store.failed': failedToStop, 'log.failed': failedToStop },
         },
         abandoning: {

@@ -117,6 +117,7 @@ const controller = setup({
     isCandidate: ({ context: { head } }, { brokerId, lineage }: Sign) =>
       memberOf(head!.syncStateSet, brokerId)?.lineage === lineage,
     isProposal: ({ context }, { writeId }: { writeId: string }) => writeId === context.proposal?.writeId,
+    isOtherProposal: ({ context }, { writeId }: { writeId: string }) => writeId !== context.proposal?.writeId,
     holdsProposal: ({ context }, { head }: { head: Head | null }) =>
       head !== null && head.writeId === context.proposal?.writeId,
     holdsOther: (_, { head }: { head: Head | null }) => head !== null,
@@ -174,7 +175,12 @@ const masterIs = { type: 'isMaster', params: signIn } as const
 const collectVotes = {
   type: 'collectVotes',
   params: ({ context: { head, settings } }: { context: ControllerContext }) => ({
-    replicas: Math.max(head?.replicas ?? 0, settings?.replicas ?? 0),
+    // A member that the settings do not know any more holds what was confirmed all the same.
+    replicas: Math.max(
+      head?.replicas ?? 0,
+      settings?.replicas ?? 0,
+      ...(head?.syncStateSet.map(({ brokerId }) => brokerId + 1) ?? []),
+    ),
   }),
 } as const
 const restarted = { guard: { type: 'hasRestarted', params: signIn }, ...ballotBecause('restarted') } as const
@@ -267,7 +273,7 @@ export const controllerMachine = controller.createMachine({
             guard: { type: 'hasCandidate', params: votesIn },
             target: 'committing',
             actions: propose((context, votes) =>
-              elect(context.head!, winnerOf(context, votes)!, votes, writeIdOf(context)),
+              elect(context.head!, winnerOf(context, votes)!, votes, writeIdOf(context), context.settings),
             ),
           },
           { target: 'stalled' },
@@ -295,6 +301,8 @@ export const controllerMachine = controller.createMachine({
               }),
             },
             'swap.conflicted': [
+              // The answer to an earlier swap.
+              { guard: { type: 'isOtherProposal', params: writeIdIn } },
               {
                 guard: { type: 'holdsProposal', params: held },
                 target: '#announced',
@@ -365,6 +373,7 @@ export const controllerMachine = controller.createMachine({
                 votes.find(({ brokerId }) => brokerId === context.ordered)!,
                 votes,
                 writeIdOf(context),
+                context.settings,
               ),
             ),
           },

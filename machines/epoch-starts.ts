@@ -24,6 +24,20 @@ export function endOfEpoch({ starts, end }: Lineage, epoch: number): EpochEnd {
 }
 export type EpochEnd = { epoch: number; end: number }
 
+/**
+ * How a log that ends at `position`, in epoch `lastEpoch`, stands to `own`, which begins at `begin`: 'prefix' of it, or it
+ * differs; 'gone' when what the two may have in common has left `own`, so that nobody can tell up to where they are equal.
+ */
+export function standing(own: Lineage, begin: number, position: number, lastEpoch: number): Standing {
+  if (position < begin) return 'gone'
+  // An empty log, wherever it begins, has nothing that could differ.
+  if (lastEpoch === 0) return position <= own.end ? 'prefix' : 'gone'
+  const differs = divergence(own, position, lastEpoch)
+  if (differs === null) return 'prefix'
+  return differs.epoch === 0 && begin > 0 ? 'gone' : differs
+}
+export type Standing = 'prefix' | 'gone' | EpochEnd
+
 /** What a log that ends at `position` in epoch `lastEpoch` must be told, or null when it is a prefix of `own`. */
 export function divergence(own: Lineage, position: number, lastEpoch: number): EpochEnd | null {
   if (position === 0) return null
@@ -34,9 +48,3 @@ export function divergence(own: Lineage, position: number, lastEpoch: number): E
 /** Up to where a log that diverges may still be equal to the master's. Asked again until it is a prefix. */
 export const cutPosition = (own: Lineage, master: EpochEnd): number =>
   Math.min(master.end, endOfEpoch(own, master.epoch).end)
-
-/** A mastership begins: whatever claimed to be of this epoch, or to begin here or later, never was. */
-export const beginEpoch = (starts: readonly EpochStart[], epoch: number, start: number): EpochStart[] => [
-  ...starts.filter((known) => known.epoch < epoch && known.start < start),
-  { epoch, start },
-]

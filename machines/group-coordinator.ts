@@ -186,6 +186,11 @@ export const groupCoordinatorMachine = coordinator.createMachine({
         ],
         'member.beat': [
           {
+            // Another coordinator, a predecessor that lived on for a moment, told it a later list: it is to say so.
+            guard: ({ context, event }) => event.generation > context.generation,
+            ...rejected,
+          },
+          {
             // It missed a push.
             guard: ({ context, event }) =>
               isMember(context, event) && event.generation !== context.generation,

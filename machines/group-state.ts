@@ -34,7 +34,10 @@ export type GroupState = {
   minInSync: number
   replication: Replication
   cause: Cause
-  /** This epoch may have lost confirmed messages: somebody ordered that, and replicas may cut below what was confirmed. */
+  /**
+   * Somebody ordered that confirmed messages may be lost, and replicas may cut below what was confirmed: in that epoch, and
+   * in later ones until every replica has been in the set, for one that was away knows nothing of the order.
+   */
   unclean: boolean
 }
 
@@ -67,6 +70,13 @@ export const without = (set: readonly Member[], brokerId: number): Member[] =>
 export const withMember = (set: readonly Member[], member: Member): Member[] =>
   [...without(set, member.brokerId), member].sort((a, b) => a.brokerId - b.brokerId)
 
+/** What the group becomes when a replica has caught up. */
+export function admit(state: GroupState, member: Member, writeId: string): GroupState {
+  const syncStateSet = withMember(state.syncStateSet, member)
+  const unclean = state.unclean && syncStateSet.length < state.replicas
+  return { ...state, writeId, syncStateSet, cause: 'expand', unclean }
+}
+
 /** Whether a replica holds all that was confirmed: it is in the set, with the very log it was admitted with. */
 export const isEligible = ({ syncStateSet }: GroupState, { brokerId, lineage }: Vote): boolean =>
   memberOf(syncStateSet, brokerId)?.lineage === lineage
@@ -78,8 +88,17 @@ export const compareLogs = (a: Vote, b: Vote): number =>
 // Not by subtraction: RocketMQ's difference of two positions overflowed and chose the shortest log.
 const compare = (a: number, b: number): number => (a < b ? -1 : a > b ? 1 : 0)
 
-/** What the group becomes when `winner` is elected: of the others, those that answered stay, but never fewer than minInSync. */
-export function elect(state: GroupState, winner: Vote, votes: readonly Vote[], writeId: string): GroupState {
+/**
+ * What the group becomes when `winner` is elected: of the others, those that answered stay, but never fewer than minInSync.
+ * `settings`, where they changed, hold from the new epoch on: never within one.
+ */
+export function elect(
+  state: GroupState,
+  winner: Vote,
+  votes: readonly Vote[],
+  writeId: string,
+  settings: GroupSettings | null = null,
+): GroupState {
   const answered = state.syncStateSet.filter(
     ({ brokerId, lineage }) =>
       brokerId === winner.brokerId ||
@@ -87,13 +106,13 @@ export function elect(state: GroupState, winner: Vote, votes: readonly Vote[], w
   )
   return {
     ...state,
+    ...settings,
     writeId,
     epoch: 1 + Math.max(state.epoch, ...votes.map(({ promisedEpoch }) => promisedEpoch)),
     masterId: winner.brokerId,
     masterIncarnation: winner.incarnation,
     syncStateSet: answered.length >= state.minInSync ? answered : state.syncStateSet,
     cause: 'failover',
-    unclean: false,
   }
 }
 
@@ -103,8 +122,9 @@ export const electUnclean = (
   winner: Vote,
   votes: readonly Vote[],
   writeId: string,
+  settings: GroupSettings | null = null,
 ): GroupState => ({
-  ...elect(state, winner, votes, writeId),
+  ...elect(state, winner, votes, writeId, settings),
   syncStateSet: [{ brokerId: winner.brokerId, lineage: winner.lineage }],
   cause: 'unclean',
   unclean: true,

@@ -2,7 +2,7 @@
  * ProducerRoute: what one client knows of one topic's route. Producers and consumers both host it.
  *
  * Routes are pushed; asking is for the start, for what a push may have missed, and for a broker that a send did not
- * reach. A route that is known stays usable whatever becomes of the name servers: losing all of them loses nothing.
+ * reach: while somebody waits for its next master, a name server is asked every `retryInterval`, and no more often. A route that is known stays usable whatever becomes of the name servers: losing all of them loses nothing.
  * An older route NEVER replaces a newer one (mergeRoute). A topic that was just created is usable only AFTER a name
  * server shows it on every broker that made it: only then can every client find it, and a message group that was sent
  * to one queue would move to another when the rest appears.
@@ -25,6 +25,8 @@ export type ProducerRouteContext = {
   created: string[] | null
   /** Why the last request brought nothing; null when it did. */
   failure: { code: string; message: string } | null
+  /** Somebody wants news since the last request was made. */
+  isAwaited: boolean
 }
 export type ProducerRouteEvent =
   | { type: 'route.answered'; route: TopicRoute }
@@ -41,6 +43,8 @@ export type ProducerRouteEvent =
   | { type: 'request.failed'; code: string; message: string; retryable: boolean }
   /** A request met no responders under this epoch, or somebody who is not the master. */
   | { type: 'broker.unreachable'; brokerName: string; epoch: number }
+  /** Requests under this epoch have had no answer for a while; it may only be slow. */
+  | { type: 'broker.silent'; brokerName: string; epoch: number }
 
 type Heard = { route: TopicRoute }
 
@@ -68,7 +72,7 @@ const producerRoute = setup({
       ) ?? false,
     isEmpty: ({ context }) => context.route?.brokers.length === 0,
     mayCreateAnew: ({ context }) => context.route?.brokers.length === 0 && context.createTopic,
-    hasFailed: ({ context }) => context.failure !== null,
+    mustAskAgain: ({ context }) => context.failure !== null || context.isAwaited,
   },
   delays: { pollInterval: 30_000, retryInterval: 500, createTimeout: 5_000 },
 })
@@ -81,6 +85,7 @@ const blame = producerRoute.assign({
   failure: ({ event }) => ('code' in event ? { code: event.code, message: event.message } : null),
 })
 const forgive = producerRoute.assign({ failure: null })
+const wantNews = producerRoute.assign({ isAwaited: true })
 
 const request = {
   type: 'requestRoute',
@@ -91,6 +96,19 @@ const announce = {
   params: ({ context: { route } }: { context: ProducerRouteContext }) => ({ route: route! }),
 } as const
 const heard = ({ event: { route } }: { event: Heard }): Heard => ({ route })
+const shown = {
+  type: 'isShown',
+  params: ({ event: { brokerName, epoch } }: { event: { brokerName: string; epoch: number } }) => ({
+    brokerName,
+    epoch,
+  }),
+} as const
+/** Asking is under way, or has just brought nothing: it is asked again as soon as it may. */
+const awaited = {
+  'route.wanted': { actions: wantNews },
+  'broker.unreachable': { guard: shown, actions: wantNews },
+  'broker.silent': { guard: shown, actions: wantNews },
+} as const
 const news = { type: 'isNews', params: heard } as const
 const found = { target: '#known', actions: [adopt, announce] } as const
 const foundWhole = [{ guard: { type: 'isWhole', params: heard }, ...found }, { actions: adopt }] as const
@@ -103,6 +121,7 @@ export const producerRouteMachine = producerRoute.createMachine({
     route: null,
     created: null,
     failure: null,
+    isAwaited: false,
   }),
   initial: 'resolving',
   on: { 'route.pushed': found },
@@ -167,11 +186,9 @@ export const producerRouteMachine = producerRoute.createMachine({
           after: { pollInterval: 'refreshing' },
           on: {
             'route.wanted': 'refreshing',
+            'broker.silent': { guard: shown, target: 'refreshing' },
             'broker.unreachable': {
-              guard: {
-                type: 'isShown',
-                params: ({ event: { brokerName, epoch } }) => ({ brokerName, epoch }),
-              },
+              guard: shown,
               target: 'refreshing',
               actions: assign({
                 route: ({ context, event }) => doubtBroker(context.route!, event.brokerName),
@@ -180,8 +197,9 @@ export const producerRouteMachine = producerRoute.createMachine({
           },
         },
         refreshing: {
-          entry: request,
+          entry: [producerRoute.assign({ isAwaited: false }), request],
           on: {
+            ...awaited,
             'route.answered': [
               { guard: news, target: 'fresh', actions: [adopt, announce] },
               { target: 'stale', actions: adopt },
@@ -197,8 +215,9 @@ export const producerRouteMachine = producerRoute.createMachine({
         },
         /** Has just asked and learnt nothing new: it does not ask again at once, whoever wants it. */
         stale: {
+          on: awaited,
           after: {
-            retryInterval: [{ guard: 'hasFailed', target: 'refreshing' }, { target: 'fresh' }],
+            retryInterval: [{ guard: 'mustAskAgain', target: 'refreshing' }, { target: 'fresh' }],
           },
         },
       },

@@ -45,7 +45,7 @@ export type Registration = Version & {
   autoCreateTopic: boolean
 }
 
-/** A broker's part of a route. */
+/** A broker's part of a route. Its epoch is 0 while replicas of it live and none of them is known to be master. */
 export type BrokerRoute = Version & {
   brokerName: string
   readQueues: number
@@ -111,9 +111,9 @@ export const readQueuesOf = ({ topic, brokers }: TopicRoute): QueueRef[] =>
       : Array.from({ length: readQueues }, (_, queueId) => ({ topic, brokerName, queueId })),
   )
 
-/** The route of a topic, or null when no master that is known has it. */
+/** The route of a topic, or null when no broker that is known has it. */
 export function routeOf({ nameServerId, revision, brokers }: Directory, topic: string): TopicRoute | null {
-  const routes = mastersOf(brokers).flatMap(({ brokerName, epoch, incarnation, dataVersion, topics }) => {
+  const routes = leadersOf(brokers).flatMap(({ brokerName, epoch, incarnation, dataVersion, topics }) => {
     const config = topics[topic]
     if (!config) return []
     const { readQueues, writeQueues, perm } = config
@@ -122,16 +122,24 @@ export function routeOf({ nameServerId, revision, brokers }: Directory, topic: s
   return routes.length === 0 ? null : { topic, nameServerId, revision, brokers: routes }
 }
 
-/** The masters, one for each broker name: after a promotion the deposed one may be registered a while longer. */
-function mastersOf(brokers: Directory['brokers']): Registration[] {
-  const masters: Record<string, Registration> = {}
+/**
+ * Of each broker name its master: after a promotion the deposed one may be registered a while longer. A name that has no
+ * master at the moment stays, at epoch 0, as its newest replica tells of it: the queues do not move for want of a master,
+ * and a client that knows an epoch keeps it, for every epoch is newer than 0.
+ */
+function leadersOf(brokers: Directory['brokers']): Registration[] {
+  const leaders: Record<string, Registration> = {}
   for (const broker of Object.values(brokers)) {
-    const known = masters[broker.brokerName]
-    if (broker.role !== 'master') continue
-    if (!known || compareVersions(broker, known) > 0) masters[broker.brokerName] = broker
+    const known = leaders[broker.brokerName]
+    if (!known || isAhead(broker, known)) leaders[broker.brokerName] = broker
   }
-  return Object.values(masters).sort((a, b) => compareText(a.brokerName, b.brokerName))
+  return Object.values(leaders)
+    .map((leader) => (leader.role === 'master' ? leader : { ...leader, epoch: 0 }))
+    .sort((a, b) => compareText(a.brokerName, b.brokerName))
 }
+
+const isAhead = (a: Registration, b: Registration): boolean =>
+  a.role === b.role ? compareVersions(a, b) > 0 : a.role === 'master'
 
 export function clusterOf({ nameServerId, revision, brokers }: Directory): ClusterView {
   const rows = Object.values(brokers).map(({ topics, dataVersion: _, storeId: __, ...broker }) => ({

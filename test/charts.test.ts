@@ -19,10 +19,10 @@ for (const [name, machine] of machines) {
 test('charts: only what stands between markers is written', (t) => {
   const [name] = machines.keys()
   const [open, close] = markersOf(name!)
-  const text = withCharts(`before\n${open}\nold\n${close}\nafter\n`)
+  const text = withCharts(`before\n${open}\nwas here\n${close}\nafter\n`)
   t.true(text.startsWith(`before\n${open}\n\`\`\`mermaid\nstateDiagram-v2\n`))
   t.true(text.endsWith(`\n\`\`\`\n${close}\nafter\n`))
-  t.false(text.includes('old'))
+  t.false(text.includes('was here'))
   t.is(withCharts(text), text)
   t.is(withCharts('no markers'), 'no markers')
 })

@@ -364,9 +364,10 @@ function packageHeaders(headers: Headers) {
 }
 
 // A server that stands alone names no cluster.
-const factsOf = ({ version, cluster }: ServerInfo): ServerFacts => ({
+const factsOf = ({ version, cluster, jetstream }: ServerInfo): ServerFacts => ({
   version,
   isClustered: cluster !== undefined,
+  hasJetStream: jetstream === true,
 })
 
 const headBytes = (head: ReturnType<typeof newHeaders>): number => Buffer.byteLength(String(head))

@@ -62,7 +62,8 @@ export const subjectsOf = (cluster: string) => {
       pull: subject<m.PullRequest, Uint8Array>('replica', brokerName, 'pull'),
     }),
     replicaQueue: 'replica',
-    /** To any controller that hears it. */
+    controllerQueue: 'controller',
+    /** To any ONE controller (queue group `controllerQueue`). */
     controller: {
       /** A person orders that this replica becomes master though it may have lost messages. */
       electUnclean: subject<{ brokerName: string; brokerId: number }, Record<string, never>>(

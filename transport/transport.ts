@@ -26,7 +26,12 @@ export interface Subscription {
 export type ConnectionState = 'connected' | 'reconnecting' | 'closed'
 
 /** What the server says of itself. The built-in listener names the level of NATS's protocol that it speaks. */
-export type ServerFacts = { readonly version: string; readonly isClustered: boolean }
+export type ServerFacts = {
+  readonly version: string
+  readonly isClustered: boolean
+  /** Whether it is set up to keep streams; it may be about to start to. */
+  readonly hasJetStream: boolean
+}
 
 export interface Transport {
   /** The largest payload, in bytes, that travels in one piece. Larger ones are split where the home can, else refused. */

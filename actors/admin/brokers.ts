@@ -123,7 +123,13 @@ export function checkPromotion(before: BrokerOverview, brokerId: number, unclean
       `${brokerName} has a master, ${brokerName}/${masterId}: without --unclean it hands over and nothing is lost`,
     )
   }
-  if (masterId === null) throw noMaster(brokerName)
+  if (masterId === null) {
+    throw new StateMQError(
+      'CONTROLLER_MASTER_NOT_AVAILABLE',
+      `${brokerName} has no master that could hand over. A controller elects one as soon as a replica of the sync state set ` +
+        `(${syncStateSet.join(', ')}) is there: start it. With --unclean another is taken, and what it lacks is lost`,
+    )
+  }
   if (!syncStateSet.includes(brokerId)) {
     throw new StateMQError(
       'CONTROLLER_INVALID_REPLICAS',

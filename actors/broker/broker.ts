@@ -67,7 +67,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   const { clock, log, transport } = world
   const address = `broker/${brokerName}/${brokerId}`
   const startedAt = clock.now()
-  const durable = new DurableFile(world.disk, folder)
+  const durable = new DurableFile(world, folder)
   const nextSession = sessions(world.random)
   const group = replication ? new GroupRegister(replication.register, brokerName, world) : null
   const keeper = new LogKeeper(world, storeOptions(options), {
@@ -85,6 +85,8 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   let handover: { successor: number; answer: (answered: Answer<{ epoch: number }>) => void } | null = null
   let stopped: (() => void) | null = null
   let isEntering = false
+  /** The store is opened anew for a marker; `instead`: what to do when that mastership is over by then. */
+  let reopening: { instead: (() => void) | null } | null = null
 
   const machine = bind(brokerRoleMachine, {
     loadStore: () =>
@@ -131,12 +133,17 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
       clock.clearTimeout(leaseTimer)
       leaseTimer = clock.setTimeout(() => role.actor.send({ type: 'lease.expired', epoch }), left)
     },
-    markEpoch: ({ epoch, members, minInSync }) => {
+    markEpoch: ({ epoch, ...agreed }) => {
       const store = keeper.store!
-      if (!store.endsInState) return begin(store, epoch, members, minInSync)
+      if (!store.endsInState) return begin(store, epoch, agreed)
+      const turn: { instead: (() => void) | null } = { instead: null }
+      reopening = turn
       keeper.reopen((outcome) => {
-        if (outcome.ok) begin(outcome.value, epoch, members, minInSync)
-        else role.actor.send({ type: 'epoch.failed', ...alarmOf(outcome.failure) })
+        reopening = null
+        if (!outcome.ok)
+          role.actor.send({ type: turn.instead ? 'log.failed' : 'epoch.failed', ...alarmOf(outcome.failure) })
+        else if (turn.instead) turn.instead()
+        else begin(outcome.value, epoch, agreed)
       })
     },
     openGate: ({ epoch }) => mastership!.open(() => role.actor.send({ type: 'gate.opened', epoch })),
@@ -146,7 +153,8 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
         if (mastership === closing) dropMastership()
         role.actor.send({ type: 'gate.drained' })
       }
-      if (drain && closing) closing.drain(close)
+      if (reopening) reopening.instead = close
+      else if (drain && closing) closing.drain(close)
       else close()
     },
     registerBroker: ({ epoch, role: as }) => announcer.announce(epoch, as),
@@ -188,7 +196,11 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
       if (state.cause !== 'shrink') return swap()
       // Whoever hears nobody takes everybody for gone: it would be the only one that may be elected, and never learn of it.
       group!.read((heard) =>
-        heard.ok ? swap() : role.actor.send({ type: 'swap.unknown', writeId: state.writeId }),
+        !role.actor.getSnapshot().matches('master')
+          ? undefined
+          : heard.ok
+            ? swap()
+            : role.actor.send({ type: 'swap.unknown', writeId: state.writeId }),
       )
     },
     countMembers: ({ members }) => mastership?.count(members, null),
@@ -196,6 +208,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     releaseSends: () => mastership?.release(),
     refuseHandover: ({ message }) => answerHandover(refuse(codes.NO_PERMISSION, message)),
     closeStore: ({ clean }) => {
+      if (reopening) reopening.instead = () => {}
       dropMastership()
       keeper.close((outcome) => {
         if (!outcome.ok && clean) role.actor.send({ type: 'store.failed', ...alarmOf(outcome.failure) })
@@ -219,8 +232,11 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     ? new Presence(process, replication, {
         beat,
         vote,
-        duplicated: (message) =>
-          role.actor.send({ type: 'replica.refused', code: 'DUPLICATE_REPLICA', message }),
+        duplicated: (message) => {
+          // Signs of life of this one would be taken for the other's.
+          presence!.close(() => {})
+          role.actor.send({ type: 'replica.refused', code: 'DUPLICATE_REPLICA', message })
+        },
       })
     : null
   const announcer = new Announcer(process, { brokerName, brokerId, address }, () => {
@@ -281,18 +297,21 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   function handOverFirst(then: () => void): void {
     const successor = role.actor.getSnapshot().matches('master') ? (mastership?.heir ?? null) : null
     if (successor === null) return then()
-    let timer: unknown = null
-    const watching = role.actor.subscribe((next) => {
-      if (next.matches({ master: { membership: 'handingOver' } })) return
+    let isOver = false
+    const go = () => {
+      if (isOver) return
+      isOver = true
       watching.unsubscribe()
       clock.clearTimeout(timer)
       then()
+    }
+    const watching = role.actor.subscribe((next) => {
+      if (!next.matches({ master: { membership: 'handingOver' } })) go()
     })
-    timer = clock.setTimeout(() => {
-      watching.unsubscribe()
-      then()
-    }, HANDOVER_MS)
-    handOver(successor, () => {})
+    const timer = clock.setTimeout(go, HANDOVER_MS)
+    handOver(successor, ({ code }) => {
+      if (code !== codes.SUCCESS) go()
+    })
   }
 
   function heardHead(head: Head): void {
@@ -362,7 +381,8 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     mastership?.stored(position)
   }
 
-  function begin(store: Store, epoch: number, members: Member[], minInSync: number): void {
+  function begin(store: Store, epoch: number, agreed: Agreed): void {
+    const { members, minInSync, replication: mode } = agreed
     mastership = new Mastership(
       process,
       {
@@ -374,6 +394,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
         flush,
         members,
         minInSync,
+        mode,
         replication: replication ?? null,
       },
       {
@@ -508,6 +529,9 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     })
   }
 }
+
+/** What the group has agreed on for one epoch. */
+type Agreed = Pick<Head, 'minInSync' | 'replication'> & { members: Member[] }
 
 const alarmOf = ({ code, message }: Failure) => ({ code, message })
 

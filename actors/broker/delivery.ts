@@ -35,6 +35,7 @@ export class Delivery {
   readonly #isOwner: (request: PullRequest) => boolean
   readonly #held = new Map<StoredQueue, Held[]>()
   #timer: unknown = null
+  #isClosed = false
 
   constructor(
     store: Store,
@@ -69,6 +70,7 @@ export class Delivery {
   #read(queue: StoredQueue, request: PullRequest, reply: string, until: number): void {
     const bytesMax = Math.min(request.maxBytes, READ_BYTES_MAX, this.#transport.maxPayload - PULL_HEAD_BYTES)
     this.#store.read(queue, request.offset, bytesMax, (outcome) => {
+      if (this.#isClosed) return this.#answer(reply, codes.NOT_MASTER, request.offset, 0, 0)
       if (!outcome.ok) {
         this.#log.error('a read failed', {
           topic: request.topic,
@@ -135,6 +137,11 @@ export class Delivery {
     for (const { request, reply, until } of held.splice(0)) this.#read(queue, request, reply, until)
   }
 
+  /** What earlier masters took may be read now: nobody knows in which queues it is. */
+  arrivedSomewhere(): void {
+    for (const queue of [...this.#held.keys()]) this.arrived(queue)
+  }
+
   /** Ends the requests whose time is over. Runs only while there are any. */
   #look(): void {
     this.#timer = null
@@ -149,6 +156,7 @@ export class Delivery {
 
   /** This mastership is over: readers ask the next master. */
   close(): void {
+    this.#isClosed = true
     this.#clock.clearTimeout(this.#timer)
     this.#timer = null
     for (const held of this.#held.values()) {

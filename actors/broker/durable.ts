@@ -4,43 +4,68 @@
  * All three only rise. Each is on disk BEFORE anybody is told of it.
  */
 import { fail, type Outcome, succeed } from '../../transport/failures.ts'
-import type { Disk } from '../node/world.ts'
+import type { World } from '../node/world.ts'
 
 export type Durable = {
   /** Starts of this broker. */
   incarnation: number
   /** It acts in no older epoch. */
   promisedEpoch: number
-  /** How often the log may have lost what had been written. */
+  /** Rises whenever the log may have lost what had been written. */
   lineage: number
 }
 
 export class DurableFile {
-  readonly #disk: Disk
+  readonly #world: Pick<World, 'disk' | 'clock'>
   readonly #path: string
+  #isWriting = false
+  #waiting: ((outcome: Outcome<void>) => void)[] = []
   value: Durable = { incarnation: 0, promisedEpoch: 0, lineage: 0 }
 
-  constructor(disk: Disk, folder: string) {
-    this.#disk = disk
+  constructor(world: Pick<World, 'disk' | 'clock'>, folder: string) {
+    this.#world = world
     this.#path = `${folder}/broker.json`
   }
 
   read(done: (outcome: Outcome<Durable>) => void): void {
-    this.#disk.readFile(this.#path, (read) => {
-      const outcome = read.ok ? durableIn(read.value) : read
+    this.#world.disk.readFile(this.#path, (read) => {
+      const outcome = read.ok ? this.#understand(read.value) : read
       if (outcome.ok) this.value = outcome.value
       done(outcome)
     })
   }
 
+  /**
+   * A replica that remembers nothing may have been another one's namesake, with another log: seconds since 1970 are a
+   * lineage that no earlier one of that name has reached by counting.
+   */
+  #understand(bytes: Buffer | null): Outcome<Durable> {
+    if (bytes !== null) return durableIn(bytes)
+    const lineage = Math.floor(this.#world.clock.now() / 1_000)
+    return succeed({ incarnation: 0, promisedEpoch: 0, lineage })
+  }
+
   save(change: Partial<Durable>, saved: (outcome: Outcome<void>) => void): void {
     this.value = { ...this.value, ...change }
-    this.#disk.replaceFile(this.#path, Buffer.from(`${JSON.stringify(this.value)}\n`), saved)
+    this.#waiting.push(saved)
+    this.#write()
+  }
+
+  /** One at a time: two that replace the same file at once would get in each other's way. */
+  #write(): void {
+    if (this.#isWriting || this.#waiting.length === 0) return
+    this.#isWriting = true
+    const told = this.#waiting.splice(0)
+    const bytes = Buffer.from(`${JSON.stringify(this.value)}\n`)
+    this.#world.disk.replaceFile(this.#path, bytes, (outcome) => {
+      this.#isWriting = false
+      for (const saved of told) saved(outcome)
+      this.#write()
+    })
   }
 }
 
-function durableIn(bytes: Buffer | null): Outcome<Durable> {
-  if (bytes === null) return succeed({ incarnation: 0, promisedEpoch: 0, lineage: 0 })
+function durableIn(bytes: Buffer): Outcome<Durable> {
   try {
     const { incarnation, promisedEpoch, lineage = 0 } = JSON.parse(bytes.toString()) as Partial<Durable>
     if (isCount(incarnation) && isCount(promisedEpoch) && isCount(lineage))

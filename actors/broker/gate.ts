@@ -46,6 +46,8 @@ export class Gate {
   #sends: Subscription | null = null
   #waiting: { end: number; run: () => void }[] = []
   #drained: (() => void) | null = null
+  /** Where the log ended when this mastership began; null once readers may see all of that. */
+  #inherited: number | null
 
   constructor(process: Process, options: GateOptions, hooks: GateHooks) {
     const { store, state, epoch } = options
@@ -54,6 +56,7 @@ export class Gate {
     this.#process = process
     this.#options = options
     this.#hooks = hooks
+    this.#inherited = store.endPosition
     this.groups = new Groups(store, state, afterStored)
     this.ingest = new Ingest(store, state, world.transport, world.clock, epoch)
     this.delivery = new Delivery(store, state, world, epoch, this.groups.isOwner)
@@ -127,6 +130,10 @@ export class Gate {
   /** Readers may see everything up to `position`, and whoever changed topics or offsets is told of it. */
   confirm(position: number): void {
     this.ingest.wake(position, this.#arrived)
+    if (this.#inherited !== null) {
+      if (position >= this.#inherited) this.#inherited = null
+      this.delivery.arrivedSomewhere()
+    }
     if (this.#waiting.length > 0) {
       const ready = this.#waiting.filter(({ end }) => end <= position)
       this.#waiting = this.#waiting.filter(({ end }) => end > position)

@@ -81,6 +81,7 @@ export class LogKeeper {
   }
 
   async #anew(change: (() => Promise<Outcome<Cut | void>>) | null): Promise<Outcome<Store>> {
+    this.lastCut = change === null ? this.lastCut : null
     const closed = await this.#close()
     if (!closed.ok) return closed
     const cut: Outcome<Cut | void> | null = change === null ? null : await change()
@@ -89,7 +90,10 @@ export class LogKeeper {
       const { cutBytes: bytes, cutMessages: messages } = cut.value
       this.lastCut = { at: this.#world.clock.now(), bytes, messages }
     }
-    return this.#open()
+    const opened = await this.#open()
+    // A store tells changes only, and what the last one told is over.
+    if (opened.ok) this.#hooks.space(opened.value.accepting ? 'ok' : 'full')
+    return opened
   }
 
   #close(): Promise<Outcome<void>> {

@@ -3,7 +3,7 @@
  *
  * A position is stored here first; it is confirmed when the replicas that count have it too, and then readers see it.
  * Producers are told when it may be answered: with replication 'async' that is earlier than confirmed, within a bound.
- * AFTER `close` nothing of it answers, and what was not confirmed is answered by "no longer master".
+ * AFTER `close` nothing of it answers, and sends that were not confirmed are answered by "no longer master".
  */
 import type { Member } from '../../machines/group-state.ts'
 import { codes } from '../../transport/codes.ts'
@@ -24,6 +24,8 @@ export type MastershipOptions = {
   flush: 'sync' | 'async'
   members: Member[]
   minInSync: number
+  /** As the group has agreed for this epoch; what this replica was started with counts from the next one on. */
+  mode: 'sync' | 'async'
   /** Null: there are no other replicas. */
   replication: ReplicationOptions | null
 }
@@ -42,7 +44,6 @@ export class Mastership {
   readonly followers: Followers | null
   readonly #store: Store
   readonly #hooks: MastershipHooks
-  readonly #incarnations = new Map<number, number>()
   #members: Member[]
   #markerEnd: number | null
 
@@ -65,7 +66,7 @@ export class Mastership {
     replication: ReplicationOptions,
     confirm: number,
   ): Followers {
-    const { brokerName, brokerId, epoch, store, flush, members, minInSync } = options
+    const { brokerName, brokerId, epoch, store, flush, members, minInSync, mode } = options
     const { clock, log } = world
     const { stream: transport, control } = replication
     return new Followers(
@@ -81,7 +82,7 @@ export class Mastership {
         processId,
         epoch,
         store,
-        settings: { ...replication, ...replication.failover, flush },
+        settings: { ...replication, ...replication.failover, flush, replication: mode },
       },
       { members, minInSync, markerEnd: this.#markerEnd!, confirm },
       {
@@ -90,10 +91,7 @@ export class Mastership {
           this.gate.confirm(store.confirmPosition)
         },
         answerable: (position) => this.gate.answer(position),
-        caughtUp: (id, lineage, incarnation) => {
-          this.#incarnations.set(id, incarnation)
-          this.#hooks.followerCaughtUp(id, lineage)
-        },
+        caughtUp: (id, lineage) => this.#hooks.followerCaughtUp(id, lineage),
         lagging: (id) => this.#hooks.followerLagging(id),
         drained: (id) => this.#hooks.drained(id),
         alarm: (code, message) => log.error(`broker/${brokerName}/${brokerId}: ${message}`, { code }),
@@ -134,15 +132,18 @@ export class Mastership {
     else this.gate.setAccepting(isDiskFull ? codes.SERVICE_NOT_AVAILABLE : codes.IN_SYNC_REPLICAS_NOT_ENOUGH)
   }
 
-  /** Which start of that replica follows; null when it does not. */
+  /** Which start of that replica follows; null when none does. */
   incarnationOf(brokerId: number): number | null {
-    return this.#incarnations.get(brokerId) ?? null
+    return this.followers?.incarnationOf(brokerId) ?? null
   }
 
-  /** A member that has everything, to take over from one that stops. */
+  /** The member that is nearest to having everything, to take over from one that stops. */
   get heir(): number | null {
     const views = this.followers?.describe() ?? []
-    return views.find(({ inSync, brokerId }) => inSync && this.#isMember(brokerId))?.brokerId ?? null
+    const able = views.filter(
+      ({ inSync, brokerId }) => inSync && this.#isMember(brokerId) && this.incarnationOf(brokerId) !== null,
+    )
+    return able.sort((a, b) => a.lagBytes - b.lagBytes)[0]?.brokerId ?? null
   }
 
   #isMember(brokerId: number): boolean {

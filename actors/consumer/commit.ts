@@ -5,11 +5,22 @@ import type { ProcessQueue } from './process-queue.ts'
 
 const ASK_MS = 3_000
 
-/** Calls back when all brokers have answered, or failed to: what is not committed is delivered again, it is not lost. */
+/** What a consumer knows of the masters of its queues. */
+export type Masters = {
+  /** The mastership of a broker, 0 when none is known. */
+  epochOf(brokerName: string): number
+  /** Nobody listens under this epoch. */
+  unreachable(brokerName: string, epoch: number): void
+}
+
+/**
+ * Calls back when all brokers have answered, or failed to. What is not committed then is told again by the next call,
+ * and to the next master: until one has stored it, it is kept here.
+ */
 export function commitOffsets(
   { world, subjects }: Process,
   { group, clientId }: { group: string; clientId: string },
-  epochOf: (brokerName: string) => number,
+  { epochOf, unreachable }: Masters,
   queues: readonly ProcessQueue[],
   done: () => void,
 ): void {
@@ -29,8 +40,10 @@ export function commitOffsets(
       const { topic, queueId } = queue.reader.ref
       return [topic, queueId, position, queue.generation]
     })
-    const { commit } = subjects.broker(brokerName, epochOf(brokerName))
+    const epoch = epochOf(brokerName)
+    const { commit } = subjects.broker(brokerName, epoch)
     ask(world.transport, commit, { group, clientId, offsets }, ASK_MS, (outcome) => {
+      if (!outcome.ok && outcome.failure.code === 'noResponders') unreachable(brokerName, epoch)
       if (outcome.ok && outcome.value.code === 0 && 'value' in outcome.value) {
         const { fenced } = outcome.value.value
         for (const { queue, position } of progress) {

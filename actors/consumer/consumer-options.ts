@@ -2,7 +2,8 @@
 import { type Allocation, allocations } from '../../machines/allocation/index.ts'
 import { groupFault } from '../../machines/names.ts'
 import { badInput } from '../errors.ts'
-import { defaultLimits, type FlowLimits, type StartPosition } from './queue-reader.ts'
+import { defaultLimits, type FlowLimits } from './queue-reader.ts'
+import type { StartPosition } from './start-position.ts'
 
 export type ConsumerOptions = {
   group: string

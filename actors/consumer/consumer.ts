@@ -13,13 +13,15 @@ import { type QueueRef, queueKey, readQueuesOf, type TopicRoute } from '../../ma
 import { badInput } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import { type RouteWatch, watchRoute } from '../producer/route.ts'
-import { commitOffsets } from './commit.ts'
+import { commitOffsets, type Masters } from './commit.ts'
 import { type ConsumerOptions, type ConsumerSettings, settingsOf } from './consumer-options.ts'
 import { Dispatcher, type Handler, unhandled } from './dispatcher.ts'
-import { type GroupMember, joinGroup } from './group-member.ts'
+import { type Granted, type GroupMember, joinGroup } from './group-member.ts'
 import type { IncomingMessage } from './incoming-message.ts'
+import { MasterProbe } from './master-probe.ts'
 import { ProcessQueue, type TagFilter, tagFilterOf } from './process-queue.ts'
-import { findOffset, QueueReader } from './queue-reader.ts'
+import { QueueReader } from './queue-reader.ts'
+import { findOffset } from './start-position.ts'
 
 /** A queue that this consumer owns; `assignEpoch` rises whenever the queue changes hands. */
 export type Assignment = QueueRef & { assignEpoch: number }
@@ -30,6 +32,8 @@ export type PulledMessage = IncomingMessage & { ack(): Promise<void> }
 const COMMIT_MS = 1_000
 const SETTLE_MS = 5_000
 const RETRY_MS = 1_000
+/** About as long as a broker takes to get another master. */
+const LAST_COMMIT_MS = 3_000
 
 export class Consumer {
   readonly group: string
@@ -52,6 +56,7 @@ export class Consumer {
   #dispatcher: Dispatcher | null = null
   #member: GroupMember | null = null
   #commitTimer: unknown = null
+  #probe: MasterProbe | null = null
   #state: 'new' | 'running' | 'closed' = 'new'
   #closing: Promise<void> | null = null
   #settled: () => void = () => {}
@@ -96,6 +101,11 @@ export class Consumer {
       this.#settled = resolve
     })
     const timer = clock.setTimeout(this.#settled, SETTLE_MS)
+    this.#probe = new MasterProbe(this.#process, {
+      readers: () => [...this.#owned.values()].map(({ reader }) => reader),
+      epochOf: this.#epochOf,
+      lost: this.#unreachable,
+    })
     if (this.#settings.messageModel === 'clustering') this.#join()
     for (const topic of this.#filters.keys()) this.#watch(topic)
     await settled
@@ -163,6 +173,7 @@ export class Consumer {
     await isOver
     for (const { retry } of this.#beginning.values()) this.#process.world.clock.clearTimeout(retry)
     this.#process.world.clock.clearTimeout(this.#commitTimer)
+    this.#probe?.stop()
     for (const route of this.#routes.values()) route.stop()
     for (const queue of this.#owned.values()) queue.stop()
     this.#dispatcher?.stop()
@@ -174,6 +185,14 @@ export class Consumer {
 
   readonly #epochOf = (brokerName: string): number => this.#epochs.get(brokerName) ?? 0
 
+  readonly #unreachable = (brokerName: string, epoch: number): void => {
+    for (const route of this.#routes.values()) route.unreachable(brokerName, epoch)
+  }
+
+  get #masters(): Masters {
+    return { epochOf: this.#epochOf, unreachable: this.#unreachable }
+  }
+
   #join(): void {
     const { group, clientId, allocation } = this.#settings
     const { clock, log } = this.#process.world
@@ -182,7 +201,7 @@ export class Consumer {
       clientId,
       topics: [...this.#filters.keys()],
       allocation,
-      epochOf: this.#epochOf,
+      masters: this.#masters,
       granted: (ref, generation, { committed, minOffset, maxOffset }) => {
         if (committed !== null) return this.#own(ref, generation, committed, committed)
         this.#begin(ref, { minOffset, maxOffset }, (offset) => this.#own(ref, generation, offset, -1))
@@ -202,7 +221,7 @@ export class Consumer {
   }
 
   #commit(queues: readonly ProcessQueue[], done: () => void): void {
-    commitOffsets(this.#process, this.#settings, this.#epochOf, queues, done)
+    commitOffsets(this.#process, this.#settings, this.#masters, queues, done)
   }
 
   #giveBack(ref: QueueRef, drained: () => void): void {
@@ -210,11 +229,24 @@ export class Consumer {
     this.#stopBeginning(key)
     const queue = this.#owned.get(key)
     if (!queue) return drained()
-    queue.drain(() => {
-      this.#commit([queue], () => {
-        if (this.#owned.get(key) === queue) this.#forget(key)
+    const until = this.#process.world.clock.monotonic() + LAST_COMMIT_MS
+    queue.drain(() =>
+      this.#commitLast(queue, until, () => {
+        this.#forget(key)
         drained()
-      })
+      }),
+    )
+  }
+
+  /** Waits a while for a master: else the next owner handles again what is handled. */
+  #commitLast(queue: ProcessQueue, until: number, committed: () => void): void {
+    this.#commit([queue], () => {
+      const { ref } = queue.reader
+      if (this.#owned.get(queueKey(ref)) !== queue) return // It was fenced.
+      const isLate = this.#process.world.clock.monotonic() >= until
+      if (queue.position <= queue.committed || isLate) return committed()
+      // The broker may have another master by now, which takes a commit of a queue that was claimed from it only.
+      this.#member!.reclaim(ref, queue.generation, () => this.#commitLast(queue, until, committed))
     })
   }
 
@@ -253,7 +285,9 @@ export class Consumer {
     for (const { brokerName, epoch } of route.brokers) {
       if (epoch <= this.#epochOf(brokerName)) continue
       this.#epochs.set(brokerName, epoch)
-      for (const { reader } of this.#owned.values()) if (reader.ref.brokerName === brokerName) reader.again()
+      for (const queue of this.#owned.values()) {
+        if (queue.reader.ref.brokerName === brokerName && !queue.isStopped) this.#renew(queue)
+      }
     }
     this.#queuesChanged(topic, queues)
   }
@@ -318,6 +352,29 @@ export class Consumer {
     this.#beginning.delete(key)
   }
 
+  /** The broker has another master, or has forgotten whose the queue is: it is claimed again BEFORE it is read on. */
+  #renew(queue: ProcessQueue): void {
+    const { reader, generation } = queue
+    if (this.#member) this.#member.reclaim(reader.ref, generation, (claim) => this.#goOn(queue, claim))
+    else reader.again()
+  }
+
+  /** What is handled is known here best: reading goes on where it was, unless another one has come further. */
+  #goOn(queue: ProcessQueue, claim: Granted | null): void {
+    if (this.#owned.get(queueKey(queue.reader.ref)) !== queue || queue.isStopped) return
+    const committed = claim?.committed ?? -1
+    if (committed > queue.position) return this.#startAnew(queue, committed)
+    // A broker that lost its last moments is told once more.
+    if (claim) queue.committed = Math.min(queue.committed, committed)
+    queue.reader.again()
+  }
+
+  /** What runs still ends, and counts no more. */
+  #startAnew({ reader: { ref }, generation }: ProcessQueue, offset: number): void {
+    this.#forget(queueKey(ref))
+    this.#own(ref, generation, offset, -1)
+  }
+
   #own(ref: QueueRef, generation: number, offset: number, committed: number): void {
     const key = queueKey(ref)
     if (this.#state !== 'running' || this.#owned.has(key)) return
@@ -326,8 +383,10 @@ export class Consumer {
       epoch: () => this.#epochOf(ref.brokerName),
       arrived: this.#dispatcher!.give,
       unreachable: (epoch: number) => this.#routes.get(ref.topic)?.unreachable(ref.brokerName, epoch),
-      fenced: () => this.#member?.reclaim(ref, generation, () => reader.again()),
+      fenced: () => this.#renew(queue),
       mayPull: () => queue.isWithinSpan,
+      // What is not finished is handled again, whatever became of what followed.
+      rewound: (end: number) => this.#startAnew(queue, Math.min(end, queue.position)),
     }
     const owner = messageModel === 'clustering' ? { group, clientId, generation } : undefined
     const reader = new QueueReader(this.#process, ref, hooks, flow, owner)

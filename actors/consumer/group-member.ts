@@ -14,20 +14,22 @@ import { type ClaimAnswer, membership } from '../../transport/messages.ts'
 import { host } from '../node/host.ts'
 import type { Process } from '../node/process.ts'
 import { watchCluster } from './cluster-watch.ts'
+import type { Masters } from './commit.ts'
 
 const ASK_MS = 2_000
 const RECLAIM_MS = 200
 const RELEASE_TRIES = 5
+
+export type Granted = Extract<ClaimAnswer, { granted: true }>
 
 export type GroupMemberOptions = {
   group: string
   clientId: string
   topics: string[]
   allocation: Allocation
-  /** The mastership of a broker, 0 when it is not known. */
-  epochOf(brokerName: string): number
+  masters: Masters
   /** The queue is ours: read it. */
-  granted(queue: QueueRef, generation: number, claim: Extract<ClaimAnswer, { granted: true }>): void
+  granted(queue: QueueRef, generation: number, claim: Granted): void
   /** Finish what was read and commit; then call back. Called for queues that were never granted, too. */
   drain(queue: QueueRef, drained: () => void): void
   /** Another one owns it: forget what was read. */
@@ -41,15 +43,19 @@ export type GroupMemberOptions = {
 
 export type GroupMember = {
   queuesChanged(topic: string, queues: QueueRef[]): void
-  /** Asks the queue's broker whether it is still ours; it may have forgotten. */
-  reclaim(queue: QueueRef, generation: number, goOn: () => void): void
+  /**
+   * Asks the queue's broker whether it is still ours; a new master, or one that was started anew, does not know.
+   * `claim` is null when nobody answered.
+   */
+  reclaim(queue: QueueRef, generation: number, goOn: (claim: Granted | null) => void): void
   close(): void
 }
 
 export function joinGroup(process: Process, options: GroupMemberOptions): GroupMember {
   const { world, subjects, directory } = process
   const { transport, clock, random, log } = world
-  const { group, clientId, epochOf } = options
+  const { group, clientId } = options
+  const { epochOf, unreachable } = options.masters
   const cluster = watchCluster(process)
   const instance = random.id()
   const refs = new Map<string, QueueRef>()
@@ -149,6 +155,7 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     if (epoch === 0) return void clock.defer(() => answered(null))
     const to = subjects.broker(brokerName, epoch)
     ask(transport, to.claim, { group, topic, queueId, clientId, generation, force }, ASK_MS, (outcome) => {
+      if (!outcome.ok && outcome.failure.code === 'noResponders') unreachable(brokerName, epoch)
       const granted = outcome.ok && outcome.value.code === codes.SUCCESS && 'value' in outcome.value
       answered(granted ? outcome.value.value : null)
     })
@@ -190,8 +197,8 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     reclaim(ref, generation, goOn) {
       claim(ref, generation, false, (answer) => {
         // Nobody knows: asked again by the next pull, which is refused again if it is not ours.
-        if (answer === null) clock.setTimeout(goOn, RECLAIM_MS)
-        else if (answer.granted) goOn()
+        if (answer === null) clock.setTimeout(() => goOn(null), RECLAIM_MS)
+        else if (answer.granted) goOn(answer)
         else rebalancer.actor.send({ type: 'queue.fenced', queue: queueKey(ref), generation })
       })
     },

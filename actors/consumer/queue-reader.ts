@@ -5,10 +5,13 @@
  * nothing. It stops asking while enough is cached (flow control) and goes on as soon as there is room. Every frame is
  * checked by its checksums before a message of it is handed out.
  *
- * RocketMQ: client/impl/consumer/PullMessageService.java, ProcessQueue.java
+ * While the master does not answer and no newer one is known, replicas that have lost it too are asked for what is
+ * confirmed. They may have less than was read already, NEVER anything else, so only what is new of theirs is heard.
+ *
+ * RocketMQ: client/impl/consumer/PullMessageService.java, ProcessQueue.java, docs/cn/SlaveActingMasterMode.md
  */
 import type { QueueRef } from '../../machines/topic.ts'
-import { ask, encode } from '../../transport/codec.ts'
+import { encode } from '../../transport/codec.ts'
 import { codeName, codes } from '../../transport/codes.ts'
 import {
   answerCode,
@@ -17,6 +20,7 @@ import {
   pullMinOffset,
   pullNextOffset,
 } from '../../transport/exchange.ts'
+import type { Outcome } from '../../transport/failures.ts'
 import { countAt, frameBytesAt, frameFault, queueOffsetAt, recordsAt } from '../../transport/frames.ts'
 import type { PullRequest } from '../../transport/messages.ts'
 import type { Process } from '../node/process.ts'
@@ -42,6 +46,8 @@ export type QueueReaderHooks = {
   fenced(): void
   /** Whether another pull may go now, beside the limits. */
   mayPull(): boolean
+  /** What was read is not in the queue any more: messages were lost, and it goes on at this offset, where the queue ends. */
+  rewound(offset: number): void
 }
 
 /** Throughput of a pull against latency of its first message; below the default max_payload of a NATS server. */
@@ -49,6 +55,9 @@ const PULL_BYTES = 256 * 1024
 const WAIT_MS = 15_000
 const ANSWER_MS = 5_000
 const PAUSE_MS = 200
+const AT_ONCE_MS = 1_000
+/** How often a master that does not answer is asked again: it may only have lost its connection for a moment. */
+const LOST_MS = 500
 
 export class QueueReader {
   readonly ref: QueueRef
@@ -69,6 +78,10 @@ export class QueueReader {
   #isPulling = false
   #isRunning = false
   #pause: unknown = null
+  /** The mastership that did not answer; -1 while none is missed. */
+  #lostEpoch = -1
+  /** When a master was asked last, or was found lost. */
+  #masterAskedAt = 0
 
   constructor(
     process: Process,
@@ -99,6 +112,12 @@ export class QueueReader {
     return this.#cachedMessages
   }
 
+  /** Since when the master holds a pull without a word; null while it is not waited for. */
+  get waitsSince(): number | null {
+    const epoch = this.#hooks.epoch()
+    return this.#isPulling && epoch !== 0 && epoch !== this.#lostEpoch ? this.#masterAskedAt : null
+  }
+
   /** Reads from `offset` on; what is cached is dropped. */
   start(offset: number): void {
     this.stop()
@@ -126,6 +145,7 @@ export class QueueReader {
     if (!this.#isRunning) return
     this.#pull++
     this.#isPulling = false
+    this.#lostEpoch = -1
     this.#process.world.clock.clearTimeout(this.#pause)
     this.#pause = null
     this.want()
@@ -158,36 +178,84 @@ export class QueueReader {
     if (this.#cachedMessages > this.#limits.messages || this.#cachedBytes > this.#limits.bytes) return
     if (!this.#hooks.mayPull()) return
     const epoch = this.#hooks.epoch()
-    if (epoch === 0) return this.#pauseThenWant()
-    const { world, subjects } = this.#process
-    const { topic, brokerName, queueId } = this.ref
+    const isLost = epoch === 0 || epoch === this.#lostEpoch
+    if (!isLost) return this.#askMaster(epoch, WAIT_MS)
+    const isDue = this.#process.world.clock.monotonic() - this.#masterAskedAt >= LOST_MS
+    if (epoch !== 0 && isDue) this.#askMaster(epoch, 0)
+    else this.#askReplicas(epoch)
+  }
+
+  #askMaster(epoch: number, waitMs: number): void {
+    const { subjects, world } = this.#process
+    this.#masterAskedAt = world.clock.monotonic()
+    const { pull } = subjects.broker(this.ref.brokerName, epoch)
+    this.#ask(pull, waitMs, waitMs + (waitMs === 0 ? AT_ONCE_MS : ANSWER_MS), (outcome) => {
+      if (outcome.ok) return this.#answered(outcome.value, epoch)
+      const { code } = outcome.failure
+      if (code === 'closed') return
+      if (code !== 'timedOut') this.#hooks.unreachable(epoch)
+      // A connection that broke is our own: it says nothing of the master.
+      if (code === 'noResponders' || code === 'timedOut') this.#lose(epoch)
+      else this.#pauseThenWant()
+    })
+  }
+
+  /** Whatever else they answer, they have nothing new: only a master says where the queue begins and ends. */
+  #askReplicas(epoch: number): void {
+    const { pull } = this.#process.subjects.replicas(this.ref.brokerName)
+    this.#ask(pull, 0, AT_ONCE_MS, (outcome) => {
+      const before = this.#offset
+      const isFound =
+        outcome.ok && outcome.value.length >= PULL_HEAD_BYTES && answerCode(outcome.value) === codes.SUCCESS
+      if (isFound) this.#take(outcome.value)
+      else if (!outcome.ok && outcome.failure.code === 'closed') return
+      if (this.#offset > before) return this.want()
+      this.#hooks.unreachable(epoch)
+      this.#pauseThenWant()
+    })
+  }
+
+  #ask(
+    subject: string,
+    waitMs: number,
+    timeoutMs: number,
+    answered: (outcome: Outcome<Buffer>) => void,
+  ): void {
+    const { topic, queueId } = this.ref
     const request: PullRequest = {
       topic,
       queueId,
       offset: this.#offset,
       maxBytes: PULL_BYTES,
-      waitMs: WAIT_MS,
+      waitMs,
       ...(this.#owner ? { owner: this.#owner } : {}),
     }
     const pull = ++this.#pull
     this.#isPulling = true
-    world.transport.request(
-      subjects.broker(brokerName, epoch).pull,
-      encode(request),
-      WAIT_MS + ANSWER_MS,
-      (outcome) => {
-        if (pull !== this.#pull) return
-        this.#isPulling = false
-        if (outcome.ok) return this.#answered(outcome.value, epoch)
-        if (outcome.failure.code === 'closed') return
-        if (outcome.failure.code !== 'timedOut') this.#hooks.unreachable(epoch)
-        this.#pauseThenWant()
-      },
-    )
+    this.#process.world.transport.request(subject, encode(request), timeoutMs, (outcome) => {
+      if (pull !== this.#pull) return
+      this.#isPulling = false
+      answered(outcome)
+    })
+  }
+
+  /** Nobody answers as the master of this epoch, though it holds a pull: what replicas have is read instead. */
+  lose(epoch: number): void {
+    if (!this.#isPulling || epoch !== this.#hooks.epoch() || epoch === this.#lostEpoch) return
+    this.#pull++
+    this.#isPulling = false
+    this.#lose(epoch)
+  }
+
+  #lose(epoch: number): void {
+    this.#lostEpoch = epoch
+    this.#masterAskedAt = this.#process.world.clock.monotonic()
+    this.want()
   }
 
   #answered(answer: Buffer, epoch: number): void {
     const code = answer.length < PULL_HEAD_BYTES ? codes.SYSTEM_ERROR : answerCode(answer)
+    if (code !== codes.NOT_MASTER) this.#lostEpoch = -1
     switch (code) {
       case codes.SUCCESS:
         this.#maxOffset = pullMaxOffset(answer)
@@ -196,26 +264,13 @@ export class QueueReader {
       case codes.PULL_NOT_FOUND:
         this.#maxOffset = pullMaxOffset(answer)
         return this.want()
-      case codes.PULL_OFFSET_MOVED: {
-        const offset = pullNextOffset(answer)
-        this.#process.world.log.warn(
-          'the offset is not in the queue any more; reading goes on where it begins or ends',
-          {
-            ...this.ref,
-            offset: this.#offset,
-            nextOffset: offset,
-            minOffset: pullMinOffset(answer),
-            maxOffset: pullMaxOffset(answer),
-          },
-        )
-        this.#offset = offset
-        return this.want()
-      }
+      case codes.PULL_OFFSET_MOVED:
+        return this.#moved(answer)
       case codes.FENCED_OWNER:
         return this.#hooks.fenced()
       case codes.NOT_MASTER:
         this.#hooks.unreachable(epoch)
-        return this.#pauseThenWant()
+        return this.#lose(epoch)
       default:
         this.#process.world.log.warn('a pull was refused and is tried again', {
           ...this.ref,
@@ -223,6 +278,24 @@ export class QueueReader {
         })
         return this.#pauseThenWant()
     }
+  }
+
+  #moved(answer: Buffer): void {
+    const offset = pullNextOffset(answer)
+    const isBack = offset < this.#offset
+    const why = isBack
+      ? 'messages that were read are not in the queue any more: the broker has lost them; reading goes on where it ends'
+      : 'the offset is not in the queue any more; reading goes on where it begins'
+    this.#process.world.log.warn(why, {
+      ...this.ref,
+      offset: this.#offset,
+      nextOffset: offset,
+      minOffset: pullMinOffset(answer),
+      maxOffset: pullMaxOffset(answer),
+    })
+    if (isBack) return this.#hooks.rewound(offset)
+    this.#offset = offset
+    this.want()
   }
 
   #take(answer: Buffer): void {
@@ -267,32 +340,4 @@ export class QueueReader {
       this.want()
     }, PAUSE_MS)
   }
-}
-
-/** Where a reader begins: an end of the queue, a time, or an offset. */
-export type StartPosition = 'first' | 'last' | { time: number } | { offset: number }
-
-/** Turns a start position into an offset by asking the broker; null when it does not answer. */
-export function findOffset(
-  { world, subjects }: Process,
-  { topic, brokerName, queueId }: QueueRef,
-  epoch: number,
-  from: StartPosition,
-  found: (offset: number | null) => void,
-): void {
-  if (typeof from === 'object' && 'offset' in from) return found(from.offset)
-  const to = typeof from === 'string' ? from : from.time
-  ask(
-    world.transport,
-    subjects.broker(brokerName, epoch).searchOffset,
-    { topic, queueId, to },
-    ANSWER_MS,
-    (outcome) => {
-      found(
-        outcome.ok && outcome.value.code === 0 && 'value' in outcome.value
-          ? outcome.value.value.offset
-          : null,
-      )
-    },
-  )
 }

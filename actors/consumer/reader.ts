@@ -17,7 +17,9 @@ import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import { type RouteWatch, watchRoute } from '../producer/route.ts'
 import type { IncomingMessage } from './incoming-message.ts'
-import { findOffset, QueueReader, type StartPosition } from './queue-reader.ts'
+import { MasterProbe } from './master-probe.ts'
+import { QueueReader } from './queue-reader.ts'
+import { findOffset, type StartPosition } from './start-position.ts'
 
 export type ReaderOptions = {
   topic: string
@@ -41,6 +43,7 @@ export class Reader {
   readonly #route: RouteWatch
   readonly #readers = new Map<string, QueueReader>()
   readonly #epochs = new Map<string, number>()
+  readonly #probe: MasterProbe
   readonly #failure: { error: StateMQError | null } = { error: null }
   #order: QueueReader[] = []
   #cursor = 0
@@ -63,6 +66,11 @@ export class Reader {
     this.#released = released
     this.#wants = queues
     this.#from = from
+    this.#probe = new MasterProbe(process, {
+      readers: () => this.#order,
+      epochOf: (brokerName) => this.#epochs.get(brokerName) ?? 0,
+      lost: (brokerName, epoch) => this.#route.unreachable(brokerName, epoch),
+    })
     this.#route = watchRoute(process, {
       topic,
       createTopic: false,
@@ -128,6 +136,7 @@ export class Reader {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#route.stop()
+    this.#probe.stop()
     for (const reader of this.#order) reader.stop()
     this.#wake?.()
     this.#tellRouted()
@@ -197,6 +206,7 @@ export class Reader {
           unreachable: (epoch) => this.#route.unreachable(ref.brokerName, epoch),
           fenced: () => {},
           mayPull: () => true,
+          rewound: (offset) => reader.start(offset),
         },
         LIMITS,
       )
@@ -214,7 +224,9 @@ export class Reader {
       const { ref } = reader
       findOffset(this.#process, ref, this.#epochs.get(ref.brokerName) ?? 0, from, (offset) => {
         if (offset === null) {
-          const message = `${ref.brokerName} did not tell where queue ${ref.queueId} of '${ref.topic}' begins`
+          const message =
+            `${ref.brokerName} did not tell where queue ${ref.queueId} of '${ref.topic}' begins: ` +
+            "see 'statemq broker list' whether it has a master"
           return reject(new StateMQError('TIMED_OUT', message, { retryable: true }))
         }
         reader.start(offset)

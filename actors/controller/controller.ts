@@ -7,7 +7,7 @@
 import { controllerMachine, type Sign } from '../../machines/controller.ts'
 import { bind } from '../../machines/effect.ts'
 import type { Vote } from '../../machines/group-state.ts'
-import { accept, ask, hear, refuse, serve } from '../../transport/codec.ts'
+import { type Answer, accept, ask, hear, refuse, serve } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
 import * as m from '../../transport/messages.ts'
 import type { Register } from '../../transport/register.ts'
@@ -47,7 +47,7 @@ export function startController(
   const { world, subjects, directory } = process
   const { clock, random, log } = world
   const electors = new Map<string, Elector>()
-  const lateMs = failover.lateMs + random.below(failover.lateMs)
+  const lateMs = failover.lateMs + random.below(failover.lateMs / 2)
   let isStopped = false
 
   const subscriptions = [
@@ -59,16 +59,7 @@ export function startController(
       elector.hosted.actor.send({ type: 'beat.heard', settings, ...signOf(beat) })
       compare(elector, beat)
     }),
-    serve(control, subjects.controller.electUnclean, m.onReplica, ({ brokerName, brokerId }, answer) => {
-      const elector = electors.get(brokerName)
-      if (!elector) return answer(refuse(codes.QUERY_NOT_FOUND, `no replica of ${brokerName} is alive`))
-      if (!elector.hosted.actor.getSnapshot().matches('stalled')) {
-        const message = `${brokerName} has a master, or a replica that may become master without loss`
-        return answer(refuse(codes.NO_PERMISSION, message))
-      }
-      elector.hosted.actor.send({ type: 'unclean.ordered', brokerId })
-      answer(accept({}))
-    }),
+    serve(control, subjects.controller.electUnclean, m.onReplica, orderUnclean, subjects.controllerQueue),
   ]
 
   return {
@@ -163,6 +154,28 @@ export function startController(
         'to an older value. The next election goes beyond both; see that nobody puts it back again'
       log.error(message, { code: 'REGISTER_REGRESSED' })
     })
+  }
+
+  /** ONE controller carries it out, and answers. */
+  function orderUnclean(
+    order: { brokerName: string; brokerId: number },
+    answer: (answered: Answer<Record<string, never>>) => void,
+  ): void {
+    const { brokerName, brokerId } = order
+    const elector = electors.get(brokerName)
+    if (!elector) return answer(refuse(codes.QUERY_NOT_FOUND, `no replica of ${brokerName} is alive`))
+    const { actor } = elector.hosted
+    // It looks for votes once more: in a moment it is stalled again, or has a candidate.
+    if (elector.alarm !== null && actor.getSnapshot().matches('balloting')) {
+      const again = () => isStopped || orderUnclean(order, answer)
+      return void clock.setTimeout(again, failover.voteMs)
+    }
+    if (!actor.getSnapshot().matches('stalled')) {
+      const message = `${brokerName} has a master, or a replica that may become master without loss`
+      return answer(refuse(codes.NO_PERMISSION, message))
+    }
+    actor.send({ type: 'unclean.ordered', brokerId })
+    answer(accept({}))
   }
 
   function collectVotes(brokerName: string, replicas: number, collected: (votes: Vote[]) => void): void {

@@ -32,8 +32,8 @@ export function failoverOf({ detectMs = 1_000 }: FailoverOptions = {}): Failover
   return {
     detectMs,
     beatMs: 100,
-    lateMs: 250,
-    probeMs: Math.max(50, (detectMs - 250) / 2),
+    lateMs: 150,
+    probeMs: Math.max(50, (detectMs - 200) / 2),
     voteMs: 250,
     hearMs: 300,
     leaseMs: Math.max(400, detectMs / 2),

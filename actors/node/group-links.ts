@@ -2,7 +2,8 @@
  * What the roles of a broker group share in one node: the register, connections of their own, and a pulse.
  *
  * WHICH register it is follows from the server and from nothing that changes: JetStream where the server has it, else one
- * that a node serves. Two nodes of a cluster NEVER choose differently because one of them came at a bad moment.
+ * that a node serves. Two nodes of a cluster NEVER choose differently because one of them came at a bad moment; where only
+ * some servers of a NATS cluster have JetStream, every node is told which it is.
  */
 import type { ReplicaBeat } from '../../transport/messages.ts'
 import type { Register } from '../../transport/register.ts'
@@ -30,12 +31,22 @@ export async function openGroupLinks(
   way: Way,
   local: LocalWorld,
   subjects: Subjects,
-  options: { register?: 'served' | 'jetstream' | Register; failover?: FailoverOptions },
+  options: {
+    register?: 'served' | 'jetstream' | Register
+    registerReplicas?: 1 | 3
+    failover?: FailoverOptions
+  },
 ): Promise<GroupLinks> {
   const { beatMs, detectMs, pingMs: pingIntervalMs } = failoverOf(options.failover)
   const control = await way.connect('control')
   const stream = await way.connect('replication')
-  const register = await openRegister(options.register, control, local, subjects)
+  const register = await openRegister(
+    options.register,
+    control,
+    local,
+    subjects,
+    options.registerReplicas ?? 1,
+  )
   const { url } = way
   return {
     register,
@@ -59,17 +70,14 @@ async function openRegister(
   transport: Transport,
   { clock, log }: LocalWorld,
   subjects: Subjects,
+  replicas: number,
 ): Promise<Register> {
   if (typeof choice === 'object') return choice
-  if (choice === 'served') return servedRegister(transport, subjects, clock)
-  if (choice === undefined && transport.server === null) return servedRegister(transport, subjects, clock)
+  const isKept = choice === undefined ? (transport.server?.hasJetStream ?? false) : choice === 'jetstream'
+  if (!isKept) return servedRegister(transport, subjects, clock)
   return new Promise((resolve, reject) =>
-    openJetStreamRegister({ transport, subjects, clock, log }, (outcome) => {
-      if (outcome.ok) resolve(outcome.value)
-      // A definite answer of the server: it has no JetStream.
-      else if (choice === undefined && outcome.failure.code === 'missing')
-        resolve(servedRegister(transport, subjects, clock))
-      else reject(errorOfFailure(outcome.failure))
-    }),
+    openJetStreamRegister({ transport, subjects, clock, log, replicas }, (outcome) =>
+      outcome.ok ? resolve(outcome.value) : reject(errorOfFailure(outcome.failure)),
+    ),
   )
 }

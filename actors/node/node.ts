@@ -58,12 +58,15 @@ export type NodeOptions = {
   transport?: Transport
   /** Where broker groups keep who is master. Default: JetStream where the server has it, else a node serves it. */
   register?: 'served' | 'jetstream' | Register
+  /** How many servers of a NATS cluster keep a copy of it; default 1. */
+  registerReplicas?: 1 | 3
+  /** How fast a silent replica is missed. THE SAME on all nodes: asynchronous masters and slaves count on it. */
   failover?: FailoverOptions
   /** What a role does not decide by itself; for tests and simulations. */
   world?: Partial<LocalWorld>
   /** How long a name server that has just started denies no topic, milliseconds. */
   collectMs?: number
-  /** A role failed too often, or a broker halted after it had served: the node does not do its work any more. */
+  /** A role failed too often, or a broker halted after the node was ready: the node does not do its work any more. */
   failed?: (message: string) => void
 }
 
@@ -113,6 +116,13 @@ export async function startNode(options: NodeOptions): Promise<Node> {
 
   async function start(role: Role): Promise<void> {
     if (role === 'register') {
+      if (options.register === undefined && way.transport.server?.hasJetStream) {
+        throw badInput(
+          "the NATS server has JetStream, which keeps the register: leave out the role 'register', or give every node " +
+            "register: 'served'",
+          'INVALID_PARAMETER',
+        )
+      }
       const folder = `${options.dir ?? DEFAULT_DIR}/register`
       const server = await new Promise<RegisterServer>((resolve, reject) =>
         serveRegister(world, subjects, folder, (outcome) =>
@@ -169,6 +179,7 @@ function startRole(
   }
   const { name, id = 0, flush, autoCreateTopic, segmentBytes, retentionHours } = options.broker!
   const { replication = 'none', replicas = 2, minInSync = 1, maxLagBytes = MAX_LAG_BYTES } = options.broker!
+  let isUp = false
   // The other replicas may come later, or not at all: the node is up nevertheless.
   if (replication !== 'none') {
     const { clock, log } = member.world
@@ -176,15 +187,19 @@ function startRole(
       log.warn(`broker/${name}/${id} waits for the other replicas, or for a controller`)
       ready()
     }, SETTLE_MS)
-    const settled = ready
+    const [settled, rejected] = [ready, refused]
     ready = () => {
       clock.clearTimeout(waiting)
+      isUp = true
       settled()
+    }
+    refused = (error) => {
+      clock.clearTimeout(waiting)
+      rejected(error)
     }
   }
   return supervise(member, `broker/${name}/${id}`, {
     start: (failed): RunningBroker => {
-      let hasServed = false
       return startBroker(
         member,
         {
@@ -202,12 +217,12 @@ function startRole(
         },
         {
           serving() {
-            hasServed = true
+            isUp = true
             ready()
           },
           halted({ code, message }) {
             const error = errorOfFailure({ code: code as never, message, retryable: false })
-            if (hasServed) options.failed?.(message)
+            if (isUp) options.failed?.(message)
             else refused(error)
           },
           failed,
@@ -218,15 +233,16 @@ function startRole(
   })
 }
 
-function checkOptions({ roles, broker, servers, listen, transport }: NodeOptions): void {
+function checkOptions({ roles, broker, servers, listen, transport, failover }: NodeOptions): void {
   const invalid = (message: string): never => {
     throw badInput(message, 'INVALID_PARAMETER')
   }
-  if (!Array.isArray(roles) || roles.length === 0)
-    invalid("roles: give at least one of 'nameServer', 'broker'")
+  if (!Array.isArray(roles) || roles.length === 0) invalid(`roles: give at least one of ${ROLES.join(', ')}`)
   for (const role of roles as readonly string[]) {
     if (!ROLES.includes(role as Role)) invalid(`role '${role}': give one of ${ROLES.join(', ')}`)
   }
+  if (failover?.detectMs !== undefined && !(failover.detectMs >= DETECT_MS_MIN))
+    invalid(`failover.detectMs ${failover.detectMs}: give milliseconds, ${DETECT_MS_MIN} at least`)
   if ([servers, listen, transport].filter((way) => way !== undefined).length > 1) {
     invalid('give one of servers, listen and transport, not several')
   }
@@ -244,6 +260,7 @@ function checkOptions({ roles, broker, servers, listen, transport }: NodeOptions
 const ROLES: readonly Role[] = ['nameServer', 'controller', 'register', 'broker']
 const MAX_LAG_BYTES = 64 * 1024 * 1024
 const REPLICAS_MAX = 9
+const DETECT_MS_MIN = 100
 
 function checkReplicas(
   { id = 0, replication = 'none', replicas, minInSync, maxLagBytes }: NonNullable<NodeOptions['broker']>,

@@ -42,6 +42,8 @@ const UNDER_WAY_MAX = 8
 const SEQUENCE_MAX = 2 ** 32 - 2 ** 17
 const PAUSE_MS_MIN = 5
 const PAUSE_MS_MAX = 200
+/** What leaves it open whether a message is stored. */
+const UNKNOWN: ReadonlySet<string> = new Set(['TIMED_OUT', 'DISCONNECTED', 'MALFORMED'])
 
 export class Lane {
   readonly queueId: number
@@ -272,9 +274,12 @@ export class Lane {
     return true
   }
 
+  /** A refusal of the last try says nothing of an earlier one: whoever sends again must know that it may be the second. */
   #giveUp(batch: Batch, error: StateMQError): void {
     this.#owner.released(batch.size)
-    batch.reject(error)
+    if (!batch.inDoubt || UNKNOWN.has(error.code)) return batch.reject(error)
+    const message = `${error.message}; an earlier try may have been stored`
+    batch.reject(new StateMQError('TIMED_OUT', message, { retryable: true, cause: error }))
   }
 
   #outOfTime(batch: Batch): StateMQError {

@@ -28,6 +28,8 @@ const REQUESTS_MAX = 4
 const REQUEST_BYTES = 512 * 1024
 /** Settling so many takes a producer about as long as storing them takes a broker: both work at once. */
 const SHIP_MESSAGES = 256
+/** A broker that answers nothing for so long may have died with its requests: who is master now is asked again. */
+const SILENCE_MS = 300
 
 /** What a pipe needs of the producer it belongs to. */
 export type PipeOwner = {
@@ -35,12 +37,16 @@ export type PipeOwner = {
   readonly subjects: Subjects
   readonly pool: BufferPool
   monotonic(): number
+  setTimeout(run: () => void, ms: number): unknown
+  clearTimeout(id: unknown): void
   /** Asks for `flush` at the end of this turn of the loop. */
   wantFlush(pipe: Pipe): void
   /** How long a request may take before it is tried again. */
   readonly attemptMs: number
   answered(brokerName: string, tookMs: number): void
   unreachable(brokerName: string, epoch: number): void
+  /** It has answered nothing for a while; it may only be slow. */
+  silent(brokerName: string, epoch: number): void
 }
 
 export class Pipe {
@@ -48,9 +54,12 @@ export class Pipe {
   /** True while the producer has it on its list of pipes to flush. */
   isWanted = false
   readonly #owner: PipeOwner
+  /** 0 while the broker has no master that is known: nobody listens there, and a request learns it at once. */
   #epoch = 0
-  #subject = ''
+  #subject: string
   #underWay = 0
+  #heardAt = 0
+  #look: unknown = null
   #gathered = 0
   #lanes: Lane[] = []
   /** What to tell each request that is under way. */
@@ -59,6 +68,7 @@ export class Pipe {
   constructor(owner: PipeOwner, brokerName: string) {
     this.#owner = owner
     this.brokerName = brokerName
+    this.#subject = owner.subjects.broker(brokerName, 0).send
   }
 
   get epoch(): number {
@@ -76,6 +86,11 @@ export class Pipe {
   /** What was asked of an older mastership will not be answered: it is settled now, and asked of the new one. */
   forsake(): void {
     for (const answered of [...this.#waiting]) answered(deposed)
+  }
+
+  /** Its producer is closed: everything is settled. */
+  close(): void {
+    this.#owner.clearTimeout(this.#look)
   }
 
   /** The lane has something to ship. */
@@ -145,22 +160,32 @@ export class Pipe {
       this.#waiting.splice(place, 1)
       this.#underWay--
       if (outcome !== deposed) {
-        const took = outcome.ok ? this.#owner.monotonic() - began : Number.POSITIVE_INFINITY
-        this.#owner.answered(this.brokerName, took)
+        this.#heardAt = this.#owner.monotonic()
+        this.#owner.answered(this.brokerName, outcome.ok ? this.#heardAt - began : Number.POSITIVE_INFINITY)
       }
-      if (this.#tell(lanes, batches, outcome)) this.#owner.unreachable(this.brokerName, epoch)
+      if (this.#tell(lanes, batches, outcome, epoch)) this.#owner.unreachable(this.brokerName, epoch)
       if (batches.every(({ failure }) => failure === null)) pool.give(buffer)
       if (this.#lanes.length > 0 && !this.isWanted) this.#owner.wantFlush(this)
     }
     this.#waiting.push(answered)
-    this.#underWay++
+    if (this.#underWay++ === 0) this.#heardAt = began
+    this.#look ??= this.#owner.setTimeout(() => this.#lookForSilence(), SILENCE_MS)
     transport.request(this.#subject, request, Math.max(1, Math.min(attemptMs, deadline - began)), answered)
   }
 
+  /** Goes on while requests are under way. */
+  #lookForSilence(): void {
+    this.#look = null
+    if (this.#underWay === 0) return
+    if (this.#owner.monotonic() - this.#heardAt >= SILENCE_MS)
+      this.#owner.silent(this.brokerName, this.#epoch)
+    this.#look = this.#owner.setTimeout(() => this.#lookForSilence(), SILENCE_MS)
+  }
+
   /** Tells each lane what became of its frame; true when this broker is no longer the one to talk to. */
-  #tell(lanes: readonly Lane[], batches: readonly Batch[], outcome: Outcome<Buffer>): boolean {
+  #tell(lanes: readonly Lane[], batches: readonly Batch[], outcome: Outcome<Buffer>, asked: number): boolean {
     if (!outcome.ok) {
-      const failure = this.#failureOf(outcome.failure)
+      const failure = this.#failureOf(outcome.failure, asked)
       for (let i = 0; i < batches.length; i++) refuse(lanes[i]!, batches[i]!, failure)
       return true
     }
@@ -168,7 +193,7 @@ export class Pipe {
     const code = answer.length < SEND_HEAD_BYTES ? codes.SUCCESS : answerCode(answer)
     const isWhole = answer.length >= SEND_HEAD_BYTES + batches.length * SEND_RESULT_BYTES
     if (code !== codes.SUCCESS || !isWhole || sendResults(answer) !== batches.length) {
-      const failure = code === codes.SUCCESS ? this.#failureOf(garbled.failure) : this.#refusalOf(code)
+      const failure = code === codes.SUCCESS ? this.#failureOf(garbled.failure, asked) : this.#refusalOf(code)
       for (let i = 0; i < batches.length; i++) refuse(lanes[i]!, batches[i]!, failure)
       return code === codes.NOT_MASTER
     }
@@ -181,9 +206,16 @@ export class Pipe {
     return false
   }
 
-  #failureOf(failure: Failure): BatchFailure {
-    const { code, message } = failure
-    const error = errorOfFailure({ ...failure, message: `sending to ${this.brokerName}: ${message}` })
+  #failureOf(failure: Failure, asked: number): BatchFailure {
+    const { code } = failure
+    const message =
+      code === 'noResponders'
+        ? `${this.brokerName} has no master that answers${asked === 0 ? '' : `, nobody listens under epoch ${asked}`}`
+        : `sending to ${this.brokerName}: ${failure.message}`
+    const error = errorOfFailure({
+      ...failure,
+      message: code === 'noResponders' ? `${message}: see 'statemq broker list'` : message,
+    })
     return {
       error,
       unknown: code === 'timedOut' || code === 'disconnected' || code === 'malformed',
@@ -221,7 +253,11 @@ function adviceFor(code: number): string {
     case codes.NO_PERMISSION:
       return "the topic is not writable there: see 'statemq topic show'"
     case codes.NOT_MASTER:
-      return 'it is not the master any more'
+      return "its master was deposed, and the next one is not known yet: see 'statemq broker list'"
+    case codes.IN_SYNC_REPLICAS_NOT_ENOUGH:
+      return "fewer of its replicas are in sync than it needs: see 'statemq broker list'"
+    case codes.SYSTEM_BUSY:
+      return 'more is sent to it than it can store'
     case codes.CORRUPT_FRAME:
       return 'the bytes were damaged on the way'
     case codes.OUT_OF_ORDER_SEQUENCE:

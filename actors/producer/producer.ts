@@ -138,6 +138,7 @@ export class Producer {
     }
     this.#process.world.clock.clearTimeout(this.#sweepTimer)
     for (const { route } of this.#destinations.values()) route.stop()
+    for (const pipe of this.#pipes.values()) pipe.close()
     this.#released()
   }
 
@@ -290,10 +291,6 @@ export class Producer {
   }
 
   #routed({ sender, parked }: Destination, route: TopicRoute): void {
-    for (const { brokerName, epoch } of route.brokers) {
-      const pipe = this.#pipes.get(brokerName)
-      if (pipe && epoch > pipe.epoch) this.#forgive(brokerName)
-    }
     sender.setRoute(route)
     if (!sender.hasRoute) return
     this.#waiting.push(...parked.splice(0))
@@ -333,10 +330,13 @@ export class Producer {
     this.#healthVersion++
   }
 
-  #forgive(brokerName: string): void {
-    const { [brokerName]: _, ...others } = this.#faults
+  /** What the old master did says nothing of the new one. */
+  #renewed(pipe: Pipe): void {
+    const { [pipe.brokerName]: _, ...others } = this.#faults
     this.#faults = others
     this.#healthVersion++
+    pipe.forsake()
+    for (const { sender } of this.#destinations.values()) sender.wake(pipe)
   }
 
   #ownerOfLanes(): SenderOwner & PipeOwner {
@@ -373,6 +373,10 @@ export class Producer {
       unreachable: (brokerName, epoch) => {
         for (const { route } of this.#destinations.values()) route.unreachable(brokerName, epoch)
       },
+      silent: (brokerName, epoch) => {
+        for (const { route } of this.#destinations.values()) route.silent(brokerName, epoch)
+      },
+      renewed: (pipe) => this.#renewed(pipe),
       wantFlush: (pipe) => {
         pipe.isWanted = true
         this.#wanted.push(pipe)

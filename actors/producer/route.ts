@@ -29,6 +29,8 @@ export type RouteWatch = {
   want(): void
   /** A request to this broker met nobody, or somebody who is not the master. */
   unreachable(brokerName: string, epoch: number): void
+  /** Requests to this broker have had no answer for a while. */
+  silent(brokerName: string, epoch: number): void
   /** A broker of the route says that it has no such topic. */
   deleted(): void
   /** Why there is no route at the moment, for an error message. */
@@ -102,6 +104,7 @@ export function watchRoute(process: Process, options: RouteWatchOptions): RouteW
   return {
     want: () => route.actor.send({ type: 'route.wanted' }),
     unreachable: (brokerName, epoch) => route.actor.send({ type: 'broker.unreachable', brokerName, epoch }),
+    silent: (brokerName, epoch) => route.actor.send({ type: 'broker.silent', brokerName, epoch }),
     deleted: () => route.actor.send({ type: 'topic.deleted' }),
     get trouble() {
       return trouble

@@ -24,6 +24,8 @@ export type SenderOwner = Omit<LaneOwner, 'topic' | 'topicBytes' | 'elsewhere' |
   deleted(topic: string): void
   random(bound: number): number
   pipe(brokerName: string): Pipe
+  /** The broker has a new master: what waits for one is to be tried again, whatever its topic. */
+  renewed(pipe: Pipe): void
   /** Counts the loop turns in which something was sent. */
   readonly turn: number
   /** Changes whenever the answer of `isUsable` may have changed. */
@@ -95,11 +97,15 @@ export class TopicSender {
     this.#lanes = lanes
     this.#queues = queues
     this.#healthVersion = -1
-    for (const pipe of renewed) pipe.forsake()
-    for (const lane of lanes) if (renewed.has(lane.pipe)) lane.wake()
+    for (const pipe of renewed) this.#owner.renewed(pipe)
     for (const [key, lane] of this.#lanesByQueue) {
       if (lane.isEmpty && !lanes.includes(lane)) this.#lanesByQueue.delete(key)
     }
+  }
+
+  /** What waits for this broker is tried now. */
+  wake(pipe: Pipe): void {
+    for (const lane of this.#lanesByQueue.values()) if (lane.pipe === pipe) lane.wake()
   }
 
   /** The lane of the next message. Call only while there is a route. */
@@ -135,7 +141,7 @@ export class TopicSender {
       }
       return usable
     }
-    const usable = this.#lanes.filter((lane) => isUsable(lane.pipe.brokerName))
+    const usable = this.#lanes.filter(({ pipe }) => pipe.epoch > 0 && isUsable(pipe.brokerName))
     this.#usable = usable.length > 0 ? usable : this.#lanes
   }
 
@@ -151,8 +157,8 @@ export class TopicSender {
   #elsewhere(lane: Lane): Lane | null {
     const { brokerName } = lane.pipe
     const others = this.#lanes.filter(
-      (other) =>
-        other.pipe.brokerName !== brokerName && other.isOpen && this.#owner.isUsable(other.pipe.brokerName),
+      ({ pipe, isOpen }) =>
+        pipe.brokerName !== brokerName && pipe.epoch > 0 && isOpen && this.#owner.isUsable(pipe.brokerName),
     )
     return others.length === 0 ? null : others[this.#owner.random(others.length)]!
   }

@@ -6,7 +6,7 @@
  * swap was tried, mastership is NEVER taken up again on a guess: the register says whose it is.
  */
 import { assign } from 'xstate'
-import { type GroupState, withMember, without } from '../group-state.ts'
+import { admit, type GroupState, without } from '../group-state.ts'
 import {
   type BrokerRoleContext,
   brokerRole,
@@ -22,11 +22,16 @@ import {
   writeIdOf,
 } from './vocabulary.ts'
 
-/** What is proposed at this head, by this attempt. */
-function proposed(context: BrokerRoleContext, change: Partial<GroupState>): GroupState {
-  const { revision: _, ...state } = context.head!
-  return { ...state, writeId: writeIdOf(context), ...change }
+function stateOf({ head }: BrokerRoleContext): GroupState {
+  const { revision: _, ...state } = head!
+  return state
 }
+/** What is proposed at this head, by this attempt. */
+const proposed = (context: BrokerRoleContext, change: Partial<GroupState>): GroupState => ({
+  ...stateOf(context),
+  writeId: writeIdOf(context),
+  ...change,
+})
 const refuse = (message: string) => ({ type: 'refuseHandover', params: { message } }) as const
 const busy = { actions: refuse('another change of this group is under way: ask again') } as const
 const tried = { guard: { type: 'isProposal', params: writeIdIn }, target: 'resolving' } as const
@@ -63,10 +68,7 @@ export const master = brokerRole.createStateConfig({
               target: 'proposing',
               actions: assign({
                 proposal: ({ context, event: { brokerId, lineage } }) =>
-                  proposed(context, {
-                    syncStateSet: withMember(context.head!.syncStateSet, { brokerId, lineage }),
-                    cause: 'expand',
-                  }),
+                  admit(stateOf(context), { brokerId, lineage }, writeIdOf(context)),
               }),
             },
             'follower.lagging': {
@@ -134,7 +136,6 @@ export const master = brokerRole.createStateConfig({
                         masterId: context.successor!.brokerId,
                         masterIncarnation: context.successor!.incarnation,
                         cause: 'handover',
-                        unclean: false,
                       }),
                   }),
                 },

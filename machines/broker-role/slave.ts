@@ -3,7 +3,8 @@
  *
  * It promises the epoch on disk BEFORE it follows, so that what it acknowledges never helps an older master. It cuts its
  * log where it differs from the master's, and NEVER below what it knows to be confirmed, unless the epoch was ordered to
- * be unclean. While the master is silent it serves what is confirmed to readers, and goes on trying.
+ * be unclean. While it cuts there is no log: a head that comes meanwhile is acted on only AFTER. While the master is silent
+ * it serves what is confirmed to readers, and goes on trying.
  */
 import { assign } from 'xstate'
 import {
@@ -12,6 +13,8 @@ import {
   epochIn,
   epochOf,
   failed,
+  heard,
+  leave,
   type Own,
   registerAs,
   routedAnew,
@@ -31,7 +34,7 @@ const belowConfirmed = (to: number, confirm: number) => ({
 export const slave = brokerRole.createStateConfig({
   id: 'slave',
   initial: 'adopting',
-  on: { 'head.changed': routedAnew, 'stop.requested': '#closing' },
+  on: { 'head.changed': routedAnew, 'stop.requested': leave },
   states: {
     adopting: {
       entry: { type: 'persistEpoch', params: epochOf },
@@ -89,11 +92,12 @@ export const slave = brokerRole.createStateConfig({
     },
     truncating: {
       entry: { type: 'truncateLog', params: ({ context: { position } }: Own) => ({ to: position }) },
-      on: { 'log.truncated': 'following' },
+      on: { 'head.changed': heard, 'log.truncated': '#routing' },
     },
     /** What it has is older than all that the master kept: it begins anew, and counts no more until it has caught up. */
     rebuilding: {
       initial: 'persisting',
+      on: { 'head.changed': heard },
       states: {
         persisting: {
           entry: [
@@ -118,7 +122,7 @@ export const slave = brokerRole.createStateConfig({
         },
         emptying: {
           entry: { type: 'emptyLog', params: positionOf },
-          on: { 'log.emptied': '#following' },
+          on: { 'log.emptied': '#routing' },
         },
       },
     },

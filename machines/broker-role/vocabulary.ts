@@ -3,7 +3,14 @@
  */
 import { setup } from 'xstate'
 import { effect } from '../effect.ts'
-import { type GroupState, type Head, isSameMastership, type Member, memberOf } from '../group-state.ts'
+import {
+  type GroupState,
+  type Head,
+  isSameMastership,
+  type Member,
+  memberOf,
+  type Replication,
+} from '../group-state.ts'
 
 export type BrokerRoleInput = { brokerName: string; brokerId: number }
 export type BrokerRoleContext = {
@@ -97,7 +104,9 @@ export const brokerRole = setup({
     /** Answers lease.expired when the deposed master can no longer believe that this replica follows it. */
     awaitLease: effect<{ epoch: number }>('awaitLease'),
     /** Writes the epoch's first record. Answers epoch.marked or epoch.failed, AFTER this replica has stored it. */
-    markEpoch: effect<{ epoch: number; members: Member[]; minInSync: number }>('markEpoch'),
+    markEpoch: effect<{ epoch: number; members: Member[]; minInSync: number; replication: Replication }>(
+      'markEpoch',
+    ),
     /** Listens under this epoch. Answers gate.opened. */
     openGate: effect<{ epoch: number }>('openGate'),
     /** Lets nobody in any more, at once. Answers all who are in, then gate.drained. Idempotent. */
@@ -139,11 +148,13 @@ export const brokerRole = setup({
         (head.revision > context.head.revision && !isSameMastership(context.head, head))),
     isRegressed: ({ context }, { head }: { head: Head }) => head.epoch < context.epoch,
     isNewEpoch: ({ context }, { head }: { head: Head }) => head.epoch > context.epoch,
-    electsMe: ({ context: { head, epoch, brokerId, incarnation } }) =>
+    /** With the log it was elected for: whoever lost that since is nobody's master. */
+    electsMe: ({ context: { head, epoch, brokerId, incarnation, lineage } }) =>
       head !== null &&
       head.epoch > epoch &&
       head.masterId === brokerId &&
-      head.masterIncarnation === incarnation,
+      head.masterIncarnation === incarnation &&
+      memberOf(head.syncStateSet, brokerId)?.lineage === lineage,
     electsOther: ({ context: { head, epoch, brokerId } }) =>
       head !== null && head.epoch >= epoch && head.masterId !== null && head.masterId !== brokerId,
     /** The promise is on disk already. */
@@ -171,6 +182,7 @@ export const brokerRole = setup({
     isSuccessor: ({ context }, { epoch, brokerId }: { epoch: number; brokerId: number }) =>
       epoch === context.epoch && brokerId === context.successor?.brokerId,
     isProposal: ({ context }, { writeId }: { writeId: string }) => writeId === context.proposal?.writeId,
+    isOtherProposal: ({ context }, { writeId }: { writeId: string }) => writeId !== context.proposal?.writeId,
     /** The value that is in the register was written by this very attempt: the swap succeeded after all. */
     holdsProposal: ({ context }, { head }: { head: Head | null }) =>
       head !== null && head.writeId === context.proposal?.writeId,
@@ -222,7 +234,7 @@ export const hearHead = brokerRole.assign({
   head: ({ context, event }) => ('head' in event && event.head ? event.head : context.head),
 })
 /** Acts in the epoch of the head from now on. */
-export const adoptEpoch = brokerRole.assign({ epoch: ({ context }) => context.head!.epoch })
+export const adoptEpoch = brokerRole.assign({ epoch: ({ context }) => context.head!.epoch, alarm: null })
 
 export const tellAlarm = { type: 'raiseAlarm', params: ({ context: { alarm } }: Own) => alarm! } as const
 export const alert = [
@@ -231,6 +243,8 @@ export const alert = [
   }),
   tellAlarm,
 ] as const
+/** From where there is no gate to drain. */
+export const leave = { target: '#closing', actions: 'unregisterBroker' } as const
 export const failed = { target: '#halted', actions: alert } as const
 export const failedToStop = { target: '#abandoning', actions: alert } as const
 const alertRegression = [
@@ -254,6 +268,8 @@ export const routed = [
   regressed,
   { guard: { type: 'isNews', params: headIn }, target: '#routing', actions: hearHead },
 ] as const
+/** Where a head has to wait for a write. */
+export const heard = [regressed, { guard: { type: 'isNews', params: headIn }, actions: hearHead }] as const
 /** Where a head decides only if it names another mastership: members come and go meanwhile. */
 export const routedAnew = [
   regressed,
@@ -288,7 +304,6 @@ const settleProposal = brokerRole.assign(({ context, event }) => ({
 const yieldProposal = [hearHead, brokerRole.assign({ proposal: null })] as const
 
 /** What a swap may come to. Unknown is no failure: the same swap is tried again until it is one or the other. */
-/** What a swap may come to. Unknown is no failure: the same swap is tried again until it is one or the other. */
 export const swapOutcomes = <Success extends string, Other extends string>(success: Success, other: Other) =>
   ({
     'swap.succeeded': {
@@ -297,6 +312,8 @@ export const swapOutcomes = <Success extends string, Other extends string>(succe
       actions: settleProposal,
     },
     'swap.conflicted': [
+      // The answer to a swap of an earlier mastership.
+      { guard: { type: 'isOtherProposal', params: writeIdIn } },
       {
         guard: { type: 'holdsProposal', params: held },
         target: success,
@@ -304,5 +321,7 @@ export const swapOutcomes = <Success extends string, Other extends string>(succe
       },
       { guard: { type: 'holdsNewerEpoch', params: held }, target: '#demoting', actions: hearHead },
       { guard: { type: 'holdsSameEpoch', params: held }, target: other, actions: yieldProposal },
+      // Nothing, or something older: the register was put back. Who repairs it is found by the next try.
+      { target: 'resolving' },
     ],
   }) as const

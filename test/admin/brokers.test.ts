@@ -299,6 +299,7 @@ test('promote: without a master only an unclean order helps', async (t) => {
   cluster.lives(description(1, { masterId: null, syncStateSet: [0] }))
   await t.throwsAsync(cluster.settled(cluster.admin.promote('broker-a', 1)), {
     code: 'CONTROLLER_MASTER_NOT_AVAILABLE',
+    message: /a replica of the sync state set \(0\) is there: start it/,
   })
   await t.throwsAsync(cluster.settled(cluster.admin.promote('broker-a', 1, { unclean: true })), {
     code: 'CONTROLLER_ELECT_MASTER_FAILED',

@@ -196,8 +196,9 @@ test('start: with slaves every replica is a process, and their ids are told', as
       '--json',
     ],
   )
-  t.like(named('startNode')[0]?.[0], { roles: ['nameServer', 'register'], listen: { port: 0 }, dir: '/d' })
-  t.like(named('startNode')[1]?.[0], { roles: ['controller'], transport })
+  t.like(named('startNode')[0]?.[0], { roles: ['nameServer'], listen: { port: 0 } })
+  t.like(named('startNode')[1]?.[0], { roles: ['register'], dir: '/d', transport })
+  t.like(named('startNode')[2]?.[0], { roles: ['controller'], transport })
   const started = named('startBrokerProcess').map(([options]) => options as BrokerProcessOptions)
   t.deepEqual(
     started.map(({ broker: { name, id } }) => `${name}/${id}`),
@@ -222,10 +223,10 @@ test('start: with slaves every replica is a process, and their ids are told', as
   t.regex(stderr, /^broker-b\/1 \| says a word$/m)
 })
 
-test('start: stops the controller FIRST, then masters, then slaves, and the name server LAST', async (t) => {
+test('start: stops the controller FIRST, then masters, then slaves, and what they stand on LAST', async (t) => {
   const { run, stops, nodes } = stage()
   t.is((await run('start', '--slaves', '2')).code, 0)
-  t.deepEqual(stops, ['controller', 'broker-a/0', 'broker-a/1', 'broker-a/2', 'nameServer+register'])
+  t.deepEqual(stops, [...['controller', 'broker-a/0', 'broker-a/1', 'broker-a/2', 'register', 'nameServer']])
   t.deepEqual(nodes, [])
 })
 

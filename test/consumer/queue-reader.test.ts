@@ -43,9 +43,12 @@ for (const how of ['timedOut', 'noResponders', 'disconnected'] as const) {
     const bench = reading()
     bench.give(stored(0, 5))
     bench.fail(how)
-    t.deepEqual(bench.open, [])
     t.deepEqual(bench.unreachable, how === 'timedOut' ? [] : [3])
-    bench.clock.advance(200)
+    while (bench.pulls.at(-1)!.isAnswered || bench.pull.epoch === null) {
+      for (const pull of bench.open) if (pull.epoch === null) bench.failReplicas()
+      bench.clock.advance(100)
+    }
+    t.true(bench.clock.monotonic() <= 700, `it took ${bench.clock.monotonic()} ms`)
     t.is(bench.pull.request.offset, 5)
     bench.give(stored(5, 5))
     t.deepEqual(bench.take(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
@@ -112,6 +115,7 @@ test('reader: a broker that is not the master is reported, and its successor is 
   const bench = reading()
   bench.refuse(codes.NOT_MASTER)
   t.deepEqual(bench.unreachable, [3])
+  bench.failReplicas()
   bench.epoch = 4
   bench.reader.again()
   t.is(bench.pull.epoch, 4)
@@ -133,10 +137,116 @@ test('reader: waits while no mastership is known', (t) => {
   const bench = new ReaderBench()
   bench.epoch = 0
   bench.reader.start(0)
+  bench.failReplicas()
   t.deepEqual(bench.open, [])
   bench.epoch = 1
   bench.clock.advance(200)
   t.is(bench.pull.epoch, 1)
+})
+
+test('reader: while the master does not answer, replicas are asked for what is confirmed, and do not hold the request', (t) => {
+  for (const lose of [
+    (bench: ReaderBench) => bench.fail('noResponders'),
+    (bench: ReaderBench) => bench.fail('timedOut'),
+    (bench: ReaderBench) => bench.refuse(codes.NOT_MASTER),
+    (bench: ReaderBench) => bench.reader.lose(3),
+  ]) {
+    const bench = reading()
+    bench.give(stored(0, 5))
+    const { pull } = bench
+    lose(bench)
+    pull.isAnswered = true
+    t.is(bench.pull.epoch, null)
+    t.like(bench.pull.request, { offset: 5, waitMs: 0 })
+    bench.give(stored(5, 5))
+    t.is(bench.pull.epoch, null)
+    bench.give(stored(5, 5), stored(10, 5))
+    t.deepEqual(
+      bench.take(),
+      Array.from({ length: 15 }, (_, i) => i),
+    )
+  }
+})
+
+test('reader: a connection of its own that broke does not send it to replicas', (t) => {
+  const bench = reading()
+  bench.fail('disconnected')
+  bench.clock.advance(200)
+  t.is(bench.pull.epoch, 3)
+})
+
+test('reader: what a replica says of where the queue begins and ends moves nothing', (t) => {
+  for (const code of [
+    codes.PULL_OFFSET_MOVED,
+    codes.TOPIC_NOT_EXIST,
+    codes.PULL_NOT_FOUND,
+    codes.FENCED_OWNER,
+  ]) {
+    const bench = reading(50)
+    bench.fail('noResponders')
+    bench.refuse(code, 20)
+    bench.clock.advance(200)
+    t.is(bench.pull.request.offset, 50)
+    t.is(bench.fenced, 0)
+    t.deepEqual(bench.rewound, [])
+  }
+})
+
+test('reader: frames of a replica that it has already are passed over, and do not make it ask without a pause', (t) => {
+  const bench = reading(5)
+  bench.fail('noResponders')
+  bench.give(stored(0, 5))
+  t.deepEqual(bench.open, [])
+  t.deepEqual(bench.take(), [])
+})
+
+test('reader: replicas that have nothing new are asked calmly, and the route is asked for all the while', (t) => {
+  const bench = reading()
+  bench.fail('noResponders')
+  const began = bench.pulls.length
+  for (let waited = 0; waited < 10_000; waited += 50) {
+    for (const pull of bench.open) if (pull.epoch === null) bench.refuse(codes.PULL_NOT_FOUND)
+    for (const pull of bench.open) if (pull.epoch !== null) bench.fail('noResponders')
+    bench.clock.advance(50)
+  }
+  const asked = bench.pulls.length - began
+  t.true(asked >= 30 && asked <= 100, `${asked} in 10 s`)
+  t.true(bench.unreachable.length >= 20, `${bench.unreachable}`)
+})
+
+test('reader: goes back to the master at once when a new one is known', (t) => {
+  const bench = reading()
+  bench.fail('noResponders')
+  const late = bench.pull
+  bench.epoch = 4
+  bench.reader.again()
+  t.deepEqual(
+    bench.open.map(({ epoch }) => epoch),
+    [null, 4],
+  )
+  late.isAnswered = true
+  t.true(bench.pull.request.waitMs > 0)
+})
+
+test('reader: a master that is only away for a moment holds its pulls again', (t) => {
+  const bench = reading()
+  bench.fail('noResponders')
+  while (bench.open.every(({ epoch }) => epoch === null)) {
+    for (const _ of bench.open) bench.failReplicas()
+    bench.clock.advance(100)
+  }
+  t.like(bench.pull, { epoch: 3, request: { waitMs: 0 } })
+  bench.refuse(codes.PULL_NOT_FOUND)
+  t.is(bench.pull.epoch, 3)
+  t.true(bench.pull.request.waitMs > 0)
+})
+
+test('reader: a queue that has lost its end is told of, and nothing of it is passed over', (t) => {
+  const bench = reading(100)
+  bench.refuse(codes.PULL_OFFSET_MOVED, 80)
+  t.deepEqual(bench.rewound, [80])
+  t.deepEqual(bench.open, [])
+  t.is(bench.log.lines.length, 1)
 })
 
 for (const [what, limits] of [
@@ -198,7 +308,8 @@ test('reader: sees every message once and in order, whatever happens on the way'
       for (const [move, a, b] of moves) {
         const [pull] = bench.open
         if (pull && bench.open.length === 1) {
-          if (move <= 4) serve(pull.request.offset, a, false)
+          if (pull.epoch === null && move > 7) bench.refuse(codes.PULL_OFFSET_MOVED, 1)
+          else if (move <= 4) serve(pull.request.offset, a, false)
           else if (move === 5) serve(pull.request.offset, a, true)
           else if (move === 6) bench.fail('timedOut')
           else if (move === 7) bench.fail('noResponders')

@@ -40,7 +40,8 @@ export function stored(offset: number, count: number, { tag = '', tagsCode = 0 }
 }
 
 export type Pull = {
-  epoch: number
+  /** Of the master that was asked; null when it went to replicas. */
+  epoch: number | null
   request: PullRequest
   answer(outcome: Outcome<Buffer>): void
   isAnswered: boolean
@@ -54,6 +55,7 @@ export class ReaderBench {
   readonly reader: QueueReader
   epoch = 3
   fenced = 0
+  readonly rewound: number[] = []
   mayPull = true
 
   constructor(limits?: FlowLimits) {
@@ -71,7 +73,7 @@ export class ReaderBench {
             answer: (outcome: Outcome<Buffer>) => void,
           ) => {
             const pull: Pull = {
-              epoch: Number(subject.split('.')[4]),
+              epoch: subject === subjectsOf('test').replicas('a').pull ? null : Number(subject.split('.')[4]),
               request: JSON.parse(Buffer.from(payload).toString()) as PullRequest,
               isAnswered: false,
               answer(outcome) {
@@ -90,6 +92,7 @@ export class ReaderBench {
       unreachable: (epoch) => void this.unreachable.push(epoch),
       fenced: () => void this.fenced++,
       mayPull: () => this.mayPull,
+      rewound: (offset) => void this.rewound.push(offset),
     }
     this.reader = new QueueReader(process, { topic: TOPIC, brokerName: 'a', queueId: 0 }, hooks, limits)
   }
@@ -112,6 +115,12 @@ export class ReaderBench {
   refuse(code: number, nextOffset = 0): void {
     const head = { code: code as never, epoch: this.epoch, nextOffset, minOffset: 0, maxOffset: 0 }
     this.pull.answer(succeed(pullAnswer(head, [])))
+  }
+
+  /** No replica answers either. */
+  failReplicas(): void {
+    if (this.pull.epoch !== null) throw new Error('a master is asked, not the replicas')
+    this.fail('noResponders')
   }
 
   fail(code: 'timedOut' | 'noResponders' | 'disconnected' | 'closed'): void {

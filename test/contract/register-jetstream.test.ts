@@ -241,7 +241,7 @@ function pretend(t: ExecutionContext, answers: Answers, version = '2.12.4', isCl
     ...inner,
     maxPayload: inner.maxPayload,
     state: 'connected',
-    server: { version, isClustered },
+    server: { version, isClustered, hasJetStream: true },
   }
   return {
     log,

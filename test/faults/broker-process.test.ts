@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import { connect, startBrokerProcess, startNode } from '../../actors/index.ts'
 import type { BrokerProcess, BrokerProcessOptions } from '../../actors/node/broker-process.ts'
+import { startNatsServer } from '../support/nats-server.ts'
 import { Processes, type Running, temporaryFolder } from '../support/processes.ts'
 import { until } from '../support/until.ts'
 
@@ -115,6 +116,8 @@ test('broker process: one that hangs is killed AFTER the limit', async (t) => {
 async function started(t: ExecutionContext, ...flags: string[]): Promise<Running & { replicas: Replica[] }> {
   const dir = await temporaryFolder(t)
   const running = await new Processes(t).start('start', '--port', '0', '--dir', dir, ...flags)
+  // In good order, so that no replica still writes when its folder is removed.
+  t.teardown(() => running.stop())
   return Object.assign(running, { replicas: running.ready.replicas as Replica[] })
 }
 
@@ -164,6 +167,28 @@ test.serial(
     t.is(durability[0]!.copies, 2)
   },
 )
+
+for (const jetstream of [false, true]) {
+  test.serial(
+    `start: over a nats-server with${jetstream ? '' : 'out'} JetStream a slave takes over too`,
+    async (t) => {
+      const nats = await startNatsServer({ jetstream })
+      t.teardown(() => nats.stop())
+      const { replicas } = await started(t, '--slaves', '1', '--nats', nats.url)
+      const client = await connect({ servers: nats.url, cluster: 'default' })
+      t.teardown(() => client.close())
+      const producer = client.producer({ timeoutMs: 60_000 })
+      const before = await producer.send({ topic: 'orders', body: 'before' })
+      await until('both are in sync', async () => {
+        const { syncStateSet, masterId } = await client.admin().broker('broker-a')
+        return syncStateSet.length === 2 && masterId !== null
+      })
+      const { masterId } = await client.admin().broker('broker-a')
+      process.kill(replicas.find(({ brokerId }) => brokerId === masterId)!.pid, 'SIGKILL')
+      t.true((await producer.send({ topic: 'orders', body: 'after' })).epoch > before.epoch)
+    },
+  )
+}
 
 test.serial(
   'promote: hands mastership over and back while messages are sent, and no send fails',

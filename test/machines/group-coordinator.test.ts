@@ -110,6 +110,17 @@ test('group: the list is pushed again to a member that shows it missed one', (t)
   t.deepEqual(group.types(), ['pushMembers'])
 })
 
+test('group: a member that was told a later list by another coordinator is to join again, and says so', (t) => {
+  const group = started()
+  group.join('c1')
+  group.take()
+  group.beat('c1', 7)
+  t.deepEqual(group.types(), ['rejectBeat'])
+  group.join('c1', 7)
+  t.is(group.state, 'gathering')
+  t.true(group.generation > 7)
+})
+
 test('group: the beat of a stranger is rejected', (t) => {
   const group = started()
   group.beat('c1', 1)

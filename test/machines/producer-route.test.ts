@@ -115,8 +115,33 @@ test('route: who has just learnt nothing new does not ask again at once', (t) =>
   client.send({ type: 'broker.unreachable', brokerName: 'a', epoch: 5 })
   t.deepEqual(client.take(), [])
   client.expire('retryInterval')
-  client.send({ type: 'broker.unreachable', brokerName: 'a', epoch: 5 })
   t.deepEqual(types(client), ['requestRoute'])
+})
+
+test('route: who has just learnt nothing new asks again after the retry interval while somebody waits, and only then', (t) => {
+  for (const type of ['route.wanted', 'broker.unreachable', 'broker.silent'] as const) {
+    const client = known()
+    const want = () => client.send({ type, brokerName: 'a', epoch: 5 })
+    want()
+    want() // The answer that is under way may be from before.
+    client.send({ type: 'route.answered', route: route(2, 5) })
+    client.take()
+    client.expire('retryInterval')
+    t.deepEqual(types(client), ['requestRoute'])
+    client.send({ type: 'route.answered', route: route(2, 5) })
+    client.expire('retryInterval')
+    t.deepEqual(client.state, { known: 'fresh' })
+    t.deepEqual(client.take(), [])
+  }
+})
+
+test('route: a broker that is silent is asked after, and is not doubted', (t) => {
+  const client = known()
+  client.send({ type: 'broker.silent', brokerName: 'a', epoch: 4 })
+  t.deepEqual(client.take(), [])
+  client.send({ type: 'broker.silent', brokerName: 'a', epoch: 5 })
+  t.deepEqual(types(client), ['requestRoute'])
+  t.is(client.context.route?.brokers[0]?.shownBy, 'n1')
 })
 
 test('route: of a missing topic is reported, and looked for again when it is wanted', (t) => {

@@ -56,9 +56,25 @@ test('route: the brokers are sorted by name', (t) => {
   t.deepEqual(shown(found!), ['a@1', 'b@1'])
 })
 
-test('route: is null when no master has the topic', (t) => {
-  t.is(routeOf(directory(broker({ role: 'slave' })), 'orders'), null)
+test('route: is null when no broker has the topic', (t) => {
+  t.is(routeOf(directory(), 'orders'), null)
   t.is(routeOf(directory(broker({ topics: {} })), 'orders'), null)
+})
+
+test('route: a broker whose master is gone stays while a replica lives, at epoch 0', (t) => {
+  const replica = broker({ brokerId: 1, role: 'slave', epoch: 3 })
+  t.deepEqual(shown(routeOf(directory(replica), 'orders')!), ['a@0'])
+  t.deepEqual(shown(routeOf(directory(replica, broker({ epoch: 2 })), 'orders')!), ['a@2'])
+})
+
+test('route: a topic that the master does not have is not taken from a slave', (t) => {
+  const replica = broker({ brokerId: 1, role: 'slave', epoch: 3 })
+  t.is(routeOf(directory(replica, broker({ topics: {} })), 'orders'), null)
+})
+
+test('route: who knows an epoch NEVER gives it up for a broker that has no master', (t) => {
+  t.deepEqual(shown(heard(route('n1', 1, ['a', 5]), route('n1', 2, ['a', 0]))), ['a@5'])
+  t.deepEqual(shown(heard(route('n1', 1, ['a', 0]), route('n1', 2, ['a', 1]))), ['a@1'])
 })
 
 test('route: of several masters of one name, the one with the highest epoch is shown', (t) => {

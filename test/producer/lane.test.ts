@@ -414,6 +414,138 @@ test('pipe: what was asked of an older mastership is asked of the new one, witho
   t.is(fate.receipt?.queueOffset, 5)
 })
 
+test('lane: what a master that is gone may have stored comes first at the next one, under its old number, and has no gap behind it', (t) => {
+  const bench = one()
+  for (const body of ['1', '2', '3']) {
+    bench.send(body, { messageGroup: 'g' })
+    bench.endTurn()
+  }
+  const [a, b, c] = bench.requests
+  a!.store(0)
+  b!.refuse(codes.NOT_MASTER)
+  c!.fail('noResponders')
+  bench.route({ name: 'a', epoch: 2 })
+  const again = bench.endTurn()
+  t.deepEqual(
+    again.flatMap(({ frames }) => frames),
+    b!.frames,
+  )
+  again[0]!.store(1)
+  const [last, ...others] = bench.endTurn()
+  t.deepEqual(others, [])
+  t.deepEqual(last!.bodies, ['3'])
+  t.is(last!.frames[0]!.sequence, 0)
+})
+
+test('lane: a new master that lacks an acknowledged frame gets what follows under new numbers, in order', (t) => {
+  const bench = one()
+  bench.send('1', { messageGroup: 'g' })
+  bench.endTurn()[0]!.store(0)
+  bench.route({ name: 'a', epoch: 2 })
+  for (const body of ['2', '3']) {
+    bench.send(body, { messageGroup: 'g' })
+    bench.endTurn()
+  }
+  for (const request of bench.open) request.results({ code: codes.OUT_OF_ORDER_SEQUENCE })
+  const again = bench.after(50)
+  t.is(again[0]!.frames[0]!.sequence, 0)
+  const seen = again.flatMap(({ bodies }) => bodies)
+  t.deepEqual(seen, ['2', '3'])
+})
+
+for (const code of [codes.IN_SYNC_REPLICAS_NOT_ENOUGH, codes.SYSTEM_BUSY]) {
+  test(`lane: what was refused at the door with ${code} is tried again under a new number, within its time`, (t) => {
+    const bench = one()
+    const fate = bench.send('1')
+    const [first] = bench.endTurn()
+    first!.refuse(code)
+    const [second] = bench.after(50)
+    t.not(second!.frames[0]!.producerId, first!.frames[0]!.producerId)
+    while (fate.error === null) {
+      for (const request of bench.open) request.refuse(code)
+      bench.after(50)
+    }
+    t.is(fate.error.responseCode, code)
+    t.true(fate.error.retryable)
+    t.regex(fate.error.message, /^a refused the message/)
+  })
+}
+
+test('lane: a broker without a master is named when the time of a message is over', (t) => {
+  const bench = one()
+  const fate = bench.send('1')
+  bench.endTurn()
+  while (fate.error === null) {
+    for (const request of bench.open) request.fail('noResponders')
+    bench.after(50)
+  }
+  t.is(fate.error.code, 'NO_RESPONDERS')
+  t.regex(fate.error.message, /^a has no master that answers, nobody listens under epoch 1: see/)
+})
+
+test('lane: a message that an earlier try may have stored does not end with an error which says that it was not', (t) => {
+  const bench = one()
+  const fate = bench.send('1')
+  bench.endTurn()[0]!.refuse(codes.NOT_MASTER)
+  bench.after(50)
+  while (fate.error === null) {
+    for (const request of bench.open) request.fail('noResponders')
+    bench.after(50)
+  }
+  t.is(fate.error.code, 'TIMED_OUT')
+  t.regex(fate.error.message, /a has no master.*an earlier try may have been stored$/)
+})
+
+test('pipe: a broker that answers nothing is asked after, once in a while, until it answers', (t) => {
+  const bench = one()
+  bench.send('1')
+  const [first] = bench.endTurn()
+  bench.clock.advance(250)
+  t.deepEqual(bench.silent, [])
+  bench.clock.advance(1_000)
+  t.deepEqual(
+    bench.silent,
+    Array.from({ length: 4 }, () => ['a', 1]),
+  )
+  first!.store(0)
+  bench.clock.advance(10_000)
+  t.is(bench.silent.length, 4)
+  t.is(bench.clock.timers, 0)
+})
+
+test('pipe: a broker that is slow and answers is not asked after', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a', queues: 4 })
+  for (let i = 0; i < 40; i++) {
+    bench.send(`${i}`, { selectQueue: () => i % 4 })
+    bench.endTurn()
+    bench.clock.advance(140)
+    if (i >= 1) bench.open[0]!.store(i)
+  }
+  t.deepEqual(bench.silent, [])
+})
+
+test('pipe: a broker of which no master is known is asked under no epoch of another, and its successor at once', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a', epoch: 0 })
+  bench.send('1')
+  const [first] = bench.endTurn()
+  t.is(first!.epoch, 0)
+  first!.fail('noResponders')
+  bench.route({ name: 'a', epoch: 7 })
+  t.is(bench.endTurn()[0]!.epoch, 7)
+})
+
+test('lane: messages without order go to brokers that have a master, while there is one', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a', epoch: 0, queues: 4 }, { name: 'b', queues: 4 })
+  for (let i = 0; i < 20; i++) bench.send(`${i}`)
+  t.deepEqual(
+    bench.endTurn().map(({ brokerName }) => brokerName),
+    ['b'],
+  )
+})
+
 test('pipe: a late answer of an older mastership settles nothing twice', (t) => {
   const bench = one()
   const fate = bench.send('1')

@@ -10,14 +10,14 @@ import { codes } from '../../transport/codes.ts'
 import { sendAnswer, setSendResult } from '../../transport/exchange.ts'
 import { createHub } from '../../transport/memory.ts'
 import { subjectsOf } from '../../transport/subjects.ts'
-import type { Transport } from '../../transport/transport.ts'
+import type { Subscription, Transport } from '../../transport/transport.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { notedLog } from '../support/transports.ts'
 import { virtualClock } from '../support/virtual-clock.ts'
 import { framesIn } from './support.ts'
 
-/** `once`: stores what comes next, then is silent. */
-type Mood = 'stores' | 'once' | 'silent' | 'full'
+/** `once`: stores what comes next, then is silent. `mute`: stores, and answers nothing. */
+type Mood = 'stores' | 'once' | 'silent' | 'mute' | 'full'
 
 class Stage {
   readonly clock = virtualClock()
@@ -26,10 +26,17 @@ class Stage {
   /** What was stored, and how often each broker was asked. */
   readonly stored: string[] = []
   readonly asked = new Map<string, number>()
+  /** Under which epoch each broker is master. */
+  readonly epochs = new Map<string, number>()
+  routesAsked = 0
   readonly producer: Producer
   readonly servers: Transport
   readonly subjects = subjectsOf('test')
   #offset = 0
+  #revision = 1
+  readonly #masters = new Map<string, Subscription>()
+  /** Frames that are stored, by their number. */
+  readonly #known = new Map<string, number>()
 
   constructor(brokers: string[], options: ProducerOptions = {}, { hasNameServer = true } = {}) {
     const { clock, log, subjects } = this
@@ -38,9 +45,7 @@ class Stage {
     this.servers = hub.connect('servers')
     for (const name of brokers) {
       this.moods.set(name, 'stores')
-      this.servers.subscribe(subjects.broker(name, 1).send, (request, reply) =>
-        this.#receive(name, request, reply),
-      )
+      this.promote(name, 1)
     }
     if (hasNameServer) this.#serveRoutes(brokers)
     const transport = hub.connect('client')
@@ -54,14 +59,48 @@ class Stage {
     this.producer = new Producer(process, options, () => {})
   }
 
-  #serveRoutes(brokers: string[]): void {
-    const rows = brokers.map((brokerName) => ({
-      ...{ brokerName, epoch: 1, incarnation: 1, dataVersion: 1 },
+  /** Its process is gone: nobody listens, and what is under way gets no answer. */
+  kill(name: string): void {
+    this.#masters.get(name)?.unsubscribe()
+  }
+
+  /** A master of a later epoch, which has all that was stored. */
+  promote(name: string, epoch: number): void {
+    this.kill(name)
+    this.epochs.set(name, epoch)
+    this.#revision++
+    this.#masters.set(
+      name,
+      this.servers.subscribe(this.subjects.broker(name, epoch).send, (request, reply) =>
+        this.#receive(name, request, reply),
+      ),
+    )
+  }
+
+  /** What a name server says when no replica of the broker is master. */
+  depose(name: string): void {
+    this.epochs.set(name, 0)
+    this.#revision++
+  }
+
+  push(topic: string): void {
+    this.servers.publish(this.subjects.routeChanged(topic), encode(this.#routeOf(topic)))
+  }
+
+  #routeOf(topic: string) {
+    const brokers = [...this.epochs].map(([brokerName, epoch]) => ({
+      ...{ brokerName, epoch, incarnation: 1, dataVersion: 1 },
       ...{ readQueues: 2, writeQueues: 2, perm: 6 },
     }))
+    return { topic, nameServerId: 'n', revision: this.#revision, brokers }
+  }
+
+  #serveRoutes(brokers: string[]): void {
+    const rows = brokers.map((brokerName) => ({ brokerName }))
     this.servers.subscribe(this.subjects.nameServer.route, (request, reply) => {
+      this.routesAsked++
       const { topic } = JSON.parse(request.toString()) as { topic: string }
-      const value = topic === 'missing' ? null : { topic, nameServerId: 'n', revision: 1, brokers: rows }
+      const value = topic === 'missing' ? null : this.#routeOf(topic)
       this.servers.publish(reply, encode({ code: 0, value }))
     })
     this.servers.subscribe(this.subjects.nameServer.cluster, (_, reply) => {
@@ -90,12 +129,17 @@ class Stage {
     if (mood === 'once') this.moods.set(name, 'silent')
     if (mood === 'full') return this.servers.publish(reply, sendAnswer(codes.SERVICE_NOT_AVAILABLE, 0, 1))
     const frames = framesIn(request)
-    const answer = sendAnswer(codes.SUCCESS, frames.length, 1)
-    frames.forEach(({ bodies }, i) => {
-      setSendResult(answer, i, codes.SUCCESS, this.#offset)
+    const answer = sendAnswer(codes.SUCCESS, frames.length, this.epochs.get(name)!)
+    frames.forEach(({ bodies, producerId, sequence }, i) => {
+      const number = `${producerId}/${sequence}`
+      const known = this.#known.get(number)
+      setSendResult(answer, i, codes.SUCCESS, known ?? this.#offset)
+      if (known !== undefined) return
+      this.#known.set(number, this.#offset)
       this.#offset += bodies.length
       this.stored.push(...bodies)
     })
+    if (mood === 'mute') return
     this.servers.publish(reply, answer)
   }
 
@@ -279,4 +323,88 @@ test('producer: an error in selectQueue is that of its send alone', async (t) =>
   const closing = stage.producer.close()
   await stage.pass(200)
   await t.notThrowsAsync(closing)
+})
+
+test('producer: sends of every topic that met a dead master are stored by the next one at once, in order, none of them twice', async (t) => {
+  const stage = new Stage(['a'])
+  stage.send('warm', { messageGroup: 'g' })
+  stage.send('warm', { topic: 'others' })
+  await stage.pass(50)
+  stage.moods.set('a', 'mute')
+  const inDoubt = stage.send('1', { messageGroup: 'g' })
+  await stage.pass(10)
+  stage.kill('a')
+  const fates = [inDoubt, stage.send('2', { messageGroup: 'g' }), stage.send('3', { topic: 'others' })]
+  await stage.pass(250)
+  t.true(fates.every(({ at }) => at === -1))
+  stage.moods.set('a', 'stores')
+  stage.promote('a', 2)
+  const promotedAt = stage.clock.monotonic()
+  stage.push('orders')
+  await stage.pass(100, 1)
+  for (const { receipt, at } of fates) {
+    t.is(receipt?.epoch, 2)
+    t.true(at - promotedAt <= 5, `it took ${at - promotedAt} ms`)
+  }
+  t.deepEqual(
+    stage.stored.filter((body) => body === '1' || body === '2'),
+    ['1', '2'],
+  )
+})
+
+test('producer: finds the next master within its retry interval when the news of it is lost, and does not hammer', async (t) => {
+  for (const isInFlight of [true, false]) {
+    const stage = new Stage(['a'])
+    stage.send('warm')
+    await stage.pass(50)
+    if (isInFlight) stage.moods.set('a', 'silent')
+    else stage.kill('a')
+    const fate = stage.send('1')
+    await stage.pass(10)
+    stage.kill('a')
+    const before = stage.routesAsked
+    await stage.pass(1_000)
+    const asked = stage.routesAsked - before
+    t.true(asked >= 1 && asked <= 3, `the route is asked for ${asked} times in a second`)
+    stage.moods.set('a', 'stores')
+    stage.promote('a', 2)
+    const promotedAt = stage.clock.monotonic()
+    await stage.pass(1_000)
+    t.is(fate.receipt?.epoch, 2)
+    t.true(fate.at - promotedAt <= 550, `it took ${fate.at - promotedAt} ms`)
+  }
+})
+
+test('producer: a broker whose master merely changed is not avoided', async (t) => {
+  const stage = new Stage(['a', 'b'])
+  stage.send('warm')
+  await stage.pass(50)
+  stage.kill('a')
+  for (let i = 0; i < 8; i++) stage.send(`${i}`)
+  await stage.pass(300)
+  stage.promote('a', 2)
+  stage.push('orders')
+  await stage.pass(20)
+  const fates = Array.from({ length: 8 }, (_, i) => stage.send(`later ${i}`))
+  await stage.pass(50)
+  t.deepEqual([...new Set(fates.map(({ receipt }) => receipt?.brokerName))].sort(), ['a', 'b'])
+})
+
+test('producer: a message group NEVER leaves its queue while its broker has no master', async (t) => {
+  const stage = new Stage(['a', 'b'])
+  const groups = Array.from({ length: 12 }, (_, i) => `group-${i}`)
+  const first = groups.map((messageGroup) => stage.send('1', { messageGroup }))
+  await stage.pass(50)
+  stage.kill('a')
+  stage.depose('a')
+  stage.push('orders')
+  await stage.pass(20)
+  const second = groups.map((messageGroup) => stage.send('2', { messageGroup }))
+  await stage.pass(500)
+  stage.promote('a', 2)
+  stage.push('orders')
+  await stage.pass(50)
+  const queueOf = ({ receipt }: { receipt: Receipt | null }) => `${receipt?.brokerName}/${receipt?.queueId}`
+  t.deepEqual(second.map(queueOf), first.map(queueOf))
+  t.true(first.some(({ receipt }) => receipt?.brokerName === 'a'))
 })

@@ -133,6 +133,7 @@ export class Bench {
   readonly unusable = new Set<string>()
   readonly observed: [brokerName: string, tookMs: number][] = []
   readonly unreachable: [brokerName: string, epoch: number][] = []
+  readonly silent: [brokerName: string, epoch: number][] = []
   readonly deleted: string[] = []
   readonly requests: Asked[] = []
   readonly fates: Fate[] = []
@@ -177,6 +178,11 @@ export class Bench {
       },
       answered: (brokerName, tookMs) => void this.observed.push([brokerName, tookMs]),
       unreachable: (brokerName, epoch) => void this.unreachable.push([brokerName, epoch]),
+      silent: (brokerName, epoch) => void this.silent.push([brokerName, epoch]),
+      renewed: (pipe) => {
+        pipe.forsake()
+        this.sender.wake(pipe)
+      },
       wantFlush: (pipe) => {
         pipe.isWanted = true
         this.#wanted.push(pipe)

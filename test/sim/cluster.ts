@@ -18,6 +18,7 @@ import type { Allocation } from '../../machines/allocation/index.ts'
 import { queueKey } from '../../machines/topic.ts'
 import { ask } from '../../transport/codec.ts'
 import { producerIdAt, sequenceAt } from '../../transport/frames.ts'
+import type { BrokerDescription } from '../../transport/messages.ts'
 import { subjectsOf } from '../../transport/subjects.ts'
 import type { Happened, HistoryEvent, LoggedMessage } from '../support/history.ts'
 import { FailoverTimes } from './failover-times.ts'
@@ -93,6 +94,8 @@ export class Cluster {
   readonly controllers: Server[] = []
   readonly groups: BrokerGroupsOfSimulation
   readonly failovers = new FailoverTimes()
+  /** Silence after which a replica counts as gone; undefined for production's own. */
+  detectMs: number | undefined
   readonly members: Member[] = []
   readonly senders: Sender[] = []
   readonly counts = { sent: 0, stored: 0, failed: 0, delivered: 0 }
@@ -186,7 +189,7 @@ export class Cluster {
     const started = startNode({
       cluster: CLUSTER,
       roles: [isController ? 'controller' : 'nameServer'],
-      ...(isController ? { register: process.register } : {}),
+      ...(isController ? { register: process.register, ...this.#failover } : {}),
       transport: process.world.transport,
       world: process.world,
       failed: (message) => this.world.faults.push(`${process.name} gave up: ${message}`),
@@ -197,6 +200,10 @@ export class Cluster {
       },
       (error) => this.world.faults.push(`${process.name} did not start: ${error}`),
     )
+  }
+
+  get #failover(): { failover?: { detectMs: number } } {
+    return this.detectMs === undefined ? {} : { failover: { detectMs: this.detectMs } }
   }
 
   crashServer(server: Server): void {
@@ -242,7 +249,7 @@ export class Cluster {
       cluster: CLUSTER,
       roles: ['broker'],
       broker: { name, flush, segmentBytes, ...(group ? { id, ...group } : {}) },
-      ...(group ? { register: process.register } : {}),
+      ...(group ? { register: process.register, ...this.#failover } : {}),
       dir: DIR,
       transport: process.world.transport,
       world: process.world,
@@ -273,15 +280,15 @@ export class Cluster {
 
   crashBroker(broker: Replica, { losesPower = false, isSeen = true } = {}): void {
     const { process, name, id, group } = broker
-    const now = this.world.clock.monotonic()
-    const head = this.groups.head(name)
-    if (group && head?.masterId === id && process?.isAlive)
-      this.failovers.killed(name, head.epoch, now, isSeen, this.groups.trouble(name, group.replicas) === null)
-    const end = this.fault(
+    const at = this.world.clock.monotonic()
+    const { epoch = 0, masterId } = this.groups.head(name) ?? {}
+    const isWhole = this.failovers.isCalm(at) && this.groupTrouble(name) === null
+    this.fault(
       broker.label,
       `crashes${losesPower ? ', its machine loses power' : ''}${isSeen ? '' : ', unseen'}`,
-    )
-    end()
+    )()
+    if (group && masterId === id && process?.isAlive)
+      this.failovers.killed({ broker: name, epoch, at, isSeen, isClean: isWhole })
     process?.kill(isSeen)
     if (!isSeen) this.world.clock.after(15_000, () => process?.bury())
     if (losesPower && broker.flush === 'async')
@@ -408,10 +415,10 @@ export class Cluster {
     }
   }
 
-  /** Nothing of what the one says reaches the other. */
-  partition(from: { name: string }, to: { name: string }): () => void {
+  /** Nothing of what the one says reaches the other; `isTold`: and it is told so when it asks. */
+  partition(from: { name: string }, to: { name: string }, isTold = false): () => void {
     const end = this.fault(from.name, `does not reach ${to.name}`)
-    this.world.network.block(from.name, to.name)
+    this.world.network.block(from.name, to.name, isTold)
     return () => {
       this.world.network.unblock(from.name, to.name)
       this.tell(from.name, `reaches ${to.name} again`)
@@ -424,6 +431,16 @@ export class Cluster {
     this.world.network.slow(process.name, ms)
     return () => {
       this.world.network.slow(process.name, 0)
+      end()
+    }
+  }
+
+  /** What the one says reaches the other late. */
+  delayLink(from: { name: string }, to: { name: string }, ms: number): () => void {
+    const end = this.fault(from.name, `needs ${ms} ms to reach ${to.name}`)
+    this.world.network.slow(`${from.name}>${to.name}`, ms)
+    return () => {
+      this.world.network.slow(`${from.name}>${to.name}`, 0)
       end()
     }
   }
@@ -634,9 +651,10 @@ export class Cluster {
       if (!server.process) this.startServer(server)
   }
 
-  /** Why a replicated broker is not yet as it should be. */
-  groupTrouble(): string | null {
+  /** Why a replicated broker, of all or this one, is not yet as it should be. */
+  groupTrouble(brokerName?: string): string | null {
     for (const name of this.groupNames) {
+      if (brokerName !== undefined && brokerName !== name) continue
       const trouble = this.groups.trouble(name, this.replicasOf(name).length)
       if (trouble !== null) return trouble
     }
@@ -651,6 +669,26 @@ export class Cluster {
       if (brokerId === null) continue
       this.tell('person', `orders ${brokerName}/${brokerId} to be master, whatever is lost`)
       ask(this.#observerProcess.world.transport, electUnclean, { brokerName, brokerId }, 1_000, () => {})
+    }
+  }
+
+  /** A replica that had to cut its log says so for as long as it runs. */
+  async checkToldCuts(): Promise<void> {
+    const subjects = subjectsOf(CLUSTER)
+    for (const { name, id, process, group } of this.brokers) {
+      if (!process || !group) continue
+      const { describe } = subjects.brokerProcess(name, id)
+      const { transport } = this.#observerProcess.world
+      const asked = new Promise<BrokerDescription['lastCut']>((resolve, reject) =>
+        ask(transport, describe, {}, 1_000, (outcome) => {
+          if (outcome.ok && 'value' in outcome.value) resolve(outcome.value.value.lastCut)
+          else reject(new Error(JSON.stringify(outcome)))
+        }),
+      )
+      const told = await this.settle(asked, `asking ${process.name}`)
+      const known = this.groups.lastCutOf(process.name)
+      if (told?.bytes !== known?.bytes || told?.messages !== known?.messages)
+        this.world.faults.push(`${process.name} cut ${known?.messages} messages and tells ${told?.messages}`)
     }
   }
 

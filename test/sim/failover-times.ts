@@ -15,16 +15,20 @@ export class FailoverTimes {
   #pending: Pending[] = []
   #lastFault = Number.NEGATIVE_INFINITY
 
-  /** BEFORE the fault of the kill itself. */
-  killed(broker: string, epoch: number, at: number, isSeen: boolean, isWhole: boolean): void {
-    const isClean = isWhole && at - this.#lastFault > CALM_MS
-    this.#pending.push({ broker, epoch, at, isSeen, isClean })
+  /** Whether nothing has been wrong for a while. */
+  isCalm(at: number): boolean {
+    return at - this.#lastFault > CALM_MS
+  }
+
+  /** AFTER the fault of the kill itself. */
+  killed(kill: Pending): void {
+    this.#pending.push(kill)
   }
 
   /** Something went wrong, or came right again. */
   disturbed(at: number): void {
     this.#lastFault = at
-    for (const pending of this.#pending) if (pending.at < at) pending.isClean = false
+    for (const pending of this.#pending) pending.isClean = false
   }
 
   acknowledged(broker: string, epoch: number, at: number): void {

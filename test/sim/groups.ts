@@ -14,9 +14,9 @@ import type { SimulatedWorld } from './world.ts'
 
 export type ReplicaOnDisk = { readonly label: string; readonly disk: SimulatedDisk; readonly folder: string }
 
-const CUT = /^broker\/(.+)\/(\d+): \d+ bytes with (\d+) messages were cut from the end of the log/
+const CUT = /^broker\/(.+)\/(\d+): (\d+) bytes with (\d+) messages were cut from the end of the log/
 const FINISHED_CUT =
-  /^a cut of the log in data\/(.+)-(\d+) to position \d+ is finished, (\d+) messages are gone/
+  /^a cut of the log in data\/(.+)-(\d+) to position \d+ is finished, ()(\d+) messages are gone/
 
 export class BrokerGroupsOfSimulation {
   readonly #world: SimulatedWorld
@@ -24,12 +24,14 @@ export class BrokerGroupsOfSimulation {
   readonly #heads = new Map<string, Head>()
   /** By broker name and id. */
   readonly #beats = new Map<string, ReplicaBeat & { at: number; from: string }>()
+  /** By process. */
+  readonly #cuts = new Map<string, { bytes: number; messages: number }>()
   #headAt = 0
 
   constructor(world: SimulatedWorld, happened: (event: HistoryEvent) => void) {
     this.#world = world
     this.#happened = happened
-    world.overheard = (_, message) => this.#overheard(message)
+    world.overheard = (who, message) => this.#overheard(who, message)
   }
 
   /** From its first state in the register on. */
@@ -53,11 +55,17 @@ export class BrokerGroupsOfSimulation {
     this.#beats.set(`${beat.brokerName}/${beat.brokerId}`, { ...beat, at, from })
   }
 
-  #overheard(message: string): void {
+  #overheard(process: string, message: string): void {
     const found = CUT.exec(message) ?? FINISHED_CUT.exec(message)
     if (found === null) return
-    const [, broker = '', id, messages] = found
+    const [, broker = '', id, bytes, messages] = found
     this.#happened({ type: 'log.cut', broker, replica: Number(id), messages: Number(messages) })
+    if (bytes !== '') this.#cuts.set(process, { bytes: Number(bytes), messages: Number(messages) })
+  }
+
+  /** What a process said that it cut last; null when it did not. */
+  lastCutOf(process: string): { bytes: number; messages: number } | null {
+    return this.#cuts.get(process) ?? null
   }
 
   head(brokerName: string): Head | null {

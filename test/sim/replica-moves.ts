@@ -53,8 +53,9 @@ function cut(
   cluster: Cluster,
   from: readonly { name: string }[],
   to: readonly { name: string }[],
+  isTold = false,
 ): () => void {
-  const ends = from.flatMap((one) => to.map((other) => cluster.partition(one, other)))
+  const ends = from.flatMap((one) => to.map((other) => cluster.partition(one, other, isTold)))
   return () => {
     for (const end of ends) end()
   }
@@ -86,6 +87,14 @@ const slaves = (cluster: Cluster, { name }: Replica) => processesOf(cluster.slav
 const controllers = (cluster: Cluster) => processesOf(cluster.controllers)
 const register = () => [{ name: REGISTER }]
 
+const clients = (cluster: Cluster) => [...processesOf(cluster.senders), ...processesOf(cluster.members)]
+const elsewhere = (cluster: Cluster, master: Replica) => [
+  ...slaves(cluster, master),
+  ...controllers(cluster),
+  ...processesOf(cluster.nameServers),
+  ...register(),
+]
+
 export const replicaActs = {
   killMaster: crash(aMaster, {}),
   killMasterUnseen: crash(aMaster, { isSeen: false }),
@@ -98,14 +107,19 @@ export const replicaActs = {
     if (!slave) return
     cluster.crashBroker(slave, { losesPower: true })
     const down = [slave]
+    let isOver = false
     cluster.world.clock.after(random.below(6_000), () => {
       const master = cluster.masterOf(slave.name)
-      if (!master) return
+      if (!master || isOver) return
       cluster.crashBroker(master, { losesPower: true })
       down.push(master)
     })
     cluster.world.clock.after(random.below(3_000), restart(cluster, [slave]))
-    return { end: () => restart(cluster, down)(), afterMs: 6_000 + duration(random, 9_000) }
+    const end = () => {
+      isOver = true
+      restart(cluster, down)()
+    }
+    return { end, afterMs: 6_000 + duration(random, 9_000) }
   },
   powerOffAll(cluster, random) {
     const name = cluster.pick(cluster.groupNames)
@@ -127,6 +141,11 @@ export const replicaActs = {
   },
   pauseMaster: pause(aMaster),
   pauseSlave: pause(aSlave),
+  severMaster(cluster, random) {
+    const process = aMaster(cluster)?.process
+    if (!process) return
+    return { end: cluster.sever(process), afterMs: 100 + duration(random, 10_000) }
+  },
   crashController(cluster, random) {
     const server = cluster.pick(cluster.controllers.filter(({ process }) => process))
     if (!server) return
@@ -145,18 +164,63 @@ export const replicaActs = {
     ...controllers(cluster),
     ...register(),
   ]),
+  /** Clients are with it on the wrong side, and hear of no other master; it is silent there, or gone at once. */
+  isolateMasterAndClients(cluster, random) {
+    const master = aMaster(cluster)
+    if (!master?.process) return
+    const here = [master.process, ...clients(cluster)]
+    const there = elsewhere(cluster, master)
+    const isTold = random.below(2) === 0
+    const ends = [cut(cluster, here, there, isTold), cut(cluster, there, here, isTold)]
+    const end = () => {
+      for (const mend of ends) mend()
+    }
+    return { end, afterMs: 500 + duration(random, 10_000) }
+  },
   disturbRegister(cluster, random) {
     const trouble = { oneLostOf: 1 + random.below(8), delayMs: random.below(3_000) }
     return { end: cluster.disturbRegister(trouble), afterMs: duration(random, 15_000) }
   },
+  /** Now and then it dies of it, with all that it has not written. */
   slowSlaveDisk(cluster, random) {
     const slave = aSlave(cluster)
-    return (
-      slave && {
-        end: cluster.slowDisk(slave, 100 + random.below(4_000)),
-        afterMs: 3_000 + duration(random, 12_000),
-      }
-    )
+    if (!slave) return
+    const mend = cluster.slowDisk(slave, 100 + random.below(4_000))
+    const dies = random.below(3) === 0
+    const end = () => {
+      mend()
+      if (!dies || !slave.process) return
+      cluster.crashBroker(slave)
+      cluster.startBroker(slave)
+    }
+    return { end, afterMs: 1_000 + duration(random, 14_000) }
+  },
+  /** The log reaches the slaves late, or what they have of it comes late to the master, who may be cut off then. */
+  slowReplication(cluster, random) {
+    const master = aMaster(cluster)
+    if (!master?.process) return
+    const { process } = master
+    const others = slaves(cluster, master)
+    const ms = 50 + random.below(4_000)
+    const ways = random.below(3)
+    const ends = others.flatMap((slave) => [
+      ways === 1 ? () => {} : cluster.delayLink(process, slave, ms),
+      ways === 2 ? () => {} : cluster.delayLink(slave, process, ms),
+    ])
+    let isOver = false
+    const end = () => {
+      isOver = true
+      for (const mend of ends) mend()
+    }
+    if (random.below(3) > 0) return { end, afterMs: 1_000 + duration(random, 12_000) }
+    cluster.world.clock.after(500 + random.below(4_000), () => {
+      if (isOver) return
+      const here = [process, ...clients(cluster)]
+      const there = elsewhere(cluster, master)
+      const isTold = random.below(2) === 0
+      ends.push(cut(cluster, here, there, isTold), cut(cluster, there, here, isTold))
+    })
+    return { end, afterMs: 5_000 + duration(random, 8_000) }
   },
   fillSlaveDisk(cluster, random) {
     const slave = aSlave(cluster)
@@ -169,6 +233,35 @@ export const replicaActs = {
       end: cluster.delay(replica.process, 10 + random.below(1_500)),
       afterMs: duration(random, 15_000),
     }
+  },
+  /** A slave comes back; the master never hears that it is a member again, and dies when it has more than that one. */
+  changeInDoubt(cluster, random) {
+    const slave = aSlave(cluster)
+    const master = slave && cluster.masterOf(slave.name)
+    if (!slave || !master?.process) return
+    const { process } = master
+    const { clock } = cluster.world
+    const ends: (() => void)[] = []
+    let isOver = false
+    const at = (ms: number, act: () => void) => clock.after(ms, () => isOver || act())
+    cluster.crashBroker(slave)
+    const backAt = 2_000 + random.below(2_000)
+    at(backAt, () => {
+      ends.push(cut(cluster, register(), [process]))
+      restart(cluster, [slave])()
+    })
+    at(backAt + 20 + random.below(600), () => {
+      if (slave.process) ends.push(cluster.delayLink(process, slave.process, 1_000 + random.below(3_000)))
+    })
+    at(backAt + 600 + random.below(2_000), () => {
+      if (master.process === process) cluster.crashBroker(master)
+    })
+    const end = () => {
+      isOver = true
+      for (const mend of ends) mend()
+      restart(cluster, [slave, master])()
+    }
+    return { end, afterMs: 7_000 + duration(random, 6_000) }
   },
   handOver(cluster) {
     const successor = aSlave(cluster)

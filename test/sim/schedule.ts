@@ -12,6 +12,7 @@ import type { SimulatedProcess } from './world.ts'
 export type Shape = {
   nameServers: number
   controllers: number
+  detectMs?: number
   brokers: BrokerShape[]
   topics: Record<string, number>
   groups: (GroupShape & { members: number })[]
@@ -147,8 +148,8 @@ const pickOne = <T>(random: Random, all: readonly T[]): T => all[random.below(al
 
 function replicatedShape(random: Random): Shape {
   const shape = singleShape(random)
-  const isCalm = random.below(6) === 0
-  const chosen = movesOfReplicas.filter(() => random.below(4) === 0)
+  const isCalm = random.below(8) === 0
+  const chosen = movesOfReplicas.filter(() => random.below(3) === 0)
   const others =
     random.below(3) > 0 ? [] : movesOfAll.filter((move) => !calm.includes(move) && random.below(5) === 0)
   const brokers = shape.brokers.slice(0, 2).map((broker, i): BrokerShape => {
@@ -165,9 +166,10 @@ function replicatedShape(random: Random): Shape {
   return {
     ...shape,
     controllers: 1 + random.below(2),
+    detectMs: pickOne(random, [1_000, 1_000, 3_000]),
     brokers,
     moves: isCalm ? calmOfReplicas : [...calm, ...chosen, ...chosen, ...chosen, ...others],
-    everyMs: 1_000 + random.below(5_000),
+    everyMs: 800 + random.below(4_000),
   }
 }
 

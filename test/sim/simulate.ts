@@ -61,6 +61,7 @@ export async function simulate(seed: number, listener?: (line: TraceLine) => voi
 async function run(cluster: Cluster, shape: Shape, random: Random, moves: Move[]): Promise<void> {
   const { world } = cluster
   for (let i = 0; i < shape.nameServers; i++) cluster.addNameServer(`name-server-${i}`)
+  cluster.detectMs = shape.detectMs
   for (let i = 0; i < shape.controllers; i++) cluster.addController(`controller-${i}`)
   for (const broker of shape.brokers) cluster.addBroker(broker)
   await cluster.start(shape.topics)
@@ -94,6 +95,7 @@ async function run(cluster: Cluster, shape: Shape, random: Random, moves: Move[]
   await cluster.readLogs()
   await world.advance(IDLE_MS)
   cluster.compareLogs()
+  await cluster.checkToldCuts()
   await cluster.close()
 }
 

@@ -12,6 +12,7 @@ import { crc32 } from 'node:zlib'
 import type { SimulatedDisk } from '../../actors/node/simulated-disk.ts'
 import type { Clock, Disk, DiskFile, Log, Random, World } from '../../actors/node/world.ts'
 import type { Outcome } from '../../transport/failures.ts'
+import { NO_RESPONDERS_BLOCK } from '../../transport/headers.ts'
 import { createHub, type Delivery, type Hub, type MemoryTransport } from '../../transport/memory.ts'
 import type { Register } from '../../transport/register.ts'
 import type { Transport } from '../../transport/transport.ts'
@@ -205,6 +206,9 @@ const plain = (fields: Readonly<Record<string, unknown>>): string =>
       : value,
   )
 
+/** Whoever answers for those that are out of reach. */
+const SERVER = { name: 'server', echo: true, wantsNoResponders: false }
+
 type Flight = { isLost: boolean }
 type Link = { free: number; flights: Flight[] }
 
@@ -217,6 +221,7 @@ export class Network {
   readonly #random: Random
   readonly #links = new Map<string, Link>()
   readonly #blocked = new Set<string>()
+  readonly #parted = new Set<string>()
   readonly #severed = new Set<string>()
   readonly #slow = new Map<string, number>()
   /** Sees every message at the moment at which it is published. */
@@ -236,7 +241,7 @@ export class Network {
       ? Buffer.from(payload.toString('latin1').replaceAll(HERE, ''))
       : payload
     this.#world.note(`${key} ${subject.replaceAll(HERE, '')} ${crc32(bytes)}${isLost ? ' lost' : ''}`)
-    if (isLost) return
+    if (isLost) return this.#denied(delivery)
     let link = this.#links.get(key)
     if (link === undefined) {
       link = { free: 0, flights: [] }
@@ -255,8 +260,16 @@ export class Network {
   }
 
   #latency(from: string, to: string): number {
-    const slow = Math.max(this.#slow.get(from) ?? 0, this.#slow.get(to) ?? 0)
+    const slow = Math.max(...[from, to, `${from}>${to}`].map((name) => this.#slow.get(name) ?? 0))
     return 0.05 + this.#random.next() * (this.#random.below(20) === 0 ? 5 : 0.5) + this.#random.next() * slow
+  }
+
+  /** Between two servers that have lost each other, each tells at once that nobody listens. */
+  #denied({ from, to, subject, reply }: Delivery): void {
+    if (reply === '' || subject.startsWith('_INBOX.') || !this.#parted.has(`${from}>${to}`)) return
+    this.#world.clock.after(0.1, () =>
+      this.#world.hub.publish(SERVER, reply, Buffer.alloc(0), '', NO_RESPONDERS_BLOCK, true),
+    )
   }
 
   /** The connection of a member breaks: of what is under way on it, all from some point on is lost. */
@@ -268,12 +281,15 @@ export class Network {
     }
   }
 
-  block(from: string, to: string): void {
+  /** `isTold`: who asks is told that nobody listens. */
+  block(from: string, to: string, isTold = false): void {
     this.#blocked.add(`${from}>${to}`)
+    if (isTold) this.#parted.add(`${from}>${to}`)
   }
 
   unblock(from: string, to: string): void {
     this.#blocked.delete(`${from}>${to}`)
+    this.#parted.delete(`${from}>${to}`)
   }
 
   /** Whether nothing of what the one says reaches the other: their link is blocked, or one has no connection. */
@@ -287,7 +303,7 @@ export class Network {
     else this.#severed.add(name)
   }
 
-  /** Up to so many milliseconds more for each message from and to it; 0 ends it. */
+  /** Up to so many milliseconds more for each message from and to it, or on the link `from>to`; 0 ends it. */
   slow(name: string, ms: number): void {
     if (ms === 0) this.#slow.delete(name)
     else this.#slow.set(name, ms)
@@ -295,6 +311,7 @@ export class Network {
 
   heal(): void {
     this.#blocked.clear()
+    this.#parted.clear()
     this.#slow.clear()
   }
 }

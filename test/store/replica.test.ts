@@ -203,6 +203,24 @@ for (const home of homes)
     await running.close()
   })
 
+test('simulated disk: a read that retention overtakes does not make the file of the segment again', async (t) => {
+  const machine = await simulated.machine(t)
+  const running = await written(machine, { segmentBytes: 2_000, hotBytes: 0 })
+  let reads = 0
+  machine.latencyMs = (operation) => (operation === 'read' && reads++ === 0 ? 60_000 : 0)
+  // The frame is larger than what is asked for: it takes a second read.
+  const reading = running.readLog(0, 64)
+  machine.usedRatio = 0.95
+  machine.clock.advance(10_000)
+  await machine.eventually(() => running.store.minPosition > 0)
+  machine.clock.advance(60_000)
+  const outcome = await reading
+  t.is(outcome.ok ? 'found' : outcome.failure.code, 'missing')
+  await machine.eventually(() => running.owner.space_.length > 0)
+  t.is((await machine.list('log')).length, 1)
+  await running.close()
+})
+
 for (const home of homes)
   test(`${home.name}: damage on disk is told with its place, and a position inside a frame is none of a frame`, async (t) => {
     const machine = await home.machine(t)

@@ -79,6 +79,22 @@ for (const home of homes) {
     t.deepEqual(machine.warnings, [])
   })
 
+  test(`${home.name}: segments that were not confirmed at a start may leave when they are`, async (t) => {
+    const machine = await home.machine(t)
+    const running = await machine.start(replicated)
+    for (const text of texts(40)) await running.send('a', 0, text)
+    await running.close()
+    const again = await machine.start(replicated)
+    const before = await machine.list('log')
+    machine.usedRatio = 0.95
+    await machine.checked()
+    t.deepEqual(await machine.list('log'), before)
+    again.store.confirmLimit = again.store.endPosition
+    while ((await machine.list('log')).length > 1) await machine.checked()
+    t.is((await again.all('a', 0)).at(-1), 'm39')
+    await again.close()
+  })
+
   test(`${home.name}: without a checkpoint nothing is shown until more than what was read is confirmed`, async (t) => {
     const machine = await home.machine(t)
     const running = await machine.start(replicated)
@@ -327,6 +343,21 @@ test("simulated disk: flush 'sync' is noted AFTER all that counts is synced, not
   machine.clock.advance(60)
   t.is(store.syncedPosition, store.endPosition)
   t.is((await checkpoint(machine)).flush, 'sync')
+})
+
+test("simulated disk: flush 'sync' waits for no timer when a sync that is under way does not reach far enough", async (t) => {
+  const machine = await simulated.machine(t)
+  const running = await machine.start({ flushIntervalMs: 100 })
+  await running.send('a', 0, 'x')
+  machine.latencyMs = (operation) => (operation === 'sync' ? 50 : 0)
+  machine.clock.advance(110)
+  running.append('a', 0, 'y')
+  machine.clock.advance(10)
+  running.store.flush = 'sync'
+  machine.clock.advance(30)
+  t.true(running.store.syncedPosition < running.store.storedPosition)
+  machine.clock.advance(50)
+  t.is(running.store.syncedPosition, running.store.endPosition)
 })
 
 test("simulated disk: while 'sync' is being noted, 'async' does not take effect", async (t) => {

@@ -101,6 +101,10 @@ test('history: replication async: a deposed master acknowledges nothing AFTER th
   t.deepEqual(namesIn(...late, stored(0, 's/0', 1), cut(0, 1), log()), ['lost'])
 })
 
+test('history: replication async: a handover loses nothing', (t) => {
+  t.deepEqual(oneLost('async', [0, 1], head(2, 1, [0, 1], 'handover'), cut(0, 1)), ['lost'])
+})
+
 test('history: replication async: the offset of a message that is gone is used again', (t) => {
   const names = namesIn(
     ...[

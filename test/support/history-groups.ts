@@ -8,7 +8,7 @@
  * - ALL members of a sync state set of two or more lost power within moments of each other, and a person had another
  *   replica elected; a member that is alone in its set answers from its disk and has no excuse;
  * - with replication 'async': the master alone. It lost power, or its end of the log was cut, and THAT IS TOLD; it is no
- *   more than the bound that was set, and was acknowledged BEFORE the next master served anybody.
+ *   more than the bound that was set, and was acknowledged BEFORE the next master served anybody. A handover loses NOTHING.
  */
 export type GroupEvent =
   /** A broker with several replicas. */
@@ -53,6 +53,8 @@ class Group {
   epoch = 0
   readonly masters = new Map<number, number>()
   readonly sets: MemberSet[] = []
+  /** By epoch: how it began. */
+  readonly causes = new Map<number, string>()
   isUnclean = false
   /** By epoch: who answered in it, and when the first answer was given. */
   readonly served = new Map<number, { process: string; at: number }>()
@@ -71,6 +73,12 @@ class Group {
     return this.sets
       .filter(({ at }, i) => at <= to && (this.sets[i + 1]?.at ?? Number.POSITIVE_INFINITY) >= from)
       .map(({ members }) => members)
+  }
+
+  /** Whether the master of this epoch gave its mastership away. */
+  wasHandedOver(epoch: number): boolean {
+    const next = Math.min(...[...this.causes.keys()].filter((other) => other > epoch))
+    return this.causes.get(next) === 'handover'
   }
 
   servedAfter(epoch: number): number {
@@ -122,6 +130,7 @@ export class BrokerGroups {
     group.epoch = epoch
     group.sets.push({ at, members })
     if (cause === 'unclean') group.isUnclean = true
+    if (!group.causes.has(epoch)) group.causes.set(epoch, cause)
     if (masterId === null) return
     const known = group.masters.get(epoch)
     group.masters.set(epoch, masterId)
@@ -163,6 +172,7 @@ export class BrokerGroups {
     if (group.settings.replication === 'sync') return false
     const masterId = group.masters.get(missing.epoch)
     if (masterId !== undefined && group.lostTail(masterId, missing)) return true
+    if (group.wasHandedOver(missing.epoch)) return false
     if (missing.answeredAt >= group.servedAfter(missing.epoch)) return false
     const before = group.missing.get(missing.epoch) ?? { messages: 0, bytes: 0 }
     const { messages, bytes } = before

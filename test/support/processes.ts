@@ -138,6 +138,7 @@ export class Processes {
 /** A folder that goes away with its scope. */
 export async function temporaryFolder(scope: Scope): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'statemq-test-'))
-  scope.teardown(() => rm(folder, { recursive: true, force: true }))
+  // A process whose owner was killed is still on its way out, and writes.
+  scope.teardown(() => rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }))
   return folder
 }

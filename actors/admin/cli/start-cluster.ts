@@ -61,13 +61,9 @@ class Nodes {
   }
 
   /** With the listener, or over the NATS that was given. */
-  async startNameServers(
-    { nats, port, nameServers, dir }: ClusterOptions,
-    more: NodeOptions['roles'],
-  ): Promise<RunningNode> {
+  async startNameServers({ nats, port, nameServers }: ClusterOptions): Promise<RunningNode> {
     const first = await this.start({
-      roles: ['nameServer', ...more],
-      ...(more.length === 0 ? {} : { dir }),
+      roles: ['nameServer'],
       ...(nats === undefined ? { listen: { port } } : { servers: nats }),
     })
     const { transport } = first
@@ -90,7 +86,7 @@ async function startInOneProcess(
   const nodes = new Nodes(library, { cluster, failed })
   const close = () => nodes.close()
   try {
-    const { transport, servers } = await nodes.startNameServers(options, [])
+    const { transport, servers } = await nodes.startNameServers(options)
     const { flush, autoCreate, dir } = options
     for (const name of names) {
       const broker = { name, id: 0, flush, autoCreateTopic: autoCreate }
@@ -124,10 +120,13 @@ async function startInProcesses(
     await nodes.close()
   }
   try {
-    const first = await nodes.startNameServers(options, ['register'])
+    const first = await nodes.startNameServers(options)
+    const { transport } = first
     servers = first.servers
-    await controllers.start({ roles: ['controller'], transport: first.transport })
     const { slaves, flush, autoCreate, replication, minInSync, dir } = options
+    // A NATS with JetStream keeps the register itself.
+    if (!transport.server?.hasJetStream) await nodes.start({ roles: ['register'], dir, transport })
+    await controllers.start({ roles: ['controller'], transport })
     for (const name of names) {
       for (let id = 0; id <= slaves; id++) {
         const broker = {

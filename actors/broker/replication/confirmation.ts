@@ -101,7 +101,7 @@ export class Confirmation {
     for (const member of maximalSet(term)) {
       if (member.brokerId === brokerId) continue
       const acknowledged = acknowledgedBy(term, member)
-      const holdsLease = this.#followers.get(member.brokerId)?.holdsLease(member, now) ?? false
+      const holdsLease = this.#followers.get(member.brokerId)?.holdsLease(now) ?? false
       if (!holdsLease || acknowledged < 0) return term.confirm
       answerable = Math.min(answerable, acknowledged + settings.maxLagBytes)
     }

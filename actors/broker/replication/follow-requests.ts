@@ -5,7 +5,7 @@
  * for a replica that it is not. A second process that claims to be a replica displaces the first only AFTER that one has
  * failed to prove that it lives, by the echo of something that was sent after the claim.
  */
-import { divergence, type Lineage } from '../../../machines/epoch-starts.ts'
+import { type Lineage, standing } from '../../../machines/epoch-starts.ts'
 import type { Peer } from '../../../machines/peer-replica.ts'
 import { type Refusal, refuse } from '../../../transport/codec.ts'
 import { codes } from '../../../transport/codes.ts'
@@ -105,8 +105,7 @@ export function answerTo(
   own: Lineage,
   minPosition: number,
 ): FollowAnswer {
-  if (position < minPosition) return { result: 'gone', minPosition }
-  // An empty log that begins where this one does has nothing that could differ.
-  const differs = position === minPosition && lastEpoch === 0 ? null : divergence(own, position, lastEpoch)
-  return differs === null ? { result: 'streaming', position } : { result: 'diverging', ...differs }
+  const stands = standing(own, minPosition, position, lastEpoch)
+  if (stands === 'gone') return { result: 'gone', minPosition }
+  return stands === 'prefix' ? { result: 'streaming', position } : { result: 'diverging', ...stands }
 }

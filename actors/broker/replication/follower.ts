@@ -7,7 +7,6 @@
  *
  * RocketMQ: store/ha/autoswitch/AutoSwitchHAConnection.java; Kafka: lastCaughtUpTimeMs of a replica.
  */
-import type { Member } from '../../../machines/group-state.ts'
 import type { FollowRequest } from '../../../transport/messages.ts'
 import type { Ack } from '../../../transport/stream.ts'
 import type { ReplicationSettings } from './context.ts'
@@ -15,6 +14,7 @@ import type { LogStream } from './log-stream.ts'
 
 /** So many pings in a row that reach nobody say that the process is gone. */
 const LOST_PINGS = 2
+const MOST_MARKS = 100
 
 export class Follower {
   readonly brokerId: number
@@ -32,8 +32,8 @@ export class Follower {
   #lostPings = 0
   #heardAt: number
   #caughtUpAt: number
-  /** When it has acknowledged `end` it has caught up with what was there at `at`. */
-  #mark: { readonly end: number; readonly at: number } | null = null
+  /** The ends that the log had, not yet acknowledged: with each it has caught up with what was there at `at`. */
+  #marks: { readonly end: number; at: number }[] = []
 
   /** From `now` on it has its time to be heard of. */
   constructor(brokerId: number, settings: ReplicationSettings, now: number) {
@@ -42,15 +42,13 @@ export class Follower {
     this.#heardAt = this.#caughtUpAt = now
   }
 
-  /** A member that comes back keeps its time; any other has to catch up first. */
-  follow(request: FollowRequest, stream: LogStream, now: number, isMember: boolean): void {
+  /** AFTER its request was granted. What an earlier stream of it showed is no lease any more. */
+  follow(request: FollowRequest, stream: LogStream, now: number): void {
     this.stream?.close()
     this.request = request
     this.stream = stream
     this.challenge = null
     this.echo = Number.NEGATIVE_INFINITY
-    this.#mark = null
-    if (!isMember) this.#caughtUpAt = Number.NEGATIVE_INFINITY
     this.#heard(now)
   }
 
@@ -63,14 +61,20 @@ export class Follower {
     this.stream!.received(position + unfinishedBytes)
     this.echo = Math.max(this.echo, echo)
     this.#heard(now)
-    if (this.#mark === null || position < this.#mark.end) return
-    this.#caughtUpAt = this.#mark.at
-    this.#mark = null
+    let covered = 0
+    while (covered < this.#marks.length && this.#marks[covered]!.end <= position) covered++
+    if (covered > 0) this.#caughtUpAt = Math.max(this.#caughtUpAt, this.#marks.splice(0, covered).at(-1)!.at)
   }
 
   /** BEFORE something is sent to it. */
   mark(end: number, now: number): void {
-    this.#mark ??= { end, at: now }
+    const last = this.#marks.at(-1)
+    if (last?.end === end) last.at = now
+    else if (
+      last === undefined ||
+      (now - last.at >= this.#settings.beatMs && this.#marks.length < MOST_MARKS)
+    )
+      this.#marks.push({ end, at: now })
   }
 
   #heard(now: number): void {
@@ -104,8 +108,8 @@ export class Follower {
     return this.isSilent(now) || this.lagMs(now) > this.#settings.lagMs
   }
 
-  /** Whether it still believes in this master, and with the log that it was admitted with. */
-  holdsLease({ lineage }: Member, now: number): boolean {
-    return this.request?.lineage === lineage && now - this.echo < this.#settings.leaseMs
+  /** Whether it still believes in this master. */
+  holdsLease(now: number): boolean {
+    return now - this.echo < this.#settings.leaseMs
   }
 }

@@ -62,8 +62,11 @@ export class Followers {
     this.#hooks = hooks
     this.#reads = new SharedReads(store)
     const now = clock.monotonic()
-    for (let id = 0; id < settings.replicas; id++)
-      if (id !== brokerId) this.#others.set(id, new Follower(id, settings, now))
+    // A member that the settings do not know any more counts until it is dropped.
+    const ids = new Set(start.members.map((member) => member.brokerId))
+    for (let id = 0; id < settings.replicas; id++) ids.add(id)
+    ids.delete(brokerId)
+    for (const id of ids) this.#others.set(id, new Follower(id, settings, now))
     this.#confirmation = new Confirmation(context, start, this.#others, hooks)
   }
 
@@ -103,6 +106,13 @@ export class Followers {
     this.#tellDrained()
   }
 
+  /** Which start of that replica follows now; null when none does, or when it has fallen silent. */
+  incarnationOf(brokerId: number): number | null {
+    const follower = this.#others.get(brokerId)
+    if (follower === undefined || follower.isLagging(this.#context.clock.monotonic())) return null
+    return follower.request?.incarnation ?? null
+  }
+
   describe(): FollowerView[] {
     const now = this.#context.clock.monotonic()
     const { endPosition } = this.#context.store
@@ -118,8 +128,7 @@ export class Followers {
         brokerId,
         position,
         lagBytes: Math.max(0, endPosition - position),
-        // Never since it follows: since this mastership began at least.
-        lagMs: Math.round(Math.min(lagMs, now)),
+        lagMs: Math.round(lagMs),
         inSync: member !== undefined && member.lineage === (peer?.lineage ?? member.lineage),
       })
     }
@@ -156,22 +165,20 @@ export class Followers {
       return answer(refusal)
     }
     const { store, clock } = this.#context
-    const { brokerId, lineage } = request
+    const { brokerId } = request
     const granted = answerTo(request, store.lineage, store.minPosition)
     answer(accept(granted))
     if (granted.result !== 'streaming') return
-    const follower = this.#others.get(brokerId)!
     const stream = new LogStream(this.#context, this.#reads, request, {
       confirm: () => this.#confirmation.term.confirm,
       ended: ({ code, message }) => {
         // Whoever hears nothing more asks again, and is told where the log begins now.
-        if (follower.stream === stream) follower.stream = null
         if (code !== 'missing')
           this.#alarm('LOG_UNREADABLE', `the log cannot be read to send it to broker ${brokerId}: ${message}`)
       },
     })
-    const isMember = memberOf(maximalSet(this.#confirmation.term), brokerId)?.lineage === lineage
-    follower.follow(request, stream, clock.monotonic(), isMember)
+    const follower = this.#others.get(brokerId)!
+    follower.follow(request, stream, clock.monotonic())
     // Its log may end with what it has not stored: nothing counts BEFORE it has said so, which it does when it hears this.
     this.#sendBeat(follower)
     this.#push(follower)
@@ -257,7 +264,6 @@ export class Followers {
     const now = this.#context.clock.monotonic()
     if (now - (this.#alarms.get(code) ?? Number.NEGATIVE_INFINITY) < ALARM_MS) return
     this.#alarms.set(code, now)
-    this.#context.log.warn(message, { code })
     this.#hooks.alarm(code, message)
   }
 }

@@ -43,6 +43,8 @@ export type FollowingHooks = {
 const MOST_REFUSALS = 5
 /** Something that goes wrong again and again is told once in so long. */
 const WARN_MS = 5_000
+/** The first pause after nobody listened; each is twice as long as the one before. */
+const OPEN_MS = 10
 export class Following {
   readonly #context: SlaveContext
   readonly #hooks: FollowingHooks
@@ -54,6 +56,7 @@ export class Following {
   #timer: unknown = null
   #askedAt = Number.NEGATIVE_INFINITY
   #retryMs: number
+  #openMs = OPEN_MS
   #isSilent = false
   /** When something of this epoch's master came; and of the present stream. */
   #heardAt: number
@@ -62,6 +65,8 @@ export class Following {
   /** The newest sign of life of this stream. */
   #echo = 0
   #confirmed: number
+  /** The end of this log without an unfinished state. */
+  #wholeEnd: number
   #caughtUpAt = Number.NEGATIVE_INFINITY
   #wasCaughtUp: boolean | null = null
   #toldAt = Number.NEGATIVE_INFINITY
@@ -75,6 +80,7 @@ export class Following {
     this.#hooks = hooks
     this.#retryMs = settings.followRetryMinMs
     this.#confirmed = Math.min(store.confirmLimit, store.endPosition)
+    this.#wholeEnd = store.endsInState ? store.storedPosition : store.endPosition
     const now = clock.monotonic()
     this.#heardAt = this.#streamedAt = now
     this.#leaseEndsAt = context.leaseEndsAt
@@ -130,9 +136,15 @@ export class Following {
     ask(transport, follow, request, settings.followRetryMaxMs, (outcome) => {
       if (this.#session !== session || this.#state !== 'asking') return
       if (outcome.ok) this.#answered(outcome.value)
-      else
-        this.#askLater(outcome.failure.code === 'noResponders' ? settings.followRetryMinMs : this.#backOff())
+      else this.#askLater(outcome.failure.code === 'noResponders' ? this.#untilOpen() : this.#backOff())
     })
+  }
+
+  /** A master that was just elected opens in a moment, and confirms nothing until it is followed. */
+  #untilOpen(): number {
+    const ms = Math.min(this.#openMs, this.#context.settings.followRetryMinMs)
+    this.#openMs = 2 * ms
+    return ms
   }
 
   #backOff(): number {
@@ -209,8 +221,8 @@ export class Following {
     this.#echo = Math.max(this.#echo, head.sentAt)
     if (store.endPosition >= head.end) this.#caughtUpAt = clock.monotonic()
     this.#heedConfirm(head.confirm)
-    // Bytes are acknowledged when they are stored; a state that has not come as a whole never is.
-    if (payload.length === DATA_HEAD_BYTES || store.endsInState) this.#acknowledge()
+    // Bytes are acknowledged when they are stored.
+    if (payload.length === DATA_HEAD_BYTES) this.#acknowledge()
     this.#tellLevel(clock.monotonic())
   }
 
@@ -230,7 +242,10 @@ export class Following {
     const { store } = this.#context
     const position = store.endPosition
     const taken: Outcome<void> = store.appendVerbatim(payload.subarray(DATA_HEAD_BYTES))
-    if (taken.ok) return null
+    if (taken.ok) {
+      if (!store.endsInState) this.#wholeEnd = store.endPosition
+      return null
+    }
     const { failure } = taken
     const count = this.#refusals.position === position ? this.#refusals.count + 1 : 1
     this.#refusals = { position, count }
@@ -258,7 +273,7 @@ export class Following {
       ...{ epoch, brokerId, lineage, incarnation },
       session: this.#session,
       position: storedPosition,
-      unfinishedBytes: endsInState ? endPosition - storedPosition : 0,
+      unfinishedBytes: endsInState ? endPosition - this.#wholeEnd : 0,
       echo: this.#echo,
     })
     transport.publish(subjects.broker(brokerName, epoch).ack, ack)

@@ -52,7 +52,7 @@ export class LogStream {
   readonly #chunkBytes: number
   /** What the follower has for certain: the window begins here. */
   #received: number
-  /** Read, but larger than what may be on its way now. */
+  /** Read ahead, and larger than what may be on its way now. */
   #kept: LogBytes | null = null
   #isReading = false
   #isDeferred = false
@@ -85,8 +85,7 @@ export class LogStream {
     if (!this.#isOpen || this.#isReading || this.#isDeferred) return
     if (this.#kept !== null) return this.#send(this.#kept)
     const { store } = this.#context
-    const room = this.#room
-    if (this.sent >= store.endPosition || (room < this.#chunkBytes && this.sent > this.#received)) return
+    if (this.sent >= store.endPosition) return
     this.#isReading = true
     this.#reads.read(this.sent, this.#chunkBytes, (outcome) => {
       this.#isReading = false

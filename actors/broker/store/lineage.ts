@@ -12,9 +12,9 @@ import type { EpochStart } from '../../../machines/epoch-starts.ts'
 export const startsAt = (known: readonly EpochStart[], epoch: number, start: number): EpochStart[] =>
   epoch > (known.at(-1)?.epoch ?? 0) ? [...known, { epoch, start }] : [...known]
 
-/** The epochs of which the log from `minPosition` on holds frames. */
+/** The epochs that reach the log from `minPosition` on: the one that ends there too, for a log may end there with it. */
 export const retained = (starts: readonly EpochStart[], minPosition: number): readonly EpochStart[] =>
-  starts.filter((_, i) => (starts[i + 1]?.start ?? Number.POSITIVE_INFINITY) > minPosition)
+  starts.filter((_, i) => (starts[i + 1]?.start ?? Number.POSITIVE_INFINITY) >= minPosition)
 
 /**
  * The same as others are told it: an epoch that began before the log does begins with it. To know less costs a replica

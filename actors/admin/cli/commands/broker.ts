@@ -128,7 +128,9 @@ function notesOf(replica: Replica, now: number): string[] {
   const notes: string[] = []
   if (lastCut !== null) {
     const { at, bytes: count, messages } = lastCut
-    notes.push(`${name} cut ${messages} messages (${bytes(count)}) from its log ${age(now - at)} ago.`)
+    notes.push(
+      `${name} cut ${messages} ${messages === 1 ? 'message' : 'messages'} (${bytes(count)}) from its log ${age(now - at)} ago.`,
+    )
   }
   if (alarm !== null) notes.push(`ALARM ${name}: ${alarm.code}: ${alarm.message}`)
   return notes

@@ -1,0 +1,31 @@
+/** Explores one configuration: `npm run model -- replicas=3 sends=1 epochs=3 crashes=1 [seed=7 steps=1000000 depth=200]`. */
+import process from 'node:process'
+import { explore, printed, wander } from '../support/explore.ts'
+import { seededRandom } from '../support/seeded-random.ts'
+import type { Configuration } from './configurations.ts'
+import { replicaGroup } from './replica-group.ts'
+
+const given: Record<string, number> = Object.fromEntries(
+  process.argv.slice(2).map((word) => {
+    const [name, value] = word.split('=')
+    return [name, Number(value ?? 1)]
+  }),
+)
+const { seed, steps = 1_000_000, depth = 200, worlds = 20_000_000, ...rest } = given
+const configuration = { replicas: 2, minInSync: 1, sends: 1, epochs: 2, ...rest } as Configuration
+
+const group = replicaGroup(configuration)
+const startedAt = process.cpuUsage().user
+const { violation, ...figures } =
+  seed === undefined
+    ? explore(group, worlds)
+    : wander(group, seededRandom(seed), { stepsMax: steps, stepsPerWalk: depth })
+const seconds = (process.cpuUsage().user - startedAt) / 1_000_000
+process.stdout.write(
+  `${JSON.stringify(configuration)}\n${JSON.stringify(figures)} in ${seconds.toFixed(1)} s of a processor\n`,
+)
+process.stdout.write(`seen: ${[...group.seen].join('; ')}\n`)
+if (violation) {
+  process.stdout.write(`BROKEN: ${printed(violation)}\n`)
+  process.exitCode = 1
+}

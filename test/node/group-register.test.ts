@@ -1,0 +1,61 @@
+/** The state of a broker group as it is read from the register: what comes late does not count. */
+import test from 'ava'
+import { GroupRegister } from '../../actors/node/group-register.ts'
+import { boot, type Head } from '../../machines/group-state.ts'
+import { type Outcome, succeed } from '../../transport/failures.ts'
+import type { Held, Register } from '../../transport/register.ts'
+import { virtualClock } from '../support/virtual-clock.ts'
+
+const silent = { info() {}, warn() {}, error() {} }
+
+/** Reads are answered, and watches told, when the test says so. */
+function register() {
+  const reads: ((held: Held) => void)[] = []
+  let push: (held: Held) => void = () => {}
+  const port: Register = {
+    read: (_, done) => void reads.push((held) => done(succeed(held))),
+    swap() {},
+    watch(_, hear) {
+      push = hear
+      return { unsubscribe() {} }
+    },
+    close() {},
+  }
+  const group = new GroupRegister(port, 'broker-a', { clock: virtualClock(), log: silent })
+  return { group, reads, push: (held: Held) => push(held) }
+}
+
+const vote = {
+  incarnation: 1,
+  lineage: 0,
+  promisedEpoch: 0,
+  lastEpoch: 0,
+  endPosition: 0,
+  hearsMaster: false,
+}
+const votes = [0, 1].map((brokerId) => ({ ...vote, brokerId }))
+const first = boot({ replicas: 2, minInSync: 1, replication: 'sync' }, votes, 'first')!
+const held = (revision: number): Held => ({
+  revision,
+  value: { state: { ...first, epoch: revision, writeId: `${revision}` }, masterships: [] } as never,
+})
+
+test('group register: an answer that is overtaken by something newer tells what is newer', (t) => {
+  const { group, reads, push } = register()
+  const read: Outcome<Head | null>[] = []
+  group.watch(() => {})
+  group.read((outcome) => read.push(outcome))
+  push(held(2))
+  reads[0]!(held(1))
+  t.is(read[0]!.ok && read[0]!.value!.revision, 2)
+})
+
+test('group register: an older value that is read AFTER a newer one was known is told as it is', (t) => {
+  const { group, reads, push } = register()
+  const read: Outcome<Head | null>[] = []
+  group.watch(() => {})
+  push(held(2))
+  group.read((outcome) => read.push(outcome))
+  reads[0]!(held(1))
+  t.is(read[0]!.ok && read[0]!.value!.revision, 1)
+})
