@@ -88,6 +88,19 @@ const faults = {
     slave.proxy!.heal()
   },
 
+  /** What only the master has is acknowledged to nobody. */
+  async cutSlaveKillMaster({ counts, master, slave, random }: Target) {
+    counts.cuts++
+    counts.kills++
+    slave.proxy!.cut('both')
+    await sleep(random.below(800))
+    await master.kill()
+    slave.proxy!.heal()
+    // Where it was missed already, the slave must NOT be master before the old one is back.
+    await sleep(random.below(1_500))
+    restart(master)
+  },
+
   async handOver({ counts, client, slave }: Target) {
     try {
       await client.admin().promote(slave.brokerName, slave.brokerId)
@@ -113,7 +126,7 @@ const restart = (replica: Replica): void => void replica.start().catch(() => {})
 
 const weights: Readonly<{ [name in FaultName]: number }> = {
   ...{ killMaster: 5, killSlave: 2, killBoth: 1, pauseMaster: 2, pauseSlave: 1 },
-  ...{ cutMaster: 2, cutSlave: 1, handOver: 2, restartController: 1 },
+  ...{ cutMaster: 2, cutSlave: 1, cutSlaveKillMaster: 2, handOver: 2, restartController: 1 },
 }
 
 export function drawFault(random: Random): FaultName {

@@ -50,6 +50,10 @@ async function tearDown(): Promise<void> {
   for (const end of ends.splice(0).reverse()) await end()
 }
 
+/** Of what is wrong, so much is shown of each kind to people, and told to programs in all. */
+const SHOWN = 5
+const TOLD = 50
+
 type Times = { p50: number; p99: number; max: number; count: number }
 const timesOf = (ms: readonly number[]): Times => {
   const [p50, p99, max] = [0.5, 0.99, 1].map((share) => Math.round(percentile(ms, share))) as [
@@ -75,7 +79,7 @@ function summaryOf(settings: ChaosSettings, report: ChaosReport) {
     duplicates: count('duplicate', 'delivered again'),
     reordered: count('reordered', 'not in order'),
     skipped: count('skipped', 'gap in the log'),
-    anomalies: anomalies.slice(0, 50),
+    anomalies,
     failoverMs: timesOf(failoverMs),
     partitionMs: timesOf(partitionMs),
     logsIdentical,
@@ -99,7 +103,11 @@ function print(summary: ReturnType<typeof summaryOf>): void {
   )
   say(`  partition    ${times(summary.partitionMs)}   (a master that stands still or is cut off)`)
   say(`  logs         ${summary.logsIdentical ? 'identical, byte by byte' : 'DIFFERENT, or not compared'}`)
-  for (const { name, what } of anomalies) say(`ANOMALY ${name}: ${what}`)
+  for (const name of new Set(anomalies.map((anomaly) => anomaly.name))) {
+    const same = anomalies.filter((anomaly) => anomaly.name === name)
+    for (const { what } of same.slice(0, SHOWN)) say(`ANOMALY ${name}: ${what}`)
+    if (same.length > SHOWN) say(`ANOMALY ${name}: ${same.length - SHOWN} more`)
+  }
   say(anomalies.length === 0 ? 'Nothing happened that must not.' : `${anomalies.length} anomalies.`)
 }
 
@@ -119,7 +127,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => void tearDown().finally(() => process.exit(130)))
 try {
   const summary = summaryOf(settings, await chaos(scope, settings))
-  if (values.json) process.stdout.write(`${JSON.stringify(summary)}\n`)
+  if (values.json)
+    process.stdout.write(`${JSON.stringify({ ...summary, anomalies: summary.anomalies.slice(0, TOLD) })}\n`)
   else print(summary)
   process.exitCode = summary.anomalies.length === 0 ? 0 : 1
 } finally {

@@ -1,5 +1,12 @@
 /** Masters and slaves as processes that are killed and paused: what was acknowledged is there, once, in order, on both. */
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
+import { codes } from '../../transport/codes.ts'
+import { answerCode } from '../../transport/exchange.ts'
+import { subjectsOf } from '../../transport/subjects.ts'
+import { frame } from '../broker/support.ts'
+import { Load } from '../support/load.ts'
+import { logBytesOf } from '../support/same-logs.ts'
+import { close, connectTo, flush } from '../support/transports.ts'
 import { until } from '../support/until.ts'
 import { isMaster, type Stage, stage } from './replicated.ts'
 
@@ -33,8 +40,70 @@ for (const home of ['listener', 'jetstream'] as const) {
   )
 }
 
+/** Sends to the master of one epoch and of no other; tells what is answered, whenever that is. */
+async function strangerAt(t: ExecutionContext, { cluster }: Stage, epoch: number) {
+  const stranger = await connectTo(cluster.servers)
+  t.teardown(() => close(stranger))
+  const codesHeard: number[] = []
+  stranger.subscribe('stranger.answers', (answer) => {
+    if (answer.length > 0) codesHeard.push(answerCode(answer))
+  })
+  const { send } = subjectsOf('default').broker('broker-a', epoch)
+  for (let i = 0; i < 100; i++) stranger.publish(send, frame([`stranger ${i}`]), 'stranger.answers')
+  await flush(stranger)
+  return codesHeard
+}
+
+test.serial('failover: a master that stood still answers none of the sends that waited for it', async (t) => {
+  const made = await stage(t)
+  const { cluster, client } = made
+  const { epoch } = await made.converged()
+  const load = made.load()
+  await load.goesOn()
+  const master = await cluster.masterOf(client)
+  master.pause()
+  const codesHeard = await strangerAt(t, made, epoch)
+  await isMaster(made, 1 - master.brokerId)
+  master.resume()
+  await load.goesOn()
+  // What a stranger sent and is stored all the same would be a message that nobody sent.
+  await made.judge(load)
+  t.log(`${codesHeard.length} of them were refused`)
+  t.deepEqual(
+    codesHeard.filter((code) => code === codes.SUCCESS),
+    [],
+  )
+})
+
 test.serial(
-  'failover: a master that stood still acknowledges nothing that its successor lacks, and becomes its slave',
+  'failover: what the slave cannot acknowledge is not acknowledged, and nothing is lost',
+  async (t) => {
+    const made = await stage(t, { proxied: true, detectMs: 8_000 })
+    const { cluster, client } = made
+    const load = made.load()
+    await load.goesOn()
+    const master = await cluster.masterOf(client)
+    const slave = cluster.replica('broker-a', 1 - master.brokerId)
+    slave.proxy!.cut('both')
+    const bytes = await logBytesOf(master.dir)
+    // Sent when the slave hears nothing any more: nobody but the master has it.
+    const late = new Load(client, made.record, { senders: 4 }, 'late')
+    t.teardown(() => late.abandon())
+    await until('the master stores more', async () => (await logBytesOf(master.dir)) > bytes)
+    await master.kill()
+    slave.proxy!.heal()
+    await isMaster(made, slave.brokerId)
+    await late.stop()
+    t.deepEqual(late.failures, [])
+    await master.start()
+    const { replicas } = await made.judge(load)
+    const cut = replicas.map((one) => (one.reachable ? (one.lastCut?.messages ?? 0) : 0))
+    t.true(cut[master.brokerId]! > 0, 'the master had stored what it did not acknowledge')
+  },
+)
+
+test.serial(
+  'failover: a master that stood still loses, doubles and reorders nothing, and becomes a slave',
   async (t) => {
     const made = await stage(t)
     const { cluster, client } = made

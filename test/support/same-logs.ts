@@ -3,7 +3,7 @@
  *
  * Holds for replicas that have stored the same and are idle; they may be running or dead.
  */
-import { open, readdir } from 'node:fs/promises'
+import { open, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
 const CHUNK_BYTES = 1024 * 1024
@@ -31,6 +31,12 @@ async function differenceOfTwo(one: string, other: string): Promise<string | nul
 
 const segmentsOf = async (folder: string): Promise<string[]> =>
   (await readdir(join(folder, 'log'))).filter((name) => name.endsWith('.log')).sort()
+
+/** How long a log is on the disk. */
+export async function logBytesOf(folder: string): Promise<number> {
+  const sizes = (await segmentsOf(folder)).map(async (name) => (await stat(join(folder, 'log', name))).size)
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
+}
 
 /** Null when two files are equal. */
 async function firstDifference(one: string, other: string): Promise<number | null> {
