@@ -20,6 +20,8 @@ export type ReplicationSettings = Pick<Failover, 'beatMs' | 'detectMs' | 'lateMs
   readonly windowBytes: number
   /** Of one data message; a larger frame goes alone. */
   readonly chunkBytes: number
+  /** With 'async': for so long little is gathered before it is sent. */
+  readonly gatherMs: number
   /** Levels are told so often. */
   readonly tickMs: number
   readonly followRetryMinMs: number
@@ -34,6 +36,7 @@ export const REPLICATION: ReplicationSettings = {
   maxLagBytes: 64 * 1024 * 1024,
   windowBytes: 8 * 1024 * 1024,
   chunkBytes: 512 * 1024,
+  gatherMs: 5,
   tickMs: 200,
   followRetryMinMs: 100,
   followRetryMaxMs: 500,

@@ -1,6 +1,7 @@
 /**
  * One follower's stream: the bytes of the log from where its own end, pushed as soon as they are appended.
  *
+ * With replication 'async' it is gathered for a moment first: nobody waits for it, and one message costs what many do.
  * NEVER more is on its way than the window beyond what the follower has acknowledged, so a slow one costs neither side
  * memory. At most one read is under way, and between two chunks everybody else gets a turn: who catches up on a large
  * log does not hold up those who send. What is lost on the way is not sent again: the follower sees the gap and asks anew.
@@ -56,6 +57,8 @@ export class LogStream {
   #kept: LogBytes | null = null
   #isReading = false
   #isDeferred = false
+  /** Its timer, while little is gathered to be sent at once. */
+  #gathering: unknown = null
   #isOpen = true
 
   constructor(
@@ -80,12 +83,21 @@ export class LogStream {
     this.#received = Math.max(this.#received, position)
   }
 
-  /** Sends what there is, as far as the window allows. */
+  /** Sends what there is, as far as the window allows; little is gathered first, where nobody waits for it. */
   push(): void {
     if (!this.#isOpen || this.#isReading || this.#isDeferred) return
     if (this.#kept !== null) return this.#send(this.#kept)
-    const { store } = this.#context
-    if (this.sent >= store.endPosition) return
+    const { store, settings, clock } = this.#context
+    const bytes = store.endPosition - this.sent
+    if (bytes <= 0) return
+    if (settings.replication === 'sync' || bytes >= this.#chunkBytes) return this.#read()
+    this.#gathering ??= clock.setTimeout(() => {
+      this.#gathering = null
+      if (this.#isOpen && !this.#isReading && !this.#isDeferred && this.#kept === null) this.#read()
+    }, settings.gatherMs)
+  }
+
+  #read(): void {
     this.#isReading = true
     this.#reads.read(this.sent, this.#chunkBytes, (outcome) => {
       this.#isReading = false
@@ -143,6 +155,8 @@ export class LogStream {
   }
 
   close(): void {
+    this.#context.clock.clearTimeout(this.#gathering)
+    this.#gathering = null
     this.#isOpen = false
     this.#kept = null
   }
