@@ -1,6 +1,8 @@
 /** Replicas in the simulated World: single turns of events, with times that are exact. */
 import test from 'ava'
+import { check } from '../support/history.ts'
 import { Cluster } from './cluster.ts'
+import { REGISTER } from './register-link.ts'
 import { SimulatedWorld } from './world.ts'
 
 const BROKER = 'broker-a'
@@ -38,6 +40,34 @@ test('replicas: one that is stopped while it waits for a lease leaves no timer b
   const [slave] = cluster.slavesOf(BROKER)
   cluster.crashBroker(cluster.masterOf(BROKER)!)
   t.true(await world.until(() => roleOf(cluster, slave!.id) === 'promoting', LONG_MS))
+  await cluster.close()
+  t.deepEqual(world.faults, [])
+})
+
+test('replicas: with replication async a deposed master acknowledges nothing AFTER the next one serves', async (t) => {
+  const cluster = await replicas('async', 5_000)
+  const { world } = cluster
+  const sender = { topic: 'orders', messageGroups: 0, everyMs: 20, bodyBytesMax: 50, timeoutMs: 1_000 }
+  for (const name of ['sender-0', 'sender-1']) cluster.addSender(name, sender)
+  await world.advance(1_000)
+  const [master, slave] = [cluster.masterOf(BROKER)!, cluster.slavesOf(BROKER)[0]!]
+  const ends = [cluster.delayLink(slave.process!, master.process!, 2_000)]
+  await world.advance(4_000)
+  // One sender stays with it, the other finds the next master; what the slave has said is still on its way.
+  const here = [master.process!, cluster.senders[0]!.process]
+  const servers = [...cluster.controllers, ...cluster.nameServers].map(({ process }) => process!)
+  for (const near of here)
+    for (const far of [slave.process!, ...servers, { name: REGISTER }])
+      ends.push(cluster.partition(near, far, true), cluster.partition(far, near, true))
+  t.true(await world.until(() => roleOf(cluster, slave.id) === 'master', LONG_MS))
+  await world.advance(5_000)
+  for (const end of ends) end()
+  t.true(await world.until(() => cluster.groupTrouble() === null, LONG_MS))
+  cluster.stopSending()
+  await world.advance(2_000)
+  await cluster.readLogs()
+  t.deepEqual(check(cluster.history), [])
+  t.true(cluster.history.some(({ type }) => type === 'log.cut'))
   await cluster.close()
   t.deepEqual(world.faults, [])
 })
