@@ -8,7 +8,9 @@ import type { ClusterOfProcesses } from '../support/cluster-of-processes.ts'
 import { temporaryFolder } from '../support/processes.ts'
 import { ask, close, connectTo } from '../support/transports.ts'
 import { until } from '../support/until.ts'
-import { isMaster, stage } from './replicated.ts'
+import { isMaster, sharedStage, stage } from './replicated.ts'
+
+const turn = sharedStage()
 
 /** Why a replica with this folder and this id does not start. */
 async function refusalOf(
@@ -37,7 +39,7 @@ const registerFile = (cluster: ClusterOfProcesses): string => join(cluster.dir, 
 test.serial(
   'a copied data folder: is no replica, neither under another id nor twice under one',
   async (t) => {
-    const made = await stage(t)
+    const made = await turn(t)
     const { cluster } = made
     const load = made.load()
     await load.goesOn()
@@ -54,7 +56,7 @@ test.serial(
 )
 
 test.serial('a data folder: is refused to a broker of another name and to another cluster', async (t) => {
-  const made = await stage(t)
+  const made = await turn(t)
   const { cluster } = made
   const load = made.load()
   await load.goesOn()
@@ -144,7 +146,7 @@ test.serial('a damaged register: is NEVER read, and it is said what to do', asyn
 test.serial(
   'an epoch from the future: in requests to follow, acknowledgements and data, changes nothing',
   async (t) => {
-    const made = await stage(t)
+    const made = await turn(t)
     const { cluster } = made
     const load = made.load()
     await load.goesOn()

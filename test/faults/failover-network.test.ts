@@ -1,14 +1,15 @@
 /** A network that delays, cuts and damages: what was acknowledged is there, once, in order, and not a bit of it changed. */
 import test from 'ava'
-import { Load } from '../support/load.ts'
 import { until } from '../support/until.ts'
-import { isMaster, stage } from './replicated.ts'
+import { isMaster, sharedStage } from './replicated.ts'
+
+const turn = sharedStage({ proxied: true })
 
 /** Larger than anything that is not made of messages. */
 const LARGE_BYTES = 4_000
 
 test.serial('network: a master that is far away loses nothing', async (t) => {
-  const made = await stage(t, { proxied: true })
+  const made = await turn(t)
   const load = made.load()
   await load.goesOn()
   const { proxy } = await made.cluster.masterOf(made.client)
@@ -24,7 +25,7 @@ for (const [direction, who] of [
   ['out', 'who hears nobody any more'],
 ] as const) {
   test.serial(`network: a master ${who} is replaced, and becomes a slave`, async (t) => {
-    const made = await stage(t, { proxied: true })
+    const made = await turn(t)
     const { cluster, client } = made
     const load = made.load()
     await load.goesOn()
@@ -41,7 +42,7 @@ for (const [direction, who] of [
 }
 
 test.serial('network: a slave refuses bytes that were damaged on the way and gets them again', async (t) => {
-  const made = await stage(t, { proxied: true })
+  const made = await turn(t)
   const { cluster, client } = made
   const load = made.load({ bodyBytes: 2 * LARGE_BYTES, senders: 4 })
   await load.goesOn()
@@ -59,10 +60,10 @@ test.serial('network: a slave refuses bytes that were damaged on the way and get
 test.serial(
   'network: a broker refuses messages that were damaged on the way and gets them again',
   async (t) => {
-    const made = await stage(t)
+    const made = await turn(t)
     const proxy = await made.cluster.proxy()
     const client = await made.cluster.client(`nats://127.0.0.1:${proxy.port}`)
-    const load = new Load(client, made.record, { bodyBytes: 2 * LARGE_BYTES, senders: 4 })
+    const load = made.load({ bodyBytes: 2 * LARGE_BYTES, senders: 4 }, client)
     await load.goesOn()
     proxy.corrupt({ direction: 'in', probability: 0.2, largerThan: LARGE_BYTES, payloadsOnly: true })
     await until('much was damaged', () => proxy.damagedBytes > 20)

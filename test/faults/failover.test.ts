@@ -4,11 +4,12 @@ import { codes } from '../../transport/codes.ts'
 import { answerCode } from '../../transport/exchange.ts'
 import { subjectsOf } from '../../transport/subjects.ts'
 import { frame } from '../broker/support.ts'
-import { Load } from '../support/load.ts'
 import { logBytesOf } from '../support/same-logs.ts'
 import { close, connectTo, flush } from '../support/transports.ts'
 import { until } from '../support/until.ts'
-import { isMaster, type Stage, stage } from './replicated.ts'
+import { isMaster, type Stage, sharedStage, stage } from './replicated.ts'
+
+const turn = sharedStage()
 
 /** Kills the master under load, and brings it back as a slave in sync. */
 async function failOver(made: Stage, goesOn: () => Promise<void>): Promise<void> {
@@ -27,7 +28,7 @@ for (const home of ['listener', 'jetstream'] as const) {
   test.serial(
     `failover: a killed master loses, doubles and reorders nothing that was acknowledged, over ${home}`,
     async (t) => {
-      const made = await stage(t, { home })
+      const made = await (home === 'listener' ? turn(t) : stage(t, { home }))
       const load = made.load()
       for (let round = 0; round < 2; round++) {
         await load.goesOn()
@@ -41,7 +42,7 @@ for (const home of ['listener', 'jetstream'] as const) {
 }
 
 /** Sends to the master of one epoch and of no other; tells what is answered, whenever that is. */
-async function strangerAt(t: ExecutionContext, { cluster }: Stage, epoch: number) {
+async function strangerAt(t: ExecutionContext, { cluster, topic }: Stage, epoch: number) {
   const stranger = await connectTo(cluster.servers)
   t.teardown(() => close(stranger))
   const codesHeard: number[] = []
@@ -49,13 +50,14 @@ async function strangerAt(t: ExecutionContext, { cluster }: Stage, epoch: number
     if (answer.length > 0) codesHeard.push(answerCode(answer))
   })
   const { send } = subjectsOf('default').broker('broker-a', epoch)
-  for (let i = 0; i < 100; i++) stranger.publish(send, frame([`stranger ${i}`]), 'stranger.answers')
+  for (let i = 0; i < 100; i++)
+    stranger.publish(send, frame([`stranger ${i}`], { topic }), 'stranger.answers')
   await flush(stranger)
   return codesHeard
 }
 
 test.serial('failover: a master that stood still answers none of the sends that waited for it', async (t) => {
-  const made = await stage(t)
+  const made = await turn(t)
   const { cluster, client } = made
   const { epoch } = await made.converged()
   const load = made.load()
@@ -87,8 +89,7 @@ test.serial(
     slave.proxy!.cut('both')
     const bytes = await logBytesOf(master.dir)
     // Sent when the slave hears nothing any more: nobody but the master has it.
-    const late = new Load(client, made.record, { senders: 4 }, 'late')
-    t.teardown(() => late.abandon())
+    const late = made.load({ senders: 4 }, client, 'late')
     await until('the master stores more', async () => (await logBytesOf(master.dir)) > bytes)
     await master.kill()
     slave.proxy!.heal()
@@ -105,7 +106,7 @@ test.serial(
 test.serial(
   'failover: a master that stood still loses, doubles and reorders nothing, and becomes a slave',
   async (t) => {
-    const made = await stage(t)
+    const made = await turn(t)
     const { cluster, client } = made
     const load = made.load()
     for (let round = 0; round < 2; round++) {
@@ -166,7 +167,7 @@ test.serial(
 )
 
 test.serial('promote: a handover under load fails no send and stores each message once', async (t) => {
-  const made = await stage(t)
+  const made = await turn(t)
   const { cluster, client } = made
   const load = made.load()
   for (let round = 0; round < 3; round++) {

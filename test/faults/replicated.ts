@@ -1,5 +1,5 @@
 /** What the tests of replicated brokers share: a cluster of processes, load on it, and the judgement at the end. */
-import type { ExecutionContext } from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import type { BrokerOverview, Client } from '../../actors/index.ts'
 import { ClusterOfProcesses, type ClusterSettings } from '../support/cluster-of-processes.ts'
 import { check, type HistoryEvent } from '../support/history.ts'
@@ -12,28 +12,55 @@ export const TEST_MS = 600_000
 export type Stage = {
   cluster: ClusterOfProcesses
   client: Client
+  topic: string
   record: Record
-  load(settings?: Partial<LoadSettings>): Load
+  load(settings?: Partial<LoadSettings>, by?: Client, name?: string): Load
   /** Resolves when all replicas are in sync. */
   converged(): Promise<BrokerOverview>
   /** Stops the load, waits until all replicas are equal, and looks for everything that must not have happened. `alarms` may be. */
   judge(load: Load, alarms?: readonly string[]): Promise<BrokerOverview>
 }
 
+/** A cluster of a test's own. */
 export async function stage(t: ExecutionContext, settings: Partial<ClusterSettings> = {}): Promise<Stage> {
   t.timeout(TEST_MS)
-  const cluster = await ClusterOfProcesses.start(t, settings)
+  return setStage(t, await ClusterOfProcesses.start(t, settings), 'orders')
+}
+
+/** ONE cluster for tests of one file that take their turns; each has a topic of its own. */
+export function sharedStage(
+  settings: Partial<ClusterSettings> = {},
+): (t: ExecutionContext) => Promise<Stage> {
+  const ends: (() => unknown)[] = []
+  const scope = { teardown: (end: () => unknown) => void ends.push(end) }
+  let cluster: Promise<ClusterOfProcesses> | null = null
+  let turns = 0
+  test.after.always(async () => {
+    for (const end of ends.reverse()) await end()
+  })
+  return async (t) => {
+    t.timeout(TEST_MS)
+    cluster ??= ClusterOfProcesses.start(scope, settings)
+    // A test that failed may have left something undone.
+    ;(await cluster).mend()
+    return setStage(t, await cluster, `orders-${++turns}`)
+  }
+}
+
+async function setStage(t: ExecutionContext, cluster: ClusterOfProcesses, topic: string): Promise<Stage> {
   const client = await cluster.client()
-  await client.admin().createTopic('orders', { queues: 4 })
+  await cluster.converged(client)
+  await client.admin().createTopic(topic, { queues: 4 })
   const record = new Record()
   const { replication, maxLagBytes = Number.MAX_SAFE_INTEGER } = cluster.settings
   record.note({ type: 'group.formed', broker: 'broker-a', replication, maxLagBytes })
   const made: Stage = {
     cluster,
     client,
+    topic,
     record,
-    load(given) {
-      const load = new Load(client, record, given)
+    load(given, by = client, name = 'sender') {
+      const load = new Load(by, record, { topic, ...given }, name)
       // A test that failed has not stopped it.
       t.teardown(() => load.abandon())
       return load
@@ -42,7 +69,7 @@ export async function stage(t: ExecutionContext, settings: Partial<ClusterSettin
     async judge(load, alarms = []) {
       await load.stop()
       const overview = await cluster.converged(client)
-      const ends = [...groupEventsOf(overview), ...(await readLogs(client, 'orders'))]
+      const ends = [...groupEventsOf(overview), ...(await readLogs(client, topic))]
       for (const event of ends) record.note(event)
       t.log(`${load.receipts.length} acknowledged, ${load.failures.length} failed`)
       t.deepEqual(load.failures, [], 'sends failed')
@@ -56,7 +83,6 @@ export async function stage(t: ExecutionContext, settings: Partial<ClusterSettin
       return overview
     },
   }
-  await made.converged()
   return made
 }
 
@@ -79,10 +105,6 @@ function groupEventsOf({
   )
   return [...heads, ...cuts]
 }
-
-/** Of a topic, as the brokers say. */
-export const storedMessages = async (client: Client): Promise<number> =>
-  (await client.admin().topic('orders')).queues.reduce((sum, { maxOffset }) => sum + maxOffset, 0)
 
 export async function isMaster({ cluster, client }: Stage, brokerId: number): Promise<void> {
   const isSo = async () => (await cluster.look(client, 'broker-a'))?.masterId === brokerId

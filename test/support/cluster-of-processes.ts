@@ -121,6 +121,15 @@ export class ClusterOfProcesses {
     await this.#controller!.kill()
   }
 
+  /** Ends what was done to replicas and their ways. */
+  mend(): void {
+    for (const replica of this.replicas) {
+      replica.proxy?.heal()
+      replica.resume()
+      if (!replica.isAlive) replica.start().catch(() => {}) // It is missed by whoever waits for it.
+    }
+  }
+
   /** What the processes say on stderr, for a person who looks for a cause. */
   words(): string {
     const all = [

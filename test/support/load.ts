@@ -32,7 +32,7 @@ const DEFAULTS: LoadSettings = {
   burst: 4,
   pauseMs: 10,
   bodyBytes: 100,
-  timeoutMs: 120_000,
+  timeoutMs: 600_000,
 }
 
 /** All that happened, in order. */
