@@ -4,7 +4,7 @@
  * The store and all that is derived from it change TOGETHER: whoever holds one of them asks again after `cut` or `empty`.
  * These take their turn: the store is never opened twice and never cut while it is open.
  */
-import type { Outcome } from '../../transport/failures.ts'
+import { type Outcome, succeed } from '../../transport/failures.ts'
 import type { World } from '../node/world.ts'
 import { BrokerState } from './broker-state.ts'
 import { type Cut, cutLog, emptyLog } from './store/cut.ts'
@@ -49,7 +49,14 @@ export class LogKeeper {
 
   /** Drops everything and begins at a position. */
   empty(position: number, done: (outcome: Outcome<Store>) => void): void {
-    this.#inTurn(() => this.#anew(() => emptyLog(this.#world, this.#options.folder, position)), done)
+    this.#inTurn(
+      () =>
+        this.#anew(async () => {
+          const emptied = await emptyLog(this.#world, this.#options.folder, position)
+          return emptied.ok ? succeed(null) : emptied
+        }),
+      done,
+    )
   }
 
   /** Drops the end of a log that broke off inside the state which begins a segment. */
@@ -80,11 +87,11 @@ export class LogKeeper {
     return outcome
   }
 
-  async #anew(change: (() => Promise<Outcome<Cut | void>>) | null): Promise<Outcome<Store>> {
+  async #anew(change: (() => Promise<Outcome<Cut | null>>) | null): Promise<Outcome<Store>> {
     this.lastCut = change === null ? this.lastCut : null
     const closed = await this.#close()
     if (!closed.ok) return closed
-    const cut: Outcome<Cut | void> | null = change === null ? null : await change()
+    const cut: Outcome<Cut | null> | null = change === null ? null : await change()
     if (cut?.ok === false) return cut
     if (cut?.value && cut.value.cutBytes > 0) {
       const { cutBytes: bytes, cutMessages: messages } = cut.value
