@@ -181,6 +181,11 @@ test('failover: while nobody elects a master, what is confirmed is read from a s
   const send = (number: string) => producer.send({ topic: TOPIC, body: number.padEnd(1_000) })
   const told = (messages: readonly IncomingMessage[]) => sorted(messages.map(({ text }) => text.trim()))
   await Promise.all(numbers(count).map(send))
+  // A slave learns with the next sign of life how far it is confirmed what it has.
+  await until('the slave knows that all of it is confirmed', async () => {
+    const { replicas } = await client.admin().broker(BROKER)
+    return replicas.every((replica) => replica.reachable && replica.confirmPosition === replica.endPosition)
+  })
   await set.stopController()
   const { brokerId } = await set.master()
 

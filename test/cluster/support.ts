@@ -62,7 +62,7 @@ export async function listen(
 
 export const hears = (listener: Listener, count: number): Promise<void> =>
   until(
-    `${count} messages are heard, of which ${listener.heard.length} are`,
+    () => `${count} messages are heard, of which ${listener.heard.length} are`,
     () => listener.heard.length >= count,
   )
 

@@ -30,9 +30,14 @@ async function refusalOf(
   return running.errors
 }
 
-/** As by hand, to another machine: the lock stays behind. */
-const copy = (from: string, to: string): Promise<void> =>
-  cp(from, to, { recursive: true, filter: (path) => basename(path) !== 'lock' })
+/**
+ * As by hand, to another machine: the lock stays behind. The log grows meanwhile: what tells how far it is synced is copied
+ * first, else the copy would lack what it tells of.
+ */
+async function copy(from: string, to: string): Promise<void> {
+  await cp(join(from, 'checkpoint'), join(to, 'checkpoint'))
+  await cp(from, to, { recursive: true, filter: (path) => !['lock', 'checkpoint'].includes(basename(path)) })
+}
 
 const registerFile = (cluster: ClusterOfProcesses): string => join(cluster.dir, 'register', 'register.json')
 
