@@ -16,7 +16,7 @@
  * RocketMQ: client/impl/consumer/RebalanceImpl.java, RebalancePushImpl.java
  */
 import { assign, enqueueActions, setup } from 'xstate'
-import { type Allocation, allocations } from './allocation/index.ts'
+import { type Allocation, allocateFor } from './allocation/index.ts'
 import { effect } from './effect.ts'
 import type { Member } from './group-coordinator.ts'
 import { type QueueRef, queueKey } from './topic.ts'
@@ -80,7 +80,7 @@ export const shareOf = ({ clientId, topics, members, queues, allocation }: Rebal
     const clientIds = members
       .filter((member) => member.topics.includes(topic))
       .map((member) => member.clientId)
-    return allocations[allocation](clientId, queues[topic] ?? [], clientIds).map(queueKey)
+    return allocateFor(allocation)(clientId, queues[topic] ?? [], clientIds).map(queueKey)
   })
 
 export const ownedOf = ({ held }: RebalancerContext): string[] =>
