@@ -24,8 +24,10 @@ const group: GroupDescription = {
   group: 'billing',
   generation: 3,
   allocation: 'averagely',
-  disagreements: [],
-  rebalances: [],
+  disagreements: ["topic 'orders': * (c1) and a (c2)"],
+  rebalances: [
+    { generation: 3, causes: ['c2 joined'], members: 2, queues: 1, moves: 0, at: Date.UTC(2026, 0, 1) },
+  ],
   fenced: 0,
   members: [
     {
@@ -37,7 +39,7 @@ const group: GroupDescription = {
       ...{ allocation: 'averagely', isStatic: false, share: 0 },
     },
   ],
-  idle: ['c2'],
+  idle: [{ clientId: 'c2', why: 'there are more members (2) than queues (1)' }],
   queues: [
     {
       topic: 'orders',
@@ -124,6 +126,9 @@ export function stage(
       groups: call('groups', ['billing']),
       group: call('group', group),
       resetOffsets: call('resetOffsets', [{ brokerName: 'broker-a', queueId: 0, from: 5, to: 0 }]),
+      cloneOffsets: call('cloneOffsets', [
+        { topic: 'orders', brokerName: 'broker-a', queueId: 0, from: null, to: 5 },
+      ]),
       brokers: call('brokers', replicas),
       broker: (name) =>
         name === 'broker-slow'

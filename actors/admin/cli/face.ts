@@ -137,6 +137,11 @@ export interface Admin {
     to: Position | number,
     options: { dryRun: boolean },
   ): Promise<OffsetChange[]>
+  cloneOffsets(
+    from: string,
+    to: string,
+    options: { topic?: string; dryRun: boolean },
+  ): Promise<(OffsetChange & { topic: string })[]>
   brokers(): Promise<Replica[]>
   broker(name: string): Promise<BrokerOverview>
   promote(name: string, id: number, options: { unclean: boolean }): Promise<{ epoch: number }>
@@ -167,8 +172,8 @@ export interface GroupDescription {
     at: number
   }[]
   fenced: number
-  /** Members that own no queue, because there are fewer queues than members. */
-  idle: string[]
+  /** Members that own no queue, each with the reason. */
+  idle: { clientId: string; why: string }[]
   queues: {
     topic: string
     brokerName: string
