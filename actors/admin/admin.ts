@@ -6,8 +6,8 @@
 import { brokerNameFault, groupFault, topicFault } from '../../machines/names.ts'
 import { compareText, type TopicRoute } from '../../machines/topic.ts'
 import type {
+  GroupMemberView,
   GroupOnBroker,
-  Member,
   QueueBounds,
   TopicConfig,
   TopicOverview,
@@ -29,7 +29,15 @@ export type TopicDescription = {
 export type GroupDescription = {
   group: string
   generation: number
-  members: Member[]
+  members: GroupMemberView[]
+  /** How the queues are divided; null while the group has no members. */
+  allocation: string | null
+  /** In what the members are not alike and should be: a sentence each. */
+  disagreements: string[]
+  /** The last divisions of the queues with their causes, newest first. */
+  rebalances: GroupOnBroker['rebalances']
+  /** Pulls and commits that were refused because another member owned the queue by then. */
+  fenced: number
   /** Members that own no queue: there are fewer queues than members. */
   idle: string[]
   queues: (GroupOnBroker['queues'][number] & { brokerName: string; lag: number })[]
@@ -143,12 +151,16 @@ export class Admin {
       group,
       generation: coordinator?.generation ?? 0,
       members,
+      allocation: coordinator?.allocation ?? null,
+      disagreements: coordinator?.disagreements ?? [],
+      rebalances: coordinator?.rebalances ?? [],
+      fenced: parts.reduce((sum, { value }) => sum + value.fenced, 0),
       idle: members.map(({ clientId }) => clientId).filter((clientId) => !owners.has(clientId)),
       queues,
     }
   }
 
-  /** Moves a stopped group to another place. Refused while somebody reads. `dryRun` tells what would be done. */
+  /** Moves a group to another place; its consumers go on there at once. `dryRun` tells what would be done. */
   async resetOffsets(
     group: string,
     topic: string,
@@ -160,7 +172,7 @@ export class Admin {
     const route = await this.route(topic)
     const before = await this.#masters.onEach(`group '${group}'`, (of) => [of.group, { group }] as const)
     const changes = await move.plan(route, before)
-    if (!dryRun) await move.carryOut(route, before, changes)
+    if (!dryRun) await move.carryOut(route, changes)
     return changes
   }
 

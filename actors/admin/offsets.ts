@@ -1,8 +1,8 @@
 /**
  * Moves a group to another place in a topic: to one of the ends, to a time, to an offset.
  *
- * The brokers refuse it while somebody reads. Whoever coordinates the group says who its members are, so that a queue
- * whose owner is gone counts as nobody's.
+ * Consumers may run: whoever owns a queue is refused at its next pull or commit, claims the queue anew and begins at the
+ * new place.
  */
 import type { TopicRoute } from '../../machines/topic.ts'
 import type { GroupOnBroker } from '../../transport/messages.ts'
@@ -39,10 +39,7 @@ export class OffsetMove {
     return changes.flat()
   }
 
-  async carryOut({ brokers }: TopicRoute, before: GroupOnEach, changes: OffsetChange[]): Promise<void> {
-    const coordinator = before.map(({ value }) => value).sort((a, b) => b.generation - a.generation)[0]
-    const generation = coordinator?.generation ?? 0
-    const members = coordinator?.members.map(({ clientId }) => clientId) ?? []
+  async carryOut({ brokers }: TopicRoute, changes: OffsetChange[]): Promise<void> {
     const group = this.#group
     const topic = this.#topic
     await Promise.all(
@@ -51,8 +48,7 @@ export class OffsetMove {
           .filter(({ brokerName }) => brokerName === master.brokerName)
           .map(({ queueId, to }): [number, number] => [queueId, to])
         const what = `resetting '${group}' on ${master.brokerName}`
-        const order = { group, topic, generation, members, offsets }
-        return this.#masters.on(master, what, (to) => [to.resetOffsets, order] as const)
+        return this.#masters.on(master, what, (to) => [to.resetOffsets, { group, topic, offsets }] as const)
       }),
     )
   }

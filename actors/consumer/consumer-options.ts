@@ -1,6 +1,7 @@
 /** What a consumer may be told, with what is assumed when it is not, and what is wrong with it. */
-import { type Allocation, allocations } from '../../machines/allocation/index.ts'
+import { type Allocate, type Allocation, allocations } from '../../machines/allocation/index.ts'
 import { groupFault } from '../../machines/names.ts'
+import { type QueueRef, queueKey } from '../../machines/topic.ts'
 import { badInput } from '../errors.ts'
 import { defaultOffsetsDir } from '../node/surroundings.ts'
 import { defaultFlow, type FlowOptions } from './flow-control.ts'
@@ -10,8 +11,24 @@ export type ConsumerOptions = {
   group: string
   /** 'clustering' (default): each message to one consumer of the group. 'broadcasting': each to all. */
   messageModel?: 'clustering' | 'broadcasting'
-  /** How the queues are divided; default 'averagely'. */
-  allocation?: Allocation
+  /**
+   * How the queues are divided; default 'averagely'. A function is a strategy of your own, which EVERY consumer of the
+   * group needs: it gives the queues of one consumer out of those of a topic.
+   */
+  allocation?: Allocation | Allocate
+  /** With 'by-config': the queues that this consumer wants. */
+  queues?: readonly QueueRef[]
+  /** With 'machine-room-nearby': where this consumer runs. Brokers are in a room when they are named `room@broker`. */
+  room?: string
+  /** With 'by-machine-room': the rooms whose brokers are read. */
+  consumerRooms?: readonly string[]
+  /** It counts as gone when nothing is heard of it for so long; default 10,000, with `instanceId` 60,000. */
+  sessionMs?: number
+  /**
+   * Names a place in the group that outlives a process: whoever comes back under it within the session keeps its
+   * queues. Takes the place of `clientId`.
+   */
+  instanceId?: string
   /** Where a group begins that has committed nothing; default 'last'. A queue that appears later is read from its start. */
   from?: 'first' | 'last' | Date
   /** One message of a queue at a time, in order; default false. */
@@ -31,13 +48,22 @@ export type ConsumerOptions = {
   offsetsDir?: string
 }
 
-export type ConsumerSettings = Required<Omit<ConsumerOptions, 'from' | 'flow' | 'offsetsDir'>> & {
+export type ConsumerSettings = Required<
+  Omit<ConsumerOptions, 'from' | 'flow' | 'offsetsDir' | 'instanceId' | 'queues' | 'consumerRooms'>
+> & {
+  /** Keys. */
+  queues: string[]
+  consumerRooms: string[]
+  isStatic: boolean
   from: StartPosition
   flow: FlowOptions
   /** Null when nothing is kept on this machine. */
   offsetsDir: string | null
 }
 
+/** Three beats. */
+const SESSION_MS_MIN = 6_000
+const SESSION_MS_MAX = 30 * 60_000
 /** A timer of more milliseconds fires at once. */
 const TIMER_MS_MAX = 2 ** 31 - 1
 
@@ -50,14 +76,28 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
     return invalid('a consumer needs a group: client.consumer({ group })')
   }
   const { group, messageModel = 'clustering', allocation = 'averagely', from = 'last' } = options
-  const { ordered = false, concurrency = 20, clientId = madeUpId, flow = {} } = options
+  const { ordered = false, concurrency = 20, flow = {}, instanceId, room = '' } = options
+  const { clientId = instanceId ?? madeUpId, queues = [], consumerRooms = [] } = options
+  const isStatic = instanceId !== undefined
+  const { sessionMs = isStatic ? 60_000 : 10_000 } = options
   const fault = groupFault(group)
   if (fault) throw badInput(fault.message, fault.code)
   if (messageModel !== 'clustering' && messageModel !== 'broadcasting') {
     invalid(`messageModel '${messageModel}': give 'clustering' or 'broadcasting'`)
   }
-  if (!Object.hasOwn(allocations, allocation)) {
-    invalid(`allocation '${allocation}': give one of ${Object.keys(allocations).join(', ')}`)
+  if (isStatic && options.clientId !== undefined) invalid('give a clientId or an instanceId, not both')
+  if (!(Number.isInteger(sessionMs) && sessionMs >= SESSION_MS_MIN && sessionMs <= SESSION_MS_MAX)) {
+    invalid(`sessionMs ${sessionMs}: give ${SESSION_MS_MIN} to ${SESSION_MS_MAX} milliseconds`)
+  }
+  if (typeof room !== 'string' || room.length > 255) invalid('room: give the name of a machine room')
+  if (!Array.isArray(consumerRooms) || consumerRooms.some((name) => typeof name !== 'string')) {
+    invalid("consumerRooms: give names of machine rooms, e.g. ['berlin']")
+  }
+  if (!Array.isArray(queues) || !queues.every(isQueue)) {
+    invalid('queues: give a list of { topic, brokerName, queueId }')
+  }
+  if (typeof allocation !== 'function' && !Object.hasOwn(allocations, allocation)) {
+    invalid(`allocation '${allocation}': give a function, or one of ${Object.keys(allocations).join(', ')}`)
   }
   if (from instanceof Date ? Number.isNaN(from.getTime()) : from !== 'first' && from !== 'last') {
     invalid("from: give 'first', 'last' or a Date")
@@ -75,6 +115,7 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
   }
   return {
     ...{ group, messageModel, allocation, ordered, concurrency, clientId, closeTimeoutMs },
+    ...{ room, sessionMs, isStatic, queues: queues.map(queueKey), consumerRooms: [...consumerRooms] },
     from: from instanceof Date ? { time: Math.max(0, from.getTime()) } : from,
     flow: flowOf(flow),
     offsetsDir: offsetsDirOf(options),
@@ -113,3 +154,10 @@ function offsetsDirOf({ messageModel, clientId, offsetsDir }: ConsumerOptions): 
     "give messageModel 'broadcasting' and a clientId with it; else the offsets are the brokers', or nobody's"
   throw badInput(`offsetsDir: ${what}`, 'INVALID_PARAMETER')
 }
+
+const isQueue = (queue: unknown): boolean =>
+  typeof queue === 'object' &&
+  queue !== null &&
+  typeof (queue as QueueRef).topic === 'string' &&
+  typeof (queue as QueueRef).brokerName === 'string' &&
+  Number.isInteger((queue as QueueRef).queueId)

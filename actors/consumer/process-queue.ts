@@ -20,8 +20,8 @@ export const tagFilterOf = (tags: ReadonlySet<string> | null): TagFilter =>
 
 export class ProcessQueue {
   readonly reader: QueueReader
-  /** Of the claim under which it is read. */
-  readonly generation: number
+  /** Of the grant under which it is read. */
+  readonly assignEpoch: number
   running = 0
   /** The offset that the broker has confirmed as committed, or -1. */
   committed: number
@@ -39,13 +39,13 @@ export class ProcessQueue {
   constructor(
     reader: QueueReader,
     filter: TagFilter,
-    generation: number,
+    assignEpoch: number,
     offset: number,
     committed: number,
     span = defaultFlow.span,
   ) {
     this.reader = reader
-    this.generation = generation
+    this.assignEpoch = assignEpoch
     this.committed = committed
     this.#filter = filter
     this.#span = span

@@ -22,9 +22,20 @@ export const transport = {} as Transport
 
 const group: GroupDescription = {
   group: 'billing',
+  generation: 3,
+  allocation: 'averagely',
+  disagreements: [],
+  rebalances: [],
+  fenced: 0,
   members: [
-    { clientId: 'c1', instance: 'i1', topics: ['orders'] },
-    { clientId: 'c2', instance: 'i2', topics: ['orders'] },
+    {
+      ...{ clientId: 'c1', instance: 'i1', subscriptions: { orders: '*' } },
+      ...{ allocation: 'averagely', isStatic: false, share: 1 },
+    },
+    {
+      ...{ clientId: 'c2', instance: 'i2', subscriptions: { orders: '*' } },
+      ...{ allocation: 'averagely', isStatic: false, share: 0 },
+    },
   ],
   idle: ['c2'],
   queues: [
@@ -33,6 +44,7 @@ const group: GroupDescription = {
       brokerName: 'broker-a',
       queueId: 0,
       owner: 'c1',
+      assignEpoch: 1,
       committed: 5,
       minOffset: 0,
       maxOffset: 1_205,

@@ -5,7 +5,7 @@
  * compiler holds the two against each other. A command can thus be run in a test without a cluster.
  */
 import type { Observable } from 'rxjs'
-import type { ActorView, Member, TopicOverview, Transition } from '../../../transport/messages.ts'
+import type { ActorView, GroupMemberView, TopicOverview, Transition } from '../../../transport/messages.ts'
 import type { Transport } from '../../../transport/transport.ts'
 import type { BrokerProcess, BrokerProcessOptions } from '../../node/broker-process.ts'
 import type { BrokerOverview, Replica } from '../brokers.ts'
@@ -17,7 +17,7 @@ export type {
   BrokerProcess,
   BrokerProcessOptions,
   Durability,
-  Member,
+  GroupMemberView,
   Replica,
   TopicOverview,
   Transition,
@@ -154,7 +154,19 @@ export interface Route {
 }
 export interface GroupDescription {
   group: string
-  members: Member[]
+  generation: number
+  members: GroupMemberView[]
+  allocation: string | null
+  disagreements: string[]
+  rebalances: {
+    generation: number
+    causes: string[]
+    members: number
+    queues: number
+    moves: number
+    at: number
+  }[]
+  fenced: number
   /** Members that own no queue, because there are fewer queues than members. */
   idle: string[]
   queues: {
@@ -162,6 +174,7 @@ export interface GroupDescription {
     brokerName: string
     queueId: number
     owner: string | null
+    assignEpoch: number
     committed: number | null
     minOffset: number
     maxOffset: number

@@ -51,9 +51,9 @@ export function addGroup(program: Command, cli: Cli): void {
     const { members, idle, lag } = summary(found)
     terminal.write(facts(terminal, { group: found.group, members, idle, lag }))
     if (found.members.length > 0) {
-      const rows = found.members.map(({ clientId, topics }) => [
+      const rows = found.members.map(({ clientId, subscriptions }) => [
         clientId,
-        topics.join(', '),
+        Object.keys(subscriptions).join(', '),
         owned(found, clientId),
       ])
       terminal.write(`\n${table(terminal, ['member', 'topics', 'queues'], rows)}`)
@@ -83,7 +83,7 @@ export function addGroup(program: Command, cli: Cli): void {
 
   const reset = group
     .command('reset')
-    .description('Set the place from which a group reads on. Its consumers have to be stopped.')
+    .description('Set the place from which a group reads on. Its consumers may run.')
     .argument('<group>')
     .argument('<topic>')
     .requiredOption(
