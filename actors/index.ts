@@ -18,11 +18,13 @@ export type { GroupDescription, IdleMember, QueueOfGroup } from './admin/groups.
 export type { Inspect } from './admin/inspect.ts'
 export type { OffsetChange, OffsetPosition } from './admin/offsets.ts'
 export { type Client, type ConnectOptions, connect } from './client.ts'
-export type { Assignment, Consumer, PulledMessage } from './consumer/consumer.ts'
+export type { Assignment, Closed, Consumer, PulledMessage } from './consumer/consumer.ts'
 export type { ConsumerOptions } from './consumer/consumer-options.ts'
 export type { Handler, MessageContext } from './consumer/dispatcher.ts'
+export type { FlowOptions } from './consumer/flow-control.ts'
 export type { IncomingMessage } from './consumer/incoming-message.ts'
-export type { Reader, ReaderOptions, SeekPosition } from './consumer/reader.ts'
+export type { Reader, ReaderOptions } from './consumer/reader.ts'
+export type { SeekPosition } from './consumer/start-position.ts'
 export { type ErrorCode, StateMQError } from './errors.ts'
 export {
   type BrokerProcess,

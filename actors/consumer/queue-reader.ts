@@ -191,8 +191,9 @@ export class QueueReader {
     else this.#askReplicas(epoch)
   }
 
+  /** A part of what the queue may hold: a message that is stuck leaves room for another pull. */
   get #pullBytes(): number {
-    return Math.min(this.#budget.pullBytes, this.#limits.bytes)
+    return Math.max(1, Math.min(this.#budget.pullBytes, Math.floor(this.#limits.bytes / 4)))
   }
 
   get #hasRoom(): boolean {
