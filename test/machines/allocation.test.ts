@@ -1,109 +1,321 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { type Allocation, allocateFor } from '../../machines/allocation/index.ts'
-import { compareQueues, type QueueRef, queueKey } from '../../machines/topic.ts'
+import {
+  type Allocation,
+  allocate,
+  allocateFor,
+  allocations,
+  averagely,
+  averagelyByCircle,
+  movesOf,
+  ownersOf,
+} from '../../machines/allocation/index.ts'
+import { compareQueues, queueKey } from '../../machines/topic.ts'
+import {
+  anyInput,
+  inputOf,
+  keysBy,
+  keysOf,
+  membersOf,
+  queueAt,
+  queuesOf,
+  sizesOf,
+} from '../support/allocations.ts'
 
-const queuesOf = (count: number): QueueRef[] =>
-  Array.from({ length: count }, (_, queueId) => ({ topic: 't', brokerName: 'b', queueId }))
+const names = Object.keys(allocations) as Allocation[]
+/** Those that divide all queues, and no share is larger by more than one. */
+const even: Allocation[] = ['averagely', 'averagely-by-circle', 'sticky', 'lag-aware']
+/** Those that leave queues out. */
+const partial: Allocation[] = ['by-config', 'by-machine-room']
+/** Who has what already is nothing to them. */
+const forgetful: Allocation[] = [
+  ...(['averagely', 'averagely-by-circle', 'by-machine-room'] as const),
+  ...(['machine-room-nearby', 'consistent-hash'] as const),
+]
+
+// -------------------------------------------------------------------------- RocketMQ's, on the two lists alone
+
 const clientsOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `c${index}`)
 
 /** The numbers of the queues of each client, in the order of the clients. */
-const shares = (name: Allocation, queues: number, clients: number): number[][] =>
-  clientsOf(clients).map((clientId) =>
-    allocateFor(name)(clientId, queuesOf(queues), clientsOf(clients)).map(({ queueId }) => queueId),
+const numbers = (name: Allocation, queues: number, clients: number): string => {
+  const shares = allocate(
+    name,
+    inputOf({ queues: queuesOf(queues), members: membersOf(...clientsOf(clients)) }),
   )
+  return clientsOf(clients)
+    .map((clientId) => shares[clientId]!.map(({ queueId }) => queueId).join(' '))
+    .join(' | ')
+}
 
 // Worked out by hand from RocketMQ's rules.
-const tables: [Allocation, queues: number, clients: number, number[][]][] = [
-  ['averagely', 8, 1, [[0, 1, 2, 3, 4, 5, 6, 7]]],
-  [
-    'averagely',
-    8,
-    2,
-    [
-      [0, 1, 2, 3],
-      [4, 5, 6, 7],
-    ],
-  ],
-  [
-    'averagely',
-    8,
-    3,
-    [
-      [0, 1, 2],
-      [3, 4, 5],
-      [6, 7],
-    ],
-  ],
-  [
-    'averagely',
-    7,
-    3,
-    [
-      [0, 1, 2],
-      [3, 4],
-      [5, 6],
-    ],
-  ],
-  ['averagely', 3, 3, [[0], [1], [2]]],
-  ['averagely', 2, 4, [[0], [1], [], []]],
-  ['averagely', 0, 2, [[], []]],
-  [
-    'averagely-by-circle',
-    8,
-    3,
-    [
-      [0, 3, 6],
-      [1, 4, 7],
-      [2, 5],
-    ],
-  ],
-  ['averagely-by-circle', 2, 4, [[0], [1], [], []]],
-  ['averagely-by-circle', 0, 2, [[], []]],
+const tables: [Allocation, queues: number, clients: number, numbers: string][] = [
+  ['averagely', 8, 1, '0 1 2 3 4 5 6 7'],
+  ['averagely', 8, 2, '0 1 2 3 | 4 5 6 7'],
+  ['averagely', 8, 3, '0 1 2 | 3 4 5 | 6 7'],
+  ['averagely', 7, 3, '0 1 2 | 3 4 | 5 6'],
+  ['averagely', 3, 3, '0 | 1 | 2'],
+  ['averagely', 2, 4, '0 | 1 |  | '],
+  ['averagely', 0, 2, ' | '],
+  ['averagely-by-circle', 8, 3, '0 3 6 | 1 4 7 | 2 5'],
+  ['averagely-by-circle', 2, 4, '0 | 1 |  | '],
+  ['averagely-by-circle', 0, 2, ' | '],
+  // What RocketMQ's own classes say.
+  ['consistent-hash', 12, 3, '2 4 6 7 | 1 9 11 | 0 3 5 8 10'],
+  ['consistent-hash', 0, 2, ' | '],
 ]
 for (const [name, queues, clients, expected] of tables) {
   test(`${name}: ${queues} queues and ${clients} consumers`, (t) => {
-    t.deepEqual(shares(name, queues, clients), expected)
+    t.is(numbers(name, queues, clients), expected)
   })
 }
 
-const anyQueues = fc.uniqueArray(
-  fc.record({
-    topic: fc.constantFrom('t', 'u'),
-    brokerName: fc.constantFrom('a', 'b', 'B'),
-    queueId: fc.nat(20),
-  }),
-  { selector: queueKey, maxLength: 40 },
-)
-const anyClients = fc.uniqueArray(fc.string({ minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 10 })
+test('consistent-hash: gives what RocketMQ gives for the names of its own test', (t) => {
+  const queues = queuesOf(10).map((queue) => ({ ...queue, topic: 'topic_test', brokerName: 'brokerName' }))
+  const shares = allocate(
+    'consistent-hash',
+    inputOf({ queues, members: membersOf('CID-0', 'CID-1', 'CID-2', 'CID-3', 'CID-4') }),
+  )
+  t.deepEqual(
+    Object.values(shares).map((share) => share.map(({ queueId }) => queueId)),
+    [[], [], [0, 3, 4, 5, 8], [2, 6, 7, 9], [1]],
+  )
+})
 
-const even: Allocation[] = ['averagely', 'averagely-by-circle', 'sticky', 'lag-aware']
-for (const name of even) {
-  test(`${name}: every queue has one owner, and no share is larger by more than one`, (t) => {
+test('consistent-hash: gives what RocketMQ gives for names that are not English', (t) => {
+  const queues = queuesOf(8).map((queue) => ({ ...queue, topic: 'orders', brokerName: 'room-1@broker-a' }))
+  const shares = allocate(
+    'consistent-hash',
+    inputOf({ queues, members: membersOf('10.0.0.1@77', 'é-ü', '消费者') }),
+  )
+  t.deepEqual(
+    Object.values(shares).map((share) => share.map(({ queueId }) => queueId)),
+    [[1, 2, 5, 7], [3, 4, 6], [0]],
+  )
+})
+
+// ---------------------------------------------------------------------------------- RocketMQ's, by configuration
+
+test('by-config: each consumer gets what it lists, and what nobody lists is left out', (t) => {
+  const members = [
+    { clientId: 'a', room: '', queues: ['t/b/3', 't/b/0', 't/b/0'] },
+    { clientId: 'b', room: '', queues: ['t/b/1', 't/b/9', 'u/b/2'] },
+    { clientId: 'c', room: '' },
+  ]
+  t.deepEqual(keysBy('by-config', { queues: queuesOf(5), members }), {
+    a: ['t/b/0', 't/b/3'],
+    b: ['t/b/1'],
+    c: [],
+  })
+})
+
+test('by-config: a queue that two list stays with the one that has it, else goes to the lower client id', (t) => {
+  const queues = queuesOf(1)
+  const members = ['b', 'a', 'c'].map((clientId) => ({ clientId, room: '', queues: ['t/b/0'] }))
+  t.deepEqual(keysBy('by-config', { queues, members }), { a: ['t/b/0'], b: [], c: [] })
+  const has = (clientId: string) => keysBy('by-config', { queues, members, previous: { 't/b/0': clientId } })
+  t.deepEqual(has('c'), { a: [], b: [], c: ['t/b/0'] })
+  t.deepEqual(has('gone'), { a: ['t/b/0'], b: [], c: [] })
+})
+
+const roomQueues = (keys: string) => keys.split(' ').map(queueAt)
+
+test('by-machine-room: the rooms to be consumed are divided, what is left over goes to the first, the rest is left out', (t) => {
+  const queues = roomQueues('t/r1@a/0 t/r1@a/1 t/r1@a/2 t/r1@a/3 t/r1@a/4 t/r2@b/5 t/r2@b/6 t/r1/7')
+  const members = membersOf('c0', 'c1').map((member) => ({ ...member, consumerRooms: ['r1', ''] }))
+  t.deepEqual(keysBy('by-machine-room', { queues, members }), {
+    c0: ['t/r1@a/0', 't/r1@a/1', 't/r1@a/4'],
+    c1: ['t/r1@a/2', 't/r1@a/3'],
+  })
+})
+
+test('by-machine-room: where consumers disagree, every room that one of them names is consumed', (t) => {
+  const queues = roomQueues('t/r1@a/0 t/r2@a/0 t/r3@a/0')
+  const [a, b] = membersOf('a', 'b') as [
+    { clientId: string; room: string },
+    { clientId: string; room: string },
+  ]
+  const members = [
+    { ...a, consumerRooms: ['r2'] },
+    { ...b, consumerRooms: ['r1', 'r2'] },
+  ]
+  t.deepEqual(keysBy('by-machine-room', { queues, members }), { a: ['t/r1@a/0'], b: ['t/r2@a/0'] })
+  t.deepEqual(keysBy('by-machine-room', { queues, members: [a, b] }), { a: [], b: [] })
+})
+
+const nearby = [
+  { clientId: 'c', room: 'r2' },
+  { clientId: 'a', room: 'r1' },
+  { clientId: 'b', room: 'r1' },
+]
+
+test('machine-room-nearby: a room is for the consumers in it, and one without consumers for all', (t) => {
+  const queues = roomQueues(
+    't/r1@x/0 t/r1@x/1 t/r1@x/2 t/r2@y/0 t/r2@y/1 t/r3@z/0 t/r3@z/1 t/r3@z/2 t/r3@z/3',
+  )
+  t.deepEqual(keysBy('machine-room-nearby', { queues, members: nearby }), {
+    a: ['t/r1@x/0', 't/r1@x/1', 't/r3@z/0', 't/r3@z/1'],
+    b: ['t/r1@x/2', 't/r3@z/2'],
+    c: ['t/r2@y/0', 't/r2@y/1', 't/r3@z/3'],
+  })
+})
+
+test('machine-room-nearby: a broker without a room is for all, and a consumer without one has a part in what is', (t) => {
+  const queues = roomQueues('t/r1@x/0 t/plain/0 t/plain/1 t/plain/2 t/plain/3')
+  t.deepEqual(keysBy('machine-room-nearby', { queues, members: [...nearby, ...membersOf('d')] }), {
+    a: ['t/r1@x/0', 't/plain/0'],
+    b: ['t/plain/1'],
+    c: ['t/plain/2'],
+    d: ['t/plain/3'],
+  })
+})
+
+// ----------------------------------------------------------------------------------------------- all of them
+
+for (const name of names) {
+  const leavesOut = partial.includes(name)
+  test(`${name}: ${leavesOut ? 'no queue has two owners' : 'every queue has one owner'}`, (t) => {
     fc.assert(
-      fc.property(anyQueues, anyClients, (queues, clients) => {
-        const allocated = clients.map((clientId) => allocateFor(name)(clientId, queues, clients))
-        const sizes = allocated.map((share) => share.length)
-        t.deepEqual(allocated.flat().sort(compareQueues), [...queues].sort(compareQueues))
-        t.true(Math.max(...sizes) - Math.min(...sizes) <= 1)
+      fc.property(anyInput(), (input) => {
+        const shares = allocate(name, input)
+        t.deepEqual(Object.keys(shares).sort(), input.members.map(({ clientId }) => clientId).sort())
+        const given = Object.values(shares).flat().map(queueKey).sort()
+        const all = input.queues.map(queueKey).sort()
+        t.deepEqual(given, leavesOut ? all.filter((key) => given.includes(key)) : all)
       }),
     )
   })
 
-  test(`${name}: does not depend on the order in which queues and consumers are listed`, (t) => {
+  test(`${name}: does not depend on the order in which queues and members are listed`, (t) => {
     fc.assert(
-      fc.property(anyQueues, anyClients, (queues, clients) => {
-        const [clientId] = clients as [string]
-        t.deepEqual(
-          allocateFor(name)(clientId, [...queues].reverse(), [...clients].reverse()),
-          allocateFor(name)(clientId, queues, clients),
-        )
+      fc.property(anyInput(), (input) => {
+        const turned = {
+          queues: [...input.queues].reverse(),
+          members: [...input.members].reverse().map(({ queues = [], ...member }) => ({
+            ...{ ...member, queues: [...queues].reverse() },
+          })),
+          previous: Object.fromEntries(Object.entries(input.previous).reverse()),
+          lags: Object.fromEntries(Object.entries(input.lags).reverse()),
+        }
+        t.deepEqual(keysOf(allocate(name, turned)), keysOf(allocate(name, input)))
       }),
     )
   })
 
-  test(`${name}: a consumer that is not on the list gets nothing`, (t) => {
+  test(`${name}: is told once who has what and then moves nothing, for the lags are none`, (t) => {
+    fc.assert(
+      fc.property(anyInput(), (input) => {
+        const first = allocate(name, { ...input, lags: {} })
+        const previous = ownersOf(first)
+        t.deepEqual(movesOf(previous, allocate(name, { ...input, previous, lags: {} })), [])
+      }),
+    )
+  })
+
+  test(`${name}: changes nothing of what it is given`, (t) => {
+    fc.assert(
+      fc.property(anyInput(), (input) => {
+        const before = JSON.stringify(input)
+        allocate(name, input)
+        t.is(JSON.stringify(input), before)
+      }),
+    )
+  })
+
+  test(`${name}: without members there are no shares, and a stranger has none`, (t) => {
+    t.deepEqual(allocate(name, inputOf({ queues: queuesOf(4) })), {})
     t.deepEqual(allocateFor(name)('stranger', queuesOf(4), clientsOf(2)), [])
     t.deepEqual(allocateFor(name)('stranger', queuesOf(4), []), [])
   })
+
+  test(`${name}: divides 4,096 queues among 1,000 members`, (t) => {
+    const queues = Array.from({ length: 4096 }, (_, i) => queueAt(`t/r${i % 8}@broker-${i % 16}/${i >> 4}`))
+    const members = Array.from({ length: 1000 }, (_, i) => ({
+      ...{ clientId: `10.0.0.${i}@${(i * 7919) % 10_007}`, room: `r${i % 9}`, consumerRooms: ['r1', 'r2'] },
+      queues: queues.slice(i * 4, i * 4 + 5).map(queueKey),
+    }))
+    const lags = Object.fromEntries(queues.map((queue, i) => [queueKey(queue), (i * 7919) % 50_000]))
+    const previous = ownersOf(allocate(name, { queues, members, previous: {}, lags }))
+    const start = performance.now()
+    const shares = allocate(name, { queues, members: members.slice(1), previous, lags })
+    t.log(`${(performance.now() - start).toFixed(1)} ms, ${movesOf(previous, shares).length} moves`)
+    t.is(Object.keys(shares).length, 999)
+  })
 }
+
+for (const name of even) {
+  test(`${name}: each member has as many queues as RocketMQ gives it`, (t) => {
+    fc.assert(
+      fc.property(anyInput(), (input) => {
+        const clientIds = input.members.map(({ clientId }) => clientId).sort()
+        const [queues, clients] = [input.queues.length, clientIds.length]
+        const share = Math.floor(queues / clients)
+        const sizes = clientIds.map((clientId, index) => [
+          clientId,
+          share + (index < queues % clients ? 1 : 0),
+        ])
+        t.deepEqual(sizesOf(allocate(name, input)), Object.fromEntries(sizes))
+      }),
+    )
+  })
+}
+
+for (const name of forgetful) {
+  test(`${name}: goes by nothing that happened before`, (t) => {
+    fc.assert(
+      fc.property(anyInput(), (input) => {
+        t.deepEqual(allocate(name, input), allocate(name, { ...input, previous: {}, lags: {} }))
+      }),
+    )
+  })
+}
+
+for (const [name, alone] of [
+  ['averagely', averagely],
+  ['averagely-by-circle', averagelyByCircle],
+  ['consistent-hash', allocateFor('consistent-hash')],
+] as const) {
+  test(`${name}: a consumer that computes its share alone gets what it gets from all shares`, (t) => {
+    fc.assert(
+      fc.property(anyInput(), (input) => {
+        const clientIds = input.members.map(({ clientId }) => clientId)
+        const shares = clientIds.map((clientId) => [clientId, alone(clientId, input.queues, clientIds)])
+        t.deepEqual(allocate(name, input), Object.fromEntries(shares))
+      }),
+    )
+  })
+}
+
+// ----------------------------------------------------------------------------------------------- moves
+
+test('moves: tell of every queue that changes hands, comes or goes, and of no other', (t) => {
+  const [first, second, third, fourth] = queuesOf(4) as [never, never, never, never]
+  const previous = { 't/b/0': 'a', 't/b/1': 'a', 't/b/2': 'gone', 't/b/9': 'a' }
+  t.deepEqual(movesOf(previous, { a: [first], b: [second, third, fourth] }), [
+    { queue: 't/b/1', from: 'a', to: 'b' },
+    { queue: 't/b/2', from: 'gone', to: 'b' },
+    { queue: 't/b/3', from: null, to: 'b' },
+    { queue: 't/b/9', from: 'a', to: null },
+  ])
+})
+
+test('moves: from nothing to the shares and back to the owners is everything, then nothing', (t) => {
+  fc.assert(
+    fc.property(anyInput(), (input) => {
+      const shares = allocate('averagely', input)
+      t.is(movesOf({}, shares).length, input.queues.length)
+      t.deepEqual(movesOf(ownersOf(shares), shares), [])
+    }),
+  )
+})
+
+test('allocation: the queues of a share are sorted', (t) => {
+  fc.assert(
+    fc.property(anyInput(), fc.constantFrom(...names), (input, name) => {
+      if (name === 'machine-room-nearby') return // The own room comes first.
+      for (const share of Object.values(allocate(name, input))) {
+        t.deepEqual(share, [...share].sort(compareQueues))
+      }
+    }),
+  )
+})
