@@ -21,6 +21,7 @@ export const subjectsOf = (cluster: string) => {
     ['mq', cluster, ...tokens].join('.')
 
   return {
+    cluster,
     /** To every name server; each decides for itself. */
     nameServer: {
       register: subject<m.Registration>('name-server', 'register'),

@@ -2,7 +2,8 @@
 import { type Allocation, allocations } from '../../machines/allocation/index.ts'
 import { groupFault } from '../../machines/names.ts'
 import { badInput } from '../errors.ts'
-import { defaultLimits, type FlowLimits } from './queue-reader.ts'
+import { defaultOffsetsDir } from '../node/surroundings.ts'
+import { defaultFlow, type FlowOptions } from './flow-control.ts'
 import type { StartPosition } from './start-position.ts'
 
 export type ConsumerOptions = {
@@ -19,13 +20,26 @@ export type ConsumerOptions = {
   concurrency?: number
   /** Names this consumer in its group; two that run at once need two names. Made up by default. */
   clientId?: string
-  flow?: Partial<FlowLimits>
+  /** How much is read ahead of the handler: limits of a queue, of a topic and of the consumer. */
+  flow?: Partial<FlowOptions>
+  /** How long `close` waits for handlers that run; default 30,000. */
+  closeTimeoutMs?: number
+  /**
+   * Of a broadcasting consumer with a clientId: the folder of its offsets, which its next run goes on from. Default
+   * STATEMQ_OFFSETS_DIR, or `.statemq/offsets` in the home folder. Without a clientId it begins where `from` says.
+   */
+  offsetsDir?: string
 }
 
-export type ConsumerSettings = Required<Omit<ConsumerOptions, 'from' | 'flow'>> & {
+export type ConsumerSettings = Required<Omit<ConsumerOptions, 'from' | 'flow' | 'offsetsDir'>> & {
   from: StartPosition
-  flow: FlowLimits
+  flow: FlowOptions
+  /** Null when nothing is kept on this machine. */
+  offsetsDir: string | null
 }
+
+/** A timer of more milliseconds fires at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1
 
 /** Throws INVALID_PARAMETER with what is allowed. */
 export function settingsOf(options: ConsumerOptions, madeUpId: string): ConsumerSettings {
@@ -52,15 +66,50 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
     invalid(`concurrency ${concurrency}: give a whole number above 0`)
   }
   if (typeof ordered !== 'boolean') invalid(`ordered '${ordered}': give true or false`)
-  for (const [name, value] of Object.entries({ ...flow })) {
-    if (typeof value !== 'number' || !(value > 0)) invalid(`flow.${name} is ${value}: give a number above 0`)
+  const { closeTimeoutMs = 30_000 } = options
+  if (!(typeof closeTimeoutMs === 'number' && closeTimeoutMs >= 0 && closeTimeoutMs <= TIMER_MS_MAX)) {
+    invalid(`closeTimeoutMs ${closeTimeoutMs}: give 0 to ${TIMER_MS_MAX} milliseconds`)
   }
   if (typeof clientId !== 'string' || !/^[\w%|@-]{1,120}$/.test(clientId)) {
     invalid(`clientId '${clientId}': give 1 to 120 letters, digits, _, -, @, % or |`)
   }
   return {
-    ...{ group, messageModel, allocation, ordered, concurrency, clientId },
+    ...{ group, messageModel, allocation, ordered, concurrency, clientId, closeTimeoutMs },
     from: from instanceof Date ? { time: Math.max(0, from.getTime()) } : from,
-    flow: { ...defaultLimits, ...flow },
+    flow: flowOf(flow),
+    offsetsDir: offsetsDirOf(options),
   }
+}
+
+function flowOf(given: Partial<FlowOptions>): FlowOptions {
+  const flow: FlowOptions = { ...defaultFlow }
+  if (typeof given !== 'object' || given === null) {
+    throw badInput('flow: give an object such as { messages: 100 }', 'INVALID_PARAMETER')
+  }
+  for (const [name, value] of Object.entries(given)) {
+    if (value === undefined) continue
+    if (!Object.hasOwn(flow, name)) {
+      const known = Object.keys(flow).join(', ')
+      throw badInput(`flow.${name} is nothing known: there are ${known}`, 'INVALID_PARAMETER')
+    }
+    const isOff = value === null && name.startsWith('topic')
+    const isLimit = value === Number.POSITIVE_INFINITY || (Number.isInteger(value) && (value as number) > 0)
+    if (!isOff && !isLimit) {
+      throw badInput(`flow.${name} is ${value}: give a whole number above 0`, 'INVALID_PARAMETER')
+    }
+    flow[name as 'messages'] = value as number
+  }
+  return flow
+}
+
+function offsetsDirOf({ messageModel, clientId, offsetsDir }: ConsumerOptions): string | null {
+  const isKept = messageModel === 'broadcasting' && clientId !== undefined
+  if (offsetsDir === undefined) return isKept ? defaultOffsetsDir() : null
+  if (typeof offsetsDir !== 'string' || offsetsDir === '') {
+    throw badInput('offsetsDir: give the path of a folder', 'INVALID_PARAMETER')
+  }
+  if (isKept) return offsetsDir
+  const what =
+    "give messageModel 'broadcasting' and a clientId with it; else the offsets are the brokers', or nobody's"
+  throw badInput(`offsetsDir: ${what}`, 'INVALID_PARAMETER')
 }

@@ -16,8 +16,10 @@ import { type RouteWatch, watchRoute } from '../producer/route.ts'
 import { commitOffsets, type Masters } from './commit.ts'
 import { type ConsumerOptions, type ConsumerSettings, settingsOf } from './consumer-options.ts'
 import { Dispatcher, type Handler, unhandled } from './dispatcher.ts'
+import { FlowControl } from './flow-control.ts'
 import { type Granted, type GroupMember, joinGroup } from './group-member.ts'
 import type { IncomingMessage } from './incoming-message.ts'
+import { type LocalOffsets, openLocalOffsets } from './local-offsets.ts'
 import { MasterProbe } from './master-probe.ts'
 import { ProcessQueue, type TagFilter, tagFilterOf } from './process-queue.ts'
 import { QueueReader } from './queue-reader.ts'
@@ -28,6 +30,12 @@ export type Assignment = QueueRef & { assignEpoch: number }
 
 /** A message of `messages()`: the offset moves when it is acknowledged. */
 export type PulledMessage = IncomingMessage & { ack(): Promise<void> }
+
+/** What became of a consumer that was closed. */
+export type Closed = {
+  /** Messages whose handlers had not ended after `closeTimeoutMs`: they are delivered again. */
+  unfinished: number
+}
 
 const COMMIT_MS = 1_000
 const SETTLE_MS = 5_000
@@ -53,12 +61,16 @@ export class Consumer {
   /** Queues of which a broker is being asked where to begin. */
   readonly #beginning = new Map<string, { retry: unknown }>()
   readonly #assignments = new BehaviorSubject<readonly Assignment[]>([])
+  readonly #flow: FlowControl
   #dispatcher: Dispatcher | null = null
+  /** Of a broadcasting consumer that has a name. */
+  #offsets: LocalOffsets | null = null
   #member: GroupMember | null = null
   #commitTimer: unknown = null
   #probe: MasterProbe | null = null
   #state: 'new' | 'running' | 'closed' = 'new'
-  #closing: Promise<void> | null = null
+  #closing: Promise<Closed> | null = null
+  #isSuspended = false
   #settled: () => void = () => {}
   #left: () => void = () => {}
   #woken: () => void = () => {}
@@ -67,6 +79,7 @@ export class Consumer {
 
   constructor(process: Process, options: ConsumerOptions, madeUpId: string, released: () => void) {
     this.#settings = settingsOf(options, madeUpId)
+    this.#flow = new FlowControl(this.#settings.flow)
     this.#process = process
     this.#released = released
     this.group = this.#settings.group
@@ -96,6 +109,7 @@ export class Consumer {
     if (this.#filters.size === 0) throw badInput('subscribe to a topic before run()', 'INVALID_PARAMETER')
     const { clock } = this.#process.world
     this.#state = 'running'
+    if (this.#settings.offsetsDir !== null && !(await this.#openOffsets(this.#settings.offsetsDir))) return
     this.#dispatcher = new Dispatcher(this.#process.world, this.#settings, handler)
     const settled = new Promise<void>((resolve) => {
       this.#settled = resolve
@@ -150,13 +164,41 @@ export class Consumer {
     }
   }
 
-  /** Finishes what runs, commits, gives the queues back and leaves the group. */
-  close(): Promise<void> {
+  /** What was read and is not handled yet. */
+  get cached(): { messages: number; bytes: number } {
+    let messages = 0
+    for (const { reader } of this.#owned.values()) messages += reader.cachedMessages
+    return { messages, bytes: this.#flow.budget.cachedBytes }
+  }
+
+  get isSuspended(): boolean {
+    return this.#isSuspended
+  }
+
+  /** Pulls and hands out nothing until `resume`. What runs goes on; it stays in its group and keeps its queues. */
+  suspend(): void {
+    this.#isSuspended = true
+    this.#dispatcher?.setQueues([])
+  }
+
+  resume(): void {
+    if (!this.#isSuspended) return
+    this.#isSuspended = false
+    this.#dispatcher?.setQueues([...this.#owned.values()])
+    for (const { reader } of this.#owned.values()) reader.want()
+    this.#dispatcher?.give()
+  }
+
+  /**
+   * Finishes what runs, commits, gives the queues back and leaves the group. Handlers that have not ended after
+   * `closeTimeoutMs` are waited for no longer: their messages are not committed, and so are delivered again.
+   */
+  close(): Promise<Closed> {
     this.#closing ??= this.#close()
     return this.#closing
   }
 
-  async #close(): Promise<void> {
+  async #close(): Promise<Closed> {
     const wasRunning = this.#state === 'running'
     this.#state = 'closed'
     this.#woken()
@@ -170,17 +212,56 @@ export class Consumer {
             [...this.#owned.values()].map((queue) => new Promise<void>((done) => queue.drain(done))),
           )
     this.#unread() // AFTER the queues have stopped: they give out no more.
-    await isOver
+    const unfinished = await this.#patiently(isOver)
     for (const { retry } of this.#beginning.values()) this.#process.world.clock.clearTimeout(retry)
     this.#process.world.clock.clearTimeout(this.#commitTimer)
     this.#probe?.stop()
     for (const route of this.#routes.values()) route.stop()
     for (const queue of this.#owned.values()) queue.stop()
+    await this.#offsets?.close()
     this.#dispatcher?.stop()
     this.#owned.clear()
     this.#assignments.complete()
     this.#settled()
     this.#released()
+    return { unfinished }
+  }
+
+  async #patiently(isOver: Promise<unknown>): Promise<number> {
+    const { clock, log } = this.#process.world
+    const { group, closeTimeoutMs } = this.#settings
+    let unfinished = 0
+    const impatience = clock.setTimeout(() => {
+      for (const queue of this.#owned.values()) unfinished += queue.giveUp()
+      if (unfinished === 0) return
+      log.warn(
+        `handlers of '${group}' did not end in ${closeTimeoutMs} ms: their messages are delivered again`,
+        {
+          unfinished,
+        },
+      )
+    }, closeTimeoutMs)
+    await isOver
+    clock.clearTimeout(impatience)
+    return unfinished
+  }
+
+  /** False when the consumer was closed meanwhile. */
+  async #openOffsets(dir: string): Promise<boolean> {
+    const { group, clientId } = this.#settings
+    const { world, subjects } = this.#process
+    const positions = () =>
+      [...this.#owned].map(([key, { position }]): [queue: string, offset: number] => [key, position])
+    try {
+      const options = { dir, cluster: subjects.cluster, clientId, group, positions }
+      this.#offsets = await openLocalOffsets(world, options)
+    } catch (error) {
+      if (this.#state === 'running') this.#state = 'new'
+      throw error
+    }
+    if (this.#state === 'running') return true
+    await this.#offsets.close()
+    return false
   }
 
   readonly #epochOf = (brokerName: string): number => this.#epochs.get(brokerName) ?? 0
@@ -252,9 +333,17 @@ export class Consumer {
 
   #forget(key: string): void {
     this.#stopBeginning(key)
-    this.#owned.get(key)?.stop()
+    const queue = this.#owned.get(key)
+    if (queue) this.#offsets?.keep(key, queue.position)
+    queue?.stop()
     this.#owned.delete(key)
-    this.#dispatcher!.setQueues([...this.#owned.values()])
+    this.#ownedChanged()
+  }
+
+  #ownedChanged(): void {
+    const queues = [...this.#owned.values()]
+    this.#flow.divide(queues)
+    this.#dispatcher!.setQueues(this.#isSuspended ? [] : queues)
   }
 
   #announce(owned: readonly QueueRef[]): void {
@@ -314,11 +403,14 @@ export class Consumer {
       this.#settled()
     }
     for (const ref of missing) {
-      this.#begin(ref, null, (offset) => {
+      const begin = (offset: number) => {
         left--
         this.#own(ref, 0, offset, -1)
         settle()
-      })
+      }
+      const kept = this.#offsets?.of(queueKey(ref))
+      if (kept === undefined) this.#begin(ref, null, begin)
+      else begin(kept)
     }
     settle()
   }
@@ -329,7 +421,8 @@ export class Consumer {
     bounds: { minOffset: number; maxOffset: number } | null,
     found: (offset: number) => void,
   ): void {
-    const from = this.#initial.has(queueKey(ref)) ? this.#settings.from : 'first'
+    const isLater = !this.#initial.has(queueKey(ref)) || this.#offsets?.knows(ref.topic)
+    const from = isLater ? 'first' : this.#settings.from
     if (bounds && from === 'first') return found(bounds.minOffset)
     if (bounds && from === 'last') return found(bounds.maxOffset)
     const key = queueKey(ref)
@@ -379,26 +472,28 @@ export class Consumer {
     const key = queueKey(ref)
     if (this.#state !== 'running' || this.#owned.has(key)) return
     const { group, clientId, messageModel, flow } = this.#settings
+    const limits = this.#flow.limitsOf(ref.topic)
     const hooks = {
       epoch: () => this.#epochOf(ref.brokerName),
       arrived: this.#dispatcher!.give,
       unreachable: (epoch: number) => this.#routes.get(ref.topic)?.unreachable(ref.brokerName, epoch),
       fenced: () => this.#renew(queue),
-      mayPull: () => queue.isWithinSpan,
+      mayPull: () => !this.#isSuspended && queue.isWithinSpan,
       // What is not finished is handled again, whatever became of what followed.
       rewound: (end: number) => this.#startAnew(queue, Math.min(end, queue.position)),
     }
     const owner = messageModel === 'clustering' ? { group, clientId, generation } : undefined
-    const reader = new QueueReader(this.#process, ref, hooks, flow, owner)
+    const reader = new QueueReader(this.#process, ref, hooks, limits, owner, this.#flow.budget)
     const queue = new ProcessQueue(
       reader,
       this.#filters.get(ref.topic) ?? null,
       generation,
       offset,
       committed,
+      flow.span,
     )
     this.#owned.set(key, queue)
-    this.#dispatcher!.setQueues([...this.#owned.values()])
+    this.#ownedChanged()
     reader.start(offset)
   }
 }

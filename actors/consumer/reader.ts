@@ -150,6 +150,7 @@ export class Reader {
       if (this.#cursor >= this.#order.length) this.#cursor = 0
       const message = this.#order[this.#cursor]!.next()
       if (message) {
+        this.#order[this.#cursor]!.release(message)
         found.push(message)
         empty = 0
       } else {

@@ -105,7 +105,7 @@ export type Position = 'first' | 'last' | Date
 export interface Consumer {
   subscribe(topic: string, expression?: string): unknown
   messages(): AsyncGenerator<Incoming, void>
-  close(): Promise<void>
+  close(): Promise<unknown>
 }
 export interface Incoming {
   readonly topic: string
