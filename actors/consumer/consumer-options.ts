@@ -1,5 +1,10 @@
 /** What a consumer may be told, with what is assumed when it is not, and what is wrong with it. */
-import { type Allocation, allocations } from '../../machines/allocation/index.ts'
+import {
+  type Allocation,
+  type AllocationSettings,
+  allocationFault,
+  allocations,
+} from '../../machines/allocation/index.ts'
 import { groupFault } from '../../machines/names.ts'
 import { badInput } from '../errors.ts'
 import { defaultOffsetsDir } from '../node/surroundings.ts'
@@ -12,6 +17,12 @@ export type ConsumerOptions = {
   messageModel?: 'clustering' | 'broadcasting'
   /** How the queues are divided; default 'averagely'. */
   allocation?: Allocation
+  /** The machine room that this consumer runs in; 'machine-room-nearby' needs it. */
+  room?: string
+  /** 'by-config': the queues that this consumer reads, each as `topic/broker/number`. */
+  queues?: string[]
+  /** 'by-machine-room': the rooms whose brokers (`room@broker`) the group reads. */
+  consumerRooms?: string[]
   /** Where a group begins that has committed nothing; default 'last'. A queue that appears later is read from its start. */
   from?: 'first' | 'last' | Date
   /** One message of a queue at a time, in order; default false. */
@@ -31,7 +42,10 @@ export type ConsumerOptions = {
   offsetsDir?: string
 }
 
-export type ConsumerSettings = Required<Omit<ConsumerOptions, 'from' | 'flow' | 'offsetsDir'>> & {
+type Reshaped = 'from' | 'flow' | 'offsetsDir' | 'room' | 'queues' | 'consumerRooms'
+export type ConsumerSettings = Required<Omit<ConsumerOptions, Reshaped>> & {
+  /** What its allocation goes by. */
+  place: AllocationSettings & { room: string }
   from: StartPosition
   flow: FlowOptions
   /** Null when nothing is kept on this machine. */
@@ -59,6 +73,7 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
   if (!Object.hasOwn(allocations, allocation)) {
     invalid(`allocation '${allocation}': give one of ${Object.keys(allocations).join(', ')}`)
   }
+  const place = placeOf(options, allocation)
   if (from instanceof Date ? Number.isNaN(from.getTime()) : from !== 'first' && from !== 'last') {
     invalid("from: give 'first', 'last' or a Date")
   }
@@ -74,11 +89,22 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
     invalid(`clientId '${clientId}': give 1 to 120 letters, digits, _, -, @, % or |`)
   }
   return {
-    ...{ group, messageModel, allocation, ordered, concurrency, clientId, closeTimeoutMs },
+    ...{ group, messageModel, allocation, ordered, concurrency, clientId, closeTimeoutMs, place },
     from: from instanceof Date ? { time: Math.max(0, from.getTime()) } : from,
     flow: flowOf(flow),
     offsetsDir: offsetsDirOf(options),
   }
+}
+
+function placeOf({ room = '', queues, consumerRooms }: ConsumerOptions, allocation: Allocation) {
+  const place = {
+    room,
+    ...(queues === undefined ? {} : { queues }),
+    ...(consumerRooms === undefined ? {} : { consumerRooms }),
+  }
+  const fault = allocationFault(allocation, place)
+  if (fault) throw badInput(fault.message, fault.code)
+  return structuredClone(place)
 }
 
 function flowOf(given: Partial<FlowOptions>): FlowOptions {
