@@ -1,7 +1,12 @@
 /** What a consumer may be told, with what is assumed when it is not, and what is wrong with it. */
-import { type Allocate, type Allocation, allocations } from '../../machines/allocation/index.ts'
+import {
+  type Allocate,
+  type Allocation,
+  type AllocationSettings,
+  allocationFault,
+  allocations,
+} from '../../machines/allocation/index.ts'
 import { groupFault } from '../../machines/names.ts'
-import { type QueueRef, queueKey } from '../../machines/topic.ts'
 import { badInput } from '../errors.ts'
 import { defaultOffsetsDir } from '../node/surroundings.ts'
 import { defaultFlow, type FlowOptions } from './flow-control.ts'
@@ -16,12 +21,12 @@ export type ConsumerOptions = {
    * group needs: it gives the queues of one consumer out of those of a topic.
    */
   allocation?: Allocation | Allocate
-  /** With 'by-config': the queues that this consumer wants. */
-  queues?: readonly QueueRef[]
-  /** With 'machine-room-nearby': where this consumer runs. Brokers are in a room when they are named `room@broker`. */
+  /** The machine room that this consumer runs in; 'machine-room-nearby' needs it. */
   room?: string
-  /** With 'by-machine-room': the rooms whose brokers are read. */
-  consumerRooms?: readonly string[]
+  /** 'by-config': the queues that this consumer reads, each as `topic/broker/number`. */
+  queues?: string[]
+  /** 'by-machine-room': the rooms whose brokers (`room@broker`) the group reads. */
+  consumerRooms?: string[]
   /** It counts as gone when nothing is heard of it for so long; default 10,000, with `instanceId` 60,000. */
   sessionMs?: number
   /**
@@ -48,12 +53,10 @@ export type ConsumerOptions = {
   offsetsDir?: string
 }
 
-export type ConsumerSettings = Required<
-  Omit<ConsumerOptions, 'from' | 'flow' | 'offsetsDir' | 'instanceId' | 'queues' | 'consumerRooms'>
-> & {
-  /** Keys. */
-  queues: string[]
-  consumerRooms: string[]
+type Reshaped = 'from' | 'flow' | 'offsetsDir' | 'room' | 'queues' | 'consumerRooms' | 'instanceId'
+export type ConsumerSettings = Required<Omit<ConsumerOptions, Reshaped>> & {
+  /** What its allocation goes by. */
+  place: { room: string; queues: string[]; consumerRooms: string[] }
   isStatic: boolean
   from: StartPosition
   flow: FlowOptions
@@ -76,8 +79,8 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
     return invalid('a consumer needs a group: client.consumer({ group })')
   }
   const { group, messageModel = 'clustering', allocation = 'averagely', from = 'last' } = options
-  const { ordered = false, concurrency = 20, flow = {}, instanceId, room = '' } = options
-  const { clientId = instanceId ?? madeUpId, queues = [], consumerRooms = [] } = options
+  const { ordered = false, concurrency = 20, flow = {}, instanceId } = options
+  const { clientId = instanceId ?? madeUpId } = options
   const isStatic = instanceId !== undefined
   const { sessionMs = isStatic ? 60_000 : 10_000 } = options
   const fault = groupFault(group)
@@ -89,16 +92,10 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
   if (!(Number.isInteger(sessionMs) && sessionMs >= SESSION_MS_MIN && sessionMs <= SESSION_MS_MAX)) {
     invalid(`sessionMs ${sessionMs}: give ${SESSION_MS_MIN} to ${SESSION_MS_MAX} milliseconds`)
   }
-  if (typeof room !== 'string' || room.length > 255) invalid('room: give the name of a machine room')
-  if (!Array.isArray(consumerRooms) || consumerRooms.some((name) => typeof name !== 'string')) {
-    invalid("consumerRooms: give names of machine rooms, e.g. ['berlin']")
-  }
-  if (!Array.isArray(queues) || !queues.every(isQueue)) {
-    invalid('queues: give a list of { topic, brokerName, queueId }')
-  }
   if (typeof allocation !== 'function' && !Object.hasOwn(allocations, allocation)) {
     invalid(`allocation '${allocation}': give a function, or one of ${Object.keys(allocations).join(', ')}`)
   }
+  const place = placeOf(options, allocation)
   if (from instanceof Date ? Number.isNaN(from.getTime()) : from !== 'first' && from !== 'last') {
     invalid("from: give 'first', 'last' or a Date")
   }
@@ -114,12 +111,24 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
     invalid(`clientId '${clientId}': give 1 to 120 letters, digits, _, -, @, % or |`)
   }
   return {
-    ...{ group, messageModel, allocation, ordered, concurrency, clientId, closeTimeoutMs },
-    ...{ room, sessionMs, isStatic, queues: queues.map(queueKey), consumerRooms: [...consumerRooms] },
+    ...{ group, messageModel, allocation, ordered, concurrency, clientId, closeTimeoutMs, place },
+    ...{ sessionMs, isStatic },
     from: from instanceof Date ? { time: Math.max(0, from.getTime()) } : from,
     flow: flowOf(flow),
     offsetsDir: offsetsDirOf(options),
   }
+}
+
+function placeOf(options: ConsumerOptions, allocation: Allocation | Allocate): ConsumerSettings['place'] {
+  const { room = '', queues, consumerRooms } = options
+  const settings: AllocationSettings & { room: string } = {
+    room,
+    ...(queues === undefined ? {} : { queues }),
+    ...(consumerRooms === undefined ? {} : { consumerRooms }),
+  }
+  const fault = allocationFault(typeof allocation === 'function' ? 'custom' : allocation, settings)
+  if (fault) throw badInput(fault.message, fault.code)
+  return { room, queues: [...(queues ?? [])], consumerRooms: [...(consumerRooms ?? [])] }
 }
 
 function flowOf(given: Partial<FlowOptions>): FlowOptions {
@@ -154,10 +163,3 @@ function offsetsDirOf({ messageModel, clientId, offsetsDir }: ConsumerOptions): 
     "give messageModel 'broadcasting' and a clientId with it; else the offsets are the brokers', or nobody's"
   throw badInput(`offsetsDir: ${what}`, 'INVALID_PARAMETER')
 }
-
-const isQueue = (queue: unknown): boolean =>
-  typeof queue === 'object' &&
-  queue !== null &&
-  typeof (queue as QueueRef).topic === 'string' &&
-  typeof (queue as QueueRef).brokerName === 'string' &&
-  Number.isInteger((queue as QueueRef).queueId)

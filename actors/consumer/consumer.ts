@@ -283,7 +283,7 @@ export class Consumer {
   }
 
   #join(): void {
-    const { group, clientId, allocation, room, queues, consumerRooms, sessionMs, isStatic } = this.#settings
+    const { group, clientId, allocation, place, sessionMs, isStatic } = this.#settings
     const { clock, log } = this.#process.world
     const isCustom = typeof allocation === 'function'
     this.#member = joinGroup(this.#process, {
@@ -292,7 +292,7 @@ export class Consumer {
         clientId,
         subscriptions: Object.fromEntries(this.#expressions),
         allocation: isCustom ? 'custom' : allocation,
-        ...{ room, queues, consumerRooms, sessionMs, isStatic },
+        ...{ ...place, sessionMs, isStatic },
       },
       allocate: isCustom ? allocation : null,
       masters: this.#masters,
