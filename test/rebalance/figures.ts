@@ -13,7 +13,9 @@ export type Change = {
   members: string[]
 }
 
-export type Times = { p50: number; p99: number; max: number; count: number }
+/** `worst` says where and when the longest was. */
+export type Times = { p50: number; p99: number; max: number; count: number; worst: string }
+type Pause = { ms: number; what: string }
 export type Rebalance = { moved: number; needed: number }
 export type Figures = {
   /** The longest pause of each queue after each change of the members. */
@@ -33,8 +35,8 @@ export function figuresOf(
 ): Figures {
   const storedAt = byQueue(stored)
   const begun = byQueue(deliveries)
-  const moved: number[] = []
-  const stayed: number[] = []
+  const moved: Pause[] = []
+  const stayed: Pause[] = []
   const owners: Map<string, string>[] = changes.map(() => new Map())
   const last = new Map<string, string>()
   for (const [queue, all] of begun) {
@@ -47,11 +49,13 @@ export function figuresOf(
       if (i === 0) continue
       const owner = sorted[i - 1]!.member
       owners[k]!.set(queue, owner)
-      let longest = 0
+      let longest: Pause = { ms: 0, what: '' }
       let isMoved = false
       for (; i < sorted.length && sorted[i]!.startedAt <= end; i++) {
         const { startedAt, offset, member } = sorted[i]!
-        longest = Math.max(longest, startedAt - Math.max(sorted[i - 1]!.startedAt, times[offset] ?? 0))
+        const before = sorted[i - 1]!
+        const ms = startedAt - Math.max(before.startedAt, times[offset] ?? 0)
+        if (ms > longest.ms) longest = { ms, what: pauseBetween(before, sorted[i]!) }
         if (member !== owner) isMoved = true
       }
       ;(isMoved ? moved : stayed).push(longest)
@@ -106,7 +110,12 @@ export function movesNeeded(owners: readonly string[], members: readonly string[
   return owners.length - kept - Math.min(extra, counts.filter((count) => count > each).length)
 }
 
-export function timesOf(ms: readonly number[]): Times {
-  const at = (share: number) => (ms.length === 0 ? 0 : Math.round(percentile(ms, share) * 10) / 10)
-  return { p50: at(0.5), p99: at(0.99), max: at(1), count: ms.length }
+const pauseBetween = (before: Delivery, after: Delivery): string =>
+  `${after.queue} until ${(after.startedAt / 1_000).toFixed(3)} s, from ${before.member} to ${after.member}`
+
+function timesOf(pauses: readonly Pause[]): Times {
+  const all = pauses.map(({ ms }) => ms)
+  const at = (share: number) => Math.round(percentile(all, share) * 10) / 10
+  const worst = pauses.reduce((a, b) => (b.ms > a.ms ? b : a), { ms: 0, what: 'none' }).what
+  return { p50: at(0.5), p99: at(0.99), max: at(1), count: pauses.length, worst }
 }

@@ -125,8 +125,8 @@ const movesOf = ({ rebalances }: Figures) => {
 
 function print(summary: Summary): void {
   const say = (words: string) => void process.stdout.write(`${words}\n`)
-  const times = ({ p50, p99, max, count }: Times) =>
-    `p50 ${p50} ms   p99 ${p99} ms   max ${max} ms   of ${count}`
+  const times = ({ p50, p99, max, count, worst }: Times) =>
+    `p50 ${p50} ms   p99 ${p99} ms   max ${max} ms   of ${count}; the longest: ${worst}`
   const { clean, faulty, joins, leaves, kills, pauses, longestPauseOfAQueueMs: pause } = summary
   const wrong = ({ skipped, reordered, overlaps }: Summary['clean'] | Summary['faulty']) =>
     `${skipped} skipped, ${reordered} reordered, ${overlaps} times two owners`

@@ -120,7 +120,7 @@ const faulty: readonly Move[] = ['join', 'join', 'join', 'leave', 'leave', 'kill
 async function disturb(run: Run, end: number, moves: readonly Move[]): Promise<void> {
   const { crew, random, settings } = run
   while (sharedClock() < end) {
-    const isFew = crew.size - crew.paused < settings.members / 2
+    const isFew = crew.size - crew.paused < settings.members * 0.75
     const isMany = crew.size > settings.members * 1.25
     const drawn = moves[random.below(moves.length)]!
     const move = isFew ? 'join' : isMany && drawn === 'join' ? 'leave' : drawn
