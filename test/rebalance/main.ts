@@ -12,11 +12,14 @@
  *   --ordered yes|no    one message of a queue at a time; default by the seed, half of all
  *   --concurrency N  handlers that run at once in a member; default 64
  *   --lag N          messages that a queue may be behind before the senders wait; default 300
+ *   --sim            instead: how long 1,000 members and 4,096 queues take, in the simulated world; --members, --queues,
+ *                    --brokers (default 4) and --seed count there, too
  *   --json           one object, for programs
  *
  * Ends with 1 when something happened that must not.
  */
 import { parseArgs } from 'node:util'
+import { type Phase, rebalanceSpeed } from '../sim/rebalance-speed.ts'
 import { seedOfRun } from '../support/seeded-random.ts'
 import type { Figures, Times } from './figures.ts'
 import type { FindingName } from './judge.ts'
@@ -27,9 +30,10 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: '1' },
     clean: { type: 'string' },
     seed: { type: 'string' },
-    members: { type: 'string', default: '8' },
-    queues: { type: 'string', default: '64' },
-    brokers: { type: 'string', default: '1' },
+    members: { type: 'string' },
+    queues: { type: 'string' },
+    brokers: { type: 'string' },
+    sim: { type: 'boolean', default: false },
     ordered: { type: 'string' },
     concurrency: { type: 'string', default: '64' },
     lag: { type: 'string', default: '300' },
@@ -38,8 +42,8 @@ const { values } = parseArgs({
 })
 
 type Whole = 'seed' | 'members' | 'queues' | 'brokers' | 'concurrency' | 'lag'
-function whole(name: Whole, least: number): number {
-  const value = Number(values[name])
+function whole(name: Whole, least: number, usual = Number.NaN): number {
+  const value = Number(values[name] ?? usual)
   if (Number.isInteger(value) && value >= least) return value
   throw new RangeError(`--${name} ${values[name]}: give a whole number from ${least} on`)
 }
@@ -49,16 +53,22 @@ function number(name: 'minutes' | 'clean', value: string): number {
   throw new RangeError(`--${name} ${value}: give a number from 0 on`)
 }
 
+const seed = values.seed === undefined ? seedOfRun() : whole('seed', 0)
+const sizes = values.sim
+  ? { members: 1_000, queues: 4_096, brokers: 4 }
+  : { members: 8, queues: 64, brokers: 1 }
+const members = whole('members', 2, sizes.members)
+const queues = whole('queues', 1, sizes.queues)
+const brokers = whole('brokers', 1, sizes.brokers)
+if (queues % brokers !== 0)
+  throw new RangeError(`--queues ${queues}: give a multiple of --brokers ${brokers}, each has as many`)
+
 function settingsOf(): RebalanceSettings {
-  const seed = values.seed === undefined ? seedOfRun() : whole('seed', 0)
   const minutes = number('minutes', values.minutes)
   if (values.ordered !== undefined && !['yes', 'no'].includes(values.ordered))
     throw new RangeError(`--ordered ${values.ordered}: give yes or no`)
-  const [queues, brokers] = [whole('queues', 1), whole('brokers', 1)]
-  if (queues % brokers !== 0)
-    throw new RangeError(`--queues ${queues}: give a multiple of --brokers ${brokers}, each has as many`)
   return {
-    ...{ seed, minutes, queues, brokers, members: whole('members', 2) },
+    ...{ seed, minutes, queues, brokers, members },
     cleanSeconds: values.clean === undefined ? minutes * 20 : number('clean', values.clean),
     ordered: values.ordered === undefined ? seed % 2 === 0 : values.ordered === 'yes',
     ...{ concurrency: whole('concurrency', 1), lagMax: whole('lag', 1) },
@@ -80,6 +90,8 @@ async function tearDown(): Promise<void> {
 /** Of what is wrong, so much is shown of each kind to people, and told to programs in all. */
 const SHOWN = 5
 const TOLD = 50
+/** No rebalance of the simulated group may take longer. */
+const LIMIT_MS = 60_000
 
 function summaryOf({ seed, ordered, queues, brokers }: RebalanceSettings, report: RebalanceReport) {
   const { findings, troubles, clean, faulty, ranMs, ...counts } = report
@@ -154,15 +166,41 @@ function print(summary: Summary): void {
   say(length === 0 ? 'Nothing happened that must not.' : `${length} violations.`)
 }
 
-const settings = settingsOf()
-for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  process.once(signal, () => void tearDown().finally(() => process.exit(130)))
-try {
+async function runLive(): Promise<boolean> {
+  const settings = settingsOf()
   const summary = summaryOf(settings, await rebalance(scope, settings))
   const told = { ...summary, violations: summary.violations.slice(0, TOLD) }
   if (values.json) process.stdout.write(`${JSON.stringify(told)}\n`)
   else print(summary)
-  process.exitCode = summary.violations.length === 0 ? 0 : 1
+  return summary.violations.length === 0
+}
+
+async function runSimulated(): Promise<boolean> {
+  const report = await rebalanceSpeed({ seed, members, queues, brokers, limitMs: LIMIT_MS, tell })
+  const say = (words: string) => void process.stdout.write(`${words}\n`)
+  if (values.json) say(JSON.stringify({ seed, members, queues, brokers, ...report }))
+  else {
+    say(`seed ${seed}: ${members} members, ${queues} queues on ${brokers} brokers`)
+    for (const phase of report.phases) say(lineOf(phase))
+    for (const trouble of report.troubles) say(`TROUBLE ${trouble}`)
+  }
+  return report.troubles.length === 0 && report.phases.every(({ isConverged }) => isConverged)
+}
+
+function lineOf({ name, isConverged, tookMs, rounds, moved, needed, given, wallMs, ...wire }: Phase): string {
+  const result = isConverged ? `balanced after ${tookMs} ms` : `NOT BALANCED after ${tookMs} ms`
+  const kinds = Object.entries(wire.kinds).map(([kind, count]) => `${count} ${kind}`)
+  return (
+    `  ${name.padEnd(12)} ${result}, ${rounds} rounds, ${moved} queues moved, ${needed} had to, given ${given} times\n` +
+    `               ${wire.messages} messages: ${kinds.join(', ')}; computed in ${(wallMs / 1_000).toFixed(1)} s`
+  )
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.once(signal, () => void tearDown().finally(() => process.exit(130)))
+try {
+  const isWell = await (values.sim ? runSimulated() : runLive())
+  process.exitCode = isWell ? 0 : 1
 } finally {
   await tearDown()
 }
