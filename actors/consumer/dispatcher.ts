@@ -16,6 +16,8 @@ export type MessageContext = {
   readonly queue: QueueRef
   /** Messages of the queue that were stored after this one, when the broker last told. */
   readonly behind: number
+  /** Of the ownership under which it is handled. It rises with each owner: others can refuse what an older one writes. */
+  readonly assignEpoch: number
 }
 
 /** What it returns, or its promise resolves to, is ignored, except `unhandled`. */
@@ -162,6 +164,10 @@ class Context implements MessageContext {
 
   get queue(): QueueRef {
     return this.processQueue.reader.ref
+  }
+
+  get assignEpoch(): number {
+    return this.processQueue.generation
   }
 
   get behind(): number {
