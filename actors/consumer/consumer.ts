@@ -7,7 +7,7 @@
  * RocketMQ: client/consumer/DefaultMQPushConsumer.java, client/impl/consumer/DefaultMQPushConsumerImpl.java
  */
 import { BehaviorSubject, type Observable } from 'rxjs'
-import { tagExpressionFault, tagsOf } from '../../machines/filter/tag.ts'
+import type { FilterExpression } from '../../machines/filter/filter.ts'
 import { topicFault } from '../../machines/names.ts'
 import { type QueueRef, queueKey, readQueuesOf, type TopicRoute } from '../../machines/topic.ts'
 import { badInput } from '../errors.ts'
@@ -19,9 +19,10 @@ import { Dispatcher, type Handler, unhandled } from './dispatcher.ts'
 import { type Granted, type GroupMember, joinGroup } from './group-member.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { MasterProbe } from './master-probe.ts'
-import { ProcessQueue, type TagFilter, tagFilterOf } from './process-queue.ts'
+import { ProcessQueue } from './process-queue.ts'
 import { QueueReader } from './queue-reader.ts'
 import { findOffset } from './start-position.ts'
+import { type Subscribed, subscribed, unfiltered } from './subscribed.ts'
 
 /** A queue that this consumer owns; `assignEpoch` rises whenever the queue changes hands. */
 export type Assignment = QueueRef & { assignEpoch: number }
@@ -43,7 +44,7 @@ export class Consumer {
   readonly #process: Process
   readonly #released: () => void
   readonly #settings: ConsumerSettings
-  readonly #filters = new Map<string, TagFilter>()
+  readonly #filters = new Map<string, Subscribed>()
   readonly #routes = new Map<string, RouteWatch>()
   readonly #epochs = new Map<string, number>()
   readonly #owned = new Map<string, ProcessQueue>()
@@ -74,18 +75,16 @@ export class Consumer {
     this.assignment$ = this.#assignments.asObservable()
   }
 
-  /** Before `run`: which messages of which topic. `expression`: `*` (default) or tags, `a || b`. */
-  subscribe(topic: string, expression = '*'): this {
+  /**
+   * Before `run`: which messages of which topic. `expression`: `*` (default), tags as `a || b`, or `{ sql }`, SQL92 on
+   * the messages' properties. SUBSCRIPTION_PARSE_FAILED when it does not parse, with the column.
+   */
+  subscribe(topic: string, expression: FilterExpression = '*'): this {
     if (this.#state !== 'new') throw badInput('subscribe before run() or messages()', 'INVALID_PARAMETER')
     if (typeof topic !== 'string') throw badInput('the topic is no string')
     const fault = topicFault(topic)
     if (fault) throw badInput(fault.message, fault.code)
-    const broken =
-      typeof expression === 'string'
-        ? tagExpressionFault(expression)
-        : "this version filters by tags only: give an expression as 'a || b'"
-    if (broken !== null) throw badInput(broken, 'SUBSCRIPTION_PARSE_FAILED')
-    this.#filters.set(topic, tagFilterOf(tagsOf(expression)))
+    this.#filters.set(topic, subscribed(expression))
     return this
   }
 
@@ -389,14 +388,9 @@ export class Consumer {
       rewound: (end: number) => this.#startAnew(queue, Math.min(end, queue.position)),
     }
     const owner = messageModel === 'clustering' ? { group, clientId, generation } : undefined
-    const reader = new QueueReader(this.#process, ref, hooks, flow, owner)
-    const queue = new ProcessQueue(
-      reader,
-      this.#filters.get(ref.topic) ?? null,
-      generation,
-      offset,
-      committed,
-    )
+    const { filter, text } = this.#filters.get(ref.topic) ?? unfiltered
+    const reader = new QueueReader(this.#process, ref, hooks, flow, owner, text)
+    const queue = new ProcessQueue(reader, filter, generation, offset, committed)
     this.#owned.set(key, queue)
     this.#dispatcher!.setQueues([...this.#owned.values()])
     reader.start(offset)

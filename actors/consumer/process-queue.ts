@@ -6,16 +6,10 @@
  *
  * RocketMQ: client/impl/consumer/ProcessQueue.java
  */
-import { javaHash } from '../../transport/frames.ts'
+import type { Filter } from '../../machines/filter/filter.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { OffsetTracker } from './offset-tracker.ts'
 import type { QueueReader } from './queue-reader.ts'
-
-/** Which messages are wanted; null for all. */
-export type TagFilter = { tags: ReadonlySet<string>; codes: ReadonlySet<number> } | null
-
-export const tagFilterOf = (tags: ReadonlySet<string> | null): TagFilter =>
-  tags && { tags, codes: new Set([...tags].map(javaHash)) }
 
 /** RocketMQ's consumeConcurrentlyMaxSpan: how far the newest message may run ahead of the oldest unfinished one. */
 const SPAN_MAX = 2_000
@@ -27,7 +21,7 @@ export class ProcessQueue {
   running = 0
   /** The offset that the broker has confirmed as committed, or -1. */
   committed: number
-  readonly #filter: TagFilter
+  readonly #filter: Filter | null
   readonly #tracker: OffsetTracker
   #expected: number
   /** Messages that failed and are due again. */
@@ -36,7 +30,13 @@ export class ProcessQueue {
   #isStopped = false
   #drained: (() => void) | null = null
 
-  constructor(reader: QueueReader, filter: TagFilter, generation: number, offset: number, committed: number) {
+  constructor(
+    reader: QueueReader,
+    filter: Filter | null,
+    generation: number,
+    offset: number,
+    committed: number,
+  ) {
     this.reader = reader
     this.generation = generation
     this.committed = committed
@@ -47,6 +47,7 @@ export class ProcessQueue {
 
   /** What may be committed. */
   get position(): number {
+    this.#passTo(this.reader.position)
     return this.#tracker.position
   }
 
@@ -56,7 +57,7 @@ export class ProcessQueue {
 
   /** Whether the next pull may go: the oldest unfinished message must not be too far behind. */
   get isWithinSpan(): boolean {
-    return this.#expected - this.#tracker.position <= SPAN_MAX
+    return this.#expected - this.#tracker.position - this.#tracker.passedAbove <= SPAN_MAX
   }
 
   /** The next message to run, or null. `ordered`: only while none runs. */
@@ -71,10 +72,9 @@ export class ProcessQueue {
       const message = this.reader.next()
       if (message === null) return null
       const { queueOffset } = message
-      // Messages between were removed by retention before they were read.
-      for (; this.#expected < queueOffset; this.#expected++) this.#tracker.finish(this.#expected)
+      if (queueOffset > this.#expected) this.#passTo(queueOffset)
       this.#expected = queueOffset + 1
-      if (this.#isWanted(message)) {
+      if (this.#filter === null || this.#filter(message)) {
         this.running++
         return message
       }
@@ -82,10 +82,11 @@ export class ProcessQueue {
     }
   }
 
-  #isWanted(message: IncomingMessage): boolean {
-    if (this.#filter === null) return true
-    const { tags, codes } = this.#filter
-    return codes.has(message.tagsCode) && tags.has(message.tag ?? '')
+  /** What lies below and was not given out was left out by the broker, or removed there before it was read. */
+  #passTo(offset: number): void {
+    if (offset <= this.#expected) return
+    this.#tracker.pass(this.#expected, offset)
+    this.#expected = offset
   }
 
   finished(message: IncomingMessage): void {

@@ -5,6 +5,7 @@
  *
  * RocketMQ: client/consumer/DefaultLitePullConsumer.java (assign and seek)
  */
+import type { FilterExpression } from '../../machines/filter/filter.ts'
 import { topicFault } from '../../machines/names.ts'
 import {
   compareQueues,
@@ -20,6 +21,7 @@ import type { IncomingMessage } from './incoming-message.ts'
 import { MasterProbe } from './master-probe.ts'
 import { QueueReader } from './queue-reader.ts'
 import { findOffset, type StartPosition } from './start-position.ts'
+import { type Subscribed, subscribed } from './subscribed.ts'
 
 export type ReaderOptions = {
   topic: string
@@ -27,6 +29,8 @@ export type ReaderOptions = {
   queues?: (queue: QueueRef) => boolean
   /** Where to begin when `seek` is not called; default 'first'. */
   from?: 'first' | 'last'
+  /** Which messages: `*` (default), tags as `a || b`, or `{ sql }`. */
+  filter?: FilterExpression
 }
 
 export type SeekPosition = 'first' | 'last' | { time: Date | number } | { offset: number; queue?: QueueRef }
@@ -40,6 +44,7 @@ export class Reader {
   readonly #released: () => void
   readonly #wants: (queue: QueueRef) => boolean
   readonly #from: 'first' | 'last'
+  readonly #subscribed: Subscribed
   readonly #route: RouteWatch
   readonly #readers = new Map<string, QueueReader>()
   readonly #epochs = new Map<string, number>()
@@ -55,12 +60,13 @@ export class Reader {
 
   constructor(
     process: Process,
-    { topic, queues = () => true, from = 'first' }: ReaderOptions,
+    { topic, queues = () => true, from = 'first', filter = '*' }: ReaderOptions,
     released: () => void,
   ) {
     if (typeof topic !== 'string') throw badInput('a reader needs a topic: client.reader({ topic })')
     const fault = topicFault(topic)
     if (fault) throw badInput(fault.message, fault.code)
+    this.#subscribed = subscribed(filter)
     this.topic = topic
     this.#process = process
     this.#released = released
@@ -114,18 +120,21 @@ export class Reader {
   async poll(max = 32, waitMs = 1_000): Promise<IncomingMessage[]> {
     await this.#ready()
     await this.#begin(this.#order)
-    const found = this.#take(max)
-    if (found.length > 0 || waitMs <= 0 || this.#isClosed) return found
     const { clock } = this.#process.world
-    await new Promise<void>((resolve) => {
-      const timer = clock.setTimeout(resolve, waitMs)
-      this.#wake = () => {
-        clock.clearTimeout(timer)
-        resolve()
-      }
-    })
-    this.#wake = null
-    return this.#take(max)
+    const until = clock.monotonic() + waitMs
+    for (;;) {
+      const found = this.#take(max)
+      const left = until - clock.monotonic()
+      if (found.length > 0 || left <= 0 || this.#isClosed) return found
+      await new Promise<void>((resolve) => {
+        const timer = clock.setTimeout(resolve, left)
+        this.#wake = () => {
+          clock.clearTimeout(timer)
+          resolve()
+        }
+      })
+      this.#wake = null
+    }
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<IncomingMessage, void, undefined> {
@@ -148,7 +157,7 @@ export class Reader {
     let empty = 0
     while (found.length < max && empty < this.#order.length) {
       if (this.#cursor >= this.#order.length) this.#cursor = 0
-      const message = this.#order[this.#cursor]!.next()
+      const message = this.#next(this.#order[this.#cursor]!)
       if (message) {
         found.push(message)
         empty = 0
@@ -158,6 +167,13 @@ export class Reader {
       }
     }
     return found
+  }
+
+  #next(reader: QueueReader): IncomingMessage | null {
+    const { filter } = this.#subscribed
+    let message = reader.next()
+    while (message !== null && filter !== null && !filter(message)) message = reader.next()
+    return message
   }
 
   async #ready(): Promise<void> {
@@ -209,6 +225,8 @@ export class Reader {
           rewound: (offset) => reader.start(offset),
         },
         LIMITS,
+        undefined,
+        this.#subscribed.text,
       )
       this.#readers.set(key, reader)
       // A queue that appears later is read from its start: nothing of it was there before.

@@ -1,13 +1,14 @@
 /** ProcessQueue and IncomingMessage: what may be committed, and what a handler sees. */
 import test from 'ava'
 import { IncomingMessage, viewOf } from '../../actors/consumer/incoming-message.ts'
-import { ProcessQueue, tagFilterOf } from '../../actors/consumer/process-queue.ts'
+import { ProcessQueue } from '../../actors/consumer/process-queue.ts'
+import { subscribed } from '../../actors/consumer/subscribed.ts'
 import { javaHash, recordsAt } from '../../transport/frames.ts'
 import { ReaderBench, stored, TOPIC } from './support.ts'
 
-function queueOf(frames: Buffer[], { from = 0, tags = null as string[] | null } = {}) {
+function queueOf(frames: Buffer[], { from = 0, tags = '*' } = {}) {
   const bench = new ReaderBench()
-  const queue = new ProcessQueue(bench.reader, tagFilterOf(tags && new Set(tags)), 1, from, -1)
+  const queue = new ProcessQueue(bench.reader, subscribed(tags).filter, 1, from, -1)
   bench.reader.start(from)
   bench.give(...frames)
   return { bench, queue }
@@ -60,7 +61,7 @@ test('queue: out of order, others go on while a message that failed waits', (t) 
 test('queue: messages that the filter leaves out are finished without a handler', (t) => {
   const paid = { tag: 'paid', tagsCode: javaHash('paid') }
   const sent = { tag: 'sent', tagsCode: javaHash('sent') }
-  const { queue } = queueOf([stored(0, 3, sent), stored(3, 1, paid), stored(4, 2, sent)], { tags: ['paid'] })
+  const { queue } = queueOf([stored(0, 3, sent), stored(3, 1, paid), stored(4, 2, sent)], { tags: 'paid' })
   const message = queue.take(false)!
   t.is(message.queueOffset, 3)
   t.is(queue.position, 3)
@@ -70,7 +71,7 @@ test('queue: messages that the filter leaves out are finished without a handler'
 })
 
 test('queue: tags of one hash are told apart', (t) => {
-  const { queue } = queueOf([stored(0, 1, { tag: 'BB', tagsCode: javaHash('BB') })], { tags: ['Aa'] })
+  const { queue } = queueOf([stored(0, 1, { tag: 'BB', tagsCode: javaHash('BB') })], { tags: 'Aa' })
   t.is(queue.take(false), null)
   t.is(queue.position, 1)
 })
