@@ -7,7 +7,7 @@ import { javaHash, recordsAt } from '../../transport/frames.ts'
 import { ReaderBench, stored, TOPIC } from './support.ts'
 
 function queueOf(frames: Buffer[], { from = 0, tags = '*' } = {}) {
-  const bench = new ReaderBench()
+  const bench = new ReaderBench(undefined, tags === '*' ? undefined : tags)
   const queue = new ProcessQueue(bench.reader, subscribed(tags).filter, 1, from, -1)
   bench.reader.start(from)
   bench.give(...frames)
@@ -80,6 +80,55 @@ test('queue: messages that retention removed before they were read hold nothing 
   const { queue } = queueOf([stored(50, 1)], { from: 10 })
   queue.finished(queue.take(false)!)
   t.is(queue.position, 51)
+})
+
+test('queue: what the broker left out is finished without a message, also when none follows', (t) => {
+  const { bench, queue } = queueOf([], { tags: 'paid' })
+  bench.giveUpTo(2_000_000_000)
+  t.is(queue.position, 2_000_000_000)
+  const paid = { tag: 'paid', tagsCode: javaHash('paid') }
+  bench.giveUpTo(4_000_000_000, stored(3_000_000_000, 2, paid))
+  const first = queue.take(false)!
+  const second = queue.take(false)!
+  t.is(queue.position, 3_000_000_000)
+  queue.finished(second)
+  t.is(queue.position, 3_000_000_000)
+  queue.finished(first)
+  t.is(queue.position, 4_000_000_000)
+})
+
+test('queue: a message that failed holds back what was left out behind it', (t) => {
+  const paid = { tag: 'paid', tagsCode: javaHash('paid') }
+  const { bench, queue } = queueOf([], { tags: 'paid' })
+  bench.giveUpTo(1_000, stored(10, 1, paid))
+  const message = queue.take(false)!
+  queue.failed(false)
+  t.is(queue.take(false), null)
+  t.is(queue.position, 10)
+  queue.redeliver(message)
+  queue.finished(queue.take(false)!)
+  t.is(queue.position, 1_000)
+})
+
+test('queue: one that stops counts what was left out before it, and nothing that it did not give out', (t) => {
+  const paid = { tag: 'paid', tagsCode: javaHash('paid') }
+  const { bench, queue } = queueOf([], { tags: 'paid' })
+  bench.giveUpTo(1_000, stored(10, 1, paid), stored(500, 1, paid))
+  queue.finished(queue.take(false)!)
+  queue.stop()
+  t.is(queue.position, 500)
+})
+
+test('queue: what was left out does not count to how far the newest message is ahead', (t) => {
+  const paid = { tag: 'paid', tagsCode: javaHash('paid') }
+  const { bench, queue } = queueOf([], { tags: 'paid' })
+  bench.giveUpTo(1_000_000, stored(10, 1, paid), stored(500_000, 1, paid))
+  const first = queue.take(false)!
+  queue.take(false)
+  t.is(queue.position, 10)
+  t.true(queue.isWithinSpan)
+  queue.finished(first)
+  t.is(queue.position, 500_000)
 })
 
 test('queue: is drained AFTER what runs has ended, and gives out nothing more', (t) => {
