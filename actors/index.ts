@@ -1,5 +1,6 @@
 /** What users of the library import. */
 export type { Allocate, Allocation } from '../machines/allocation/index.ts'
+export type { FilterExpression } from '../machines/filter/filter.ts'
 export type { QueueRef, TopicConfig, TopicRoute } from '../machines/topic.ts'
 export type {
   ActorView,

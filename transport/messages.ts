@@ -6,6 +6,7 @@
 import { z } from 'zod'
 import { type Allocation, allocations } from '../machines/allocation/index.ts'
 import type { Json } from '../machines/effect.ts'
+import { EXPRESSION_LENGTH_MAX } from '../machines/filter/filter.ts'
 import type { Member, RebalanceNote } from '../machines/group-coordinator.ts'
 import type { Cause, GroupState, Vote } from '../machines/group-state.ts'
 import type { Registration, TopicConfig } from '../machines/topic.ts'
@@ -72,6 +73,8 @@ export const pullRequest = z.object({
   maxBytes: whole,
   /** How long the broker may hold the request while there is nothing to read; 0 = not at all. */
   waitMs: whole,
+  /** Which messages are wanted, as one text (machines/filter/filter.ts); without it all are. */
+  filter: z.string().max(EXPRESSION_LENGTH_MAX).optional(),
   /** Set when the queue is owned for a group; without it anybody may read (broadcasting, reader). */
   owner: z.object({ group: name, clientId: name, assignEpoch: whole }).optional(),
 })

@@ -7,7 +7,7 @@
  * RocketMQ: client/consumer/DefaultMQPushConsumer.java, client/impl/consumer/DefaultMQPushConsumerImpl.java
  */
 import { BehaviorSubject, type Observable } from 'rxjs'
-import { tagExpressionFault, tagsOf } from '../../machines/filter/tag.ts'
+import type { FilterExpression } from '../../machines/filter/filter.ts'
 import { topicFault } from '../../machines/names.ts'
 import { type QueueRef, queueKey, readQueuesOf, type TopicRoute } from '../../machines/topic.ts'
 import { badInput, StateMQError } from '../errors.ts'
@@ -21,9 +21,10 @@ import { type Granted, type GroupMember, joinGroup } from './group-member.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { type LocalOffsets, openLocalOffsets } from './local-offsets.ts'
 import { MasterProbe } from './master-probe.ts'
-import { ProcessQueue, type TagFilter, tagFilterOf } from './process-queue.ts'
+import { ProcessQueue } from './process-queue.ts'
 import { QueueReader } from './queue-reader.ts'
 import { findOffset } from './start-position.ts'
+import { type Subscribed, subscribed, unfiltered } from './subscribed.ts'
 
 /** A queue that this consumer owns; `assignEpoch` rises whenever the queue changes hands. */
 export type Assignment = QueueRef & { assignEpoch: number }
@@ -49,8 +50,7 @@ export class Consumer {
   readonly #process: Process
   readonly #released: () => void
   readonly #settings: ConsumerSettings
-  readonly #filters = new Map<string, TagFilter>()
-  readonly #expressions = new Map<string, string>()
+  readonly #filters = new Map<string, Subscribed>()
   readonly #routes = new Map<string, RouteWatch>()
   readonly #epochs = new Map<string, number>()
   readonly #owned = new Map<string, ProcessQueue>()
@@ -88,19 +88,16 @@ export class Consumer {
     this.assignment$ = this.#assignments.asObservable()
   }
 
-  /** Before `run`: which messages of which topic. `expression`: `*` (default) or tags, `a || b`. */
-  subscribe(topic: string, expression = '*'): this {
+  /**
+   * Before `run`: which messages of which topic. `expression`: `*` (default), tags as `a || b`, or `{ sql }`, SQL92 on
+   * the messages' properties. SUBSCRIPTION_PARSE_FAILED when it does not parse, with the column.
+   */
+  subscribe(topic: string, expression: FilterExpression = '*'): this {
     if (this.#state !== 'new') throw badInput('subscribe before run() or messages()', 'INVALID_PARAMETER')
     if (typeof topic !== 'string') throw badInput('the topic is no string')
     const fault = topicFault(topic)
     if (fault) throw badInput(fault.message, fault.code)
-    const broken =
-      typeof expression === 'string'
-        ? tagExpressionFault(expression)
-        : "this version filters by tags only: give an expression as 'a || b'"
-    if (broken !== null) throw badInput(broken, 'SUBSCRIPTION_PARSE_FAILED')
-    this.#filters.set(topic, tagFilterOf(tagsOf(expression)))
-    this.#expressions.set(topic, expression)
+    this.#filters.set(topic, subscribed(expression))
     return this
   }
 
@@ -290,7 +287,9 @@ export class Consumer {
       group,
       member: {
         clientId,
-        subscriptions: Object.fromEntries(this.#expressions),
+        subscriptions: Object.fromEntries(
+          [...this.#filters].map(([topic, { text }]) => [topic, text ?? '*']),
+        ),
         allocation: isCustom ? 'custom' : allocation,
         ...{ ...place, sessionMs, isStatic },
       },
@@ -494,15 +493,10 @@ export class Consumer {
       rewound: (end: number) => this.#startAnew(queue, Math.min(end, queue.position)),
     }
     const owner = messageModel === 'clustering' ? { group, clientId, assignEpoch } : undefined
-    const reader = new QueueReader(this.#process, ref, hooks, limits, owner, this.#flow.budget)
-    const queue = new ProcessQueue(
-      reader,
-      this.#filters.get(ref.topic) ?? null,
-      assignEpoch,
-      offset,
-      committed,
-      flow.span,
-    )
+    const { filter, text } = this.#filters.get(ref.topic) ?? unfiltered
+    const budget = this.#flow.budget
+    const reader = new QueueReader(this.#process, ref, hooks, { limits, budget, owner, filter: text })
+    const queue = new ProcessQueue(reader, { filter, assignEpoch, offset, committed, span: flow.span })
     this.#owned.set(key, queue)
     this.#ownedChanged()
     reader.start(offset)
