@@ -6,8 +6,10 @@
  */
 import type { Json } from '../../machines/effect.ts'
 import type { TopicConfig } from '../../machines/topic.ts'
-import { type Kind, kindAt, kinds, recordsAt } from '../../transport/frames.ts'
+import { flags, flagsAt, type Kind, kindAt, kinds, recordsAt } from '../../transport/frames.ts'
 import { ProducerStates, type SavedProducer } from './producer-states.ts'
+import { type SavedSentBack, SentBack } from './retry/sent-back.ts'
+import { type ScheduleChange, ScheduleState } from './schedule/schedule-state.ts'
 
 /** Offsets of one group: queue `topic/queueId` to the offset of the next message to read. */
 export type GroupOffsets = Map<string, number>
@@ -22,12 +24,17 @@ type Saved = {
   dataVersion: number
   offsets: [group: string, [queue: string, offset: number][]][]
   producers: SavedProducer[]
+  /** Missing in logs of earlier versions, as what follows. */
+  schedule?: number[]
+  sentBack?: SavedSentBack
 }
 
 export class BrokerState {
   readonly topics = new Map<string, TopicConfig>()
   readonly offsets = new Map<string, GroupOffsets>()
   readonly producers: ProducerStates
+  readonly schedule = new ScheduleState()
+  readonly sentBack = new SentBack()
   /** Counts the changes of the topic table. */
   dataVersion = 0
 
@@ -40,6 +47,7 @@ export class BrokerState {
     if ('set' in change) this.topics.set(change.set.topic, change.set)
     else {
       this.topics.delete(change.deleted)
+      this.sentBack.forget(change.deleted)
       for (const [group, offsets] of this.offsets) {
         for (const queue of offsets.keys()) if (queue.startsWith(`${change.deleted}/`)) offsets.delete(queue)
         if (offsets.size === 0) this.offsets.delete(group)
@@ -53,18 +61,34 @@ export class BrokerState {
       known = new Map()
       this.offsets.set(group, known)
     }
-    for (const [topic, queueId, offset] of offsets) known.set(queueOf(topic, queueId), offset)
+    for (const [topic, queueId, offset] of offsets) {
+      const queue = queueOf(topic, queueId)
+      this.sentBack.committed(group, queue, known.get(queue) ?? 0, offset)
+      known.set(queue, offset)
+    }
+  }
+
+  /** A frame of messages, already stamped, is in the log. */
+  noteMessages(bytes: Buffer, at: number): void {
+    const special = flagsAt(bytes, at)
+    if (special !== 0) {
+      if ((special & flags.sentBack) !== 0) this.sentBack.note(bytes, at)
+      if ((special & flags.delivered) !== 0) return this.schedule.noteDelivered(bytes, at)
+    }
+    this.producers.note(bytes, at)
   }
 
   /** A frame of the log, after a restart. */
   replay(bytes: Buffer, at: number): void {
     switch (kindAt(bytes, at) as Kind) {
       case kinds.messages:
-        return this.producers.note(bytes, at)
+        return this.noteMessages(bytes, at)
       case kinds.topics:
         return this.changeTopic(payloadOf(bytes, at) as TopicChange)
       case kinds.offsets:
         return this.changeOffsets(payloadOf(bytes, at) as OffsetChange)
+      case kinds.schedule:
+        return this.schedule.change(payloadOf(bytes, at) as ScheduleChange)
     }
   }
 
@@ -74,18 +98,22 @@ export class BrokerState {
       dataVersion: this.dataVersion,
       offsets: [...this.offsets].map(([group, offsets]) => [group, [...offsets]]),
       producers: this.producers.save(),
+      schedule: this.schedule.save(),
+      sentBack: this.sentBack.save(),
     }
     return saved as unknown as Json
   }
 
   restore(json: Json): void {
-    const { topics, dataVersion, offsets, producers } = json as unknown as Saved
+    const { topics, dataVersion, offsets, producers, schedule, sentBack } = json as unknown as Saved
     this.topics.clear()
     this.offsets.clear()
     for (const topic of topics) this.topics.set(topic.topic, topic)
     this.dataVersion = dataVersion
     for (const [group, queues] of offsets) this.offsets.set(group, new Map(queues))
     this.producers.restore(producers)
+    this.schedule.restore(schedule)
+    this.sentBack.restore(sentBack)
   }
 }
 

@@ -41,7 +41,7 @@ export class Groups {
     this.#afterStored = afterStored
   }
 
-  readonly isOwner = ({ topic, queueId, owner }: PullRequest): boolean =>
+  readonly isOwner = ({ topic, queueId, owner }: Pick<PullRequest, 'topic' | 'queueId' | 'owner'>): boolean =>
     owner !== undefined &&
     this.owners.isOwner(owner.group, queueOf(topic, queueId), owner.clientId, owner.generation)
 

@@ -11,7 +11,7 @@ import {
   storeTimeAt,
 } from '../../transport/frames.ts'
 import { idPrefix, messageIdOf } from '../producer/batch.ts'
-import { attributes } from '../producer/message.ts'
+import { attributes, hiddenProperties } from '../producer/message.ts'
 
 /** What all messages of one frame share. */
 export type FrameView = {
@@ -100,9 +100,7 @@ export class IncomingMessage {
 
   /** The sender's own properties, without tag, keys and message group. */
   get properties(): Record<string, string> {
-    const own = { ...this.all() }
-    for (const name of Object.values(attributes)) delete own[name]
-    return own
+    return Object.fromEntries(Object.entries(this.all()).filter(([name]) => !hiddenProperties.has(name)))
   }
 
   /** @internal Java's hash of the tag, 0 without one. */
