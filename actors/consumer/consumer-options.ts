@@ -1,6 +1,12 @@
 /** What a consumer may be told, with what is assumed when it is not, and what is wrong with it. */
 import { type Allocation, allocations } from '../../machines/allocation/index.ts'
 import { groupFault } from '../../machines/names.ts'
+import {
+  DEFAULT_MAX_RECONSUME_TIMES,
+  RECONSUME_TIMES_MAX,
+  SUSPEND_MS_MAX,
+  SUSPEND_MS_MIN,
+} from '../../machines/retry-policy.ts'
 import { badInput } from '../errors.ts'
 import { defaultLimits, type FlowLimits } from './queue-reader.ts'
 import type { StartPosition } from './start-position.ts'
@@ -20,12 +26,24 @@ export type ConsumerOptions = {
   /** Names this consumer in its group; two that run at once need two names. Made up by default. */
   clientId?: string
   flow?: Partial<FlowLimits>
+  /**
+   * How often a message that failed is tried again before it becomes a dead letter. Default 16; with `ordered` a message
+   * is tried for as long as it fails, unless this is given.
+   */
+  maxReconsumeTimes?: number
+  /** With `ordered`: how long a queue stands still when its handler fails, 10 to 30,000; default 1,000. */
+  suspendMs?: number
+  /** A handler that runs longer has failed: its message is sent back. Default 15 minutes. Not with `ordered`. */
+  consumeTimeoutMs?: number
 }
 
 export type ConsumerSettings = Required<Omit<ConsumerOptions, 'from' | 'flow'>> & {
   from: StartPosition
   flow: FlowLimits
 }
+
+const SUSPEND_MS = 1_000
+const CONSUME_TIMEOUT_MS = 15 * 60_000
 
 /** Throws INVALID_PARAMETER with what is allowed. */
 export function settingsOf(options: ConsumerOptions, madeUpId: string): ConsumerSettings {
@@ -37,6 +55,8 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
   }
   const { group, messageModel = 'clustering', allocation = 'averagely', from = 'last' } = options
   const { ordered = false, concurrency = 20, clientId = madeUpId, flow = {} } = options
+  const { maxReconsumeTimes = ordered ? RECONSUME_TIMES_MAX : DEFAULT_MAX_RECONSUME_TIMES } = options
+  const { suspendMs = SUSPEND_MS, consumeTimeoutMs = CONSUME_TIMEOUT_MS } = options
   const fault = groupFault(group)
   if (fault) throw badInput(fault.message, fault.code)
   if (messageModel !== 'clustering' && messageModel !== 'broadcasting') {
@@ -58,7 +78,17 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
   if (typeof clientId !== 'string' || !/^[\w%|@-]{1,120}$/.test(clientId)) {
     invalid(`clientId '${clientId}': give 1 to 120 letters, digits, _, -, @, % or |`)
   }
+  if (!(Number.isInteger(maxReconsumeTimes) && maxReconsumeTimes >= 0)) {
+    invalid(`maxReconsumeTimes ${maxReconsumeTimes}: give a whole number from 0 on`)
+  }
+  if (!(suspendMs >= SUSPEND_MS_MIN && suspendMs <= SUSPEND_MS_MAX)) {
+    invalid(`suspendMs ${suspendMs}: give milliseconds from ${SUSPEND_MS_MIN} to ${SUSPEND_MS_MAX}`)
+  }
+  if (!(typeof consumeTimeoutMs === 'number' && consumeTimeoutMs > 0)) {
+    invalid(`consumeTimeoutMs ${consumeTimeoutMs}: give milliseconds above 0, or Infinity`)
+  }
   return {
+    ...{ maxReconsumeTimes: Math.min(maxReconsumeTimes, RECONSUME_TIMES_MAX), suspendMs, consumeTimeoutMs },
     ...{ group, messageModel, allocation, ordered, concurrency, clientId },
     from: from instanceof Date ? { time: Math.max(0, from.getTime()) } : from,
     flow: { ...defaultLimits, ...flow },

@@ -10,6 +10,7 @@ import {
   sequenceAt,
   storeTimeAt,
 } from '../../transport/frames.ts'
+import { systemProperties } from '../../transport/records.ts'
 import { idPrefix, messageIdOf } from '../producer/batch.ts'
 import { attributes, hiddenProperties } from '../producer/message.ts'
 
@@ -36,7 +37,7 @@ export class IncomingMessage {
   readonly queueId: number
   /** Its place in the queue, counted from 0 without gaps. */
   readonly queueOffset: number
-  /** 1 when it is handled for the first time by this consumer. */
+  /** 1 when it is handled for the first time, 2 when it failed once and is tried again, … */
   deliveryAttempt = 1
   /** @internal */ private readonly frame: FrameView
   /** @internal */ private readonly at: number
@@ -49,6 +50,14 @@ export class IncomingMessage {
     this.queueOffset = queueOffset
     this.frame = frame
     this.at = at
+  }
+
+  /** @internal It was read from a retry queue: its handler is to see the topic it was sent to, and which try this is. */
+  showAsRetried(): void {
+    const { [systemProperties.retryTopic]: topic, [systemProperties.reconsumeTimes]: times } = this.all()
+    if (topic !== undefined) (this as { topic: string }).topic = topic
+    const before = Number(times)
+    if (Number.isSafeInteger(before) && before > 0) this.deliveryAttempt = 1 + before
   }
 
   /** The bytes that were sent; a view, so a copy is needed to keep one body of a large frame for long. */

@@ -10,6 +10,7 @@
  *
  * RocketMQ: client/impl/consumer/PullMessageService.java, ProcessQueue.java, docs/cn/SlaveActingMasterMode.md
  */
+import { RETRY_PREFIX } from '../../machines/names.ts'
 import type { QueueRef } from '../../machines/topic.ts'
 import { encode } from '../../transport/codec.ts'
 import { codeName, codes } from '../../transport/codes.ts'
@@ -64,7 +65,10 @@ export class QueueReader {
   readonly #process: Process
   readonly #hooks: QueueReaderHooks
   readonly #limits: FlowLimits
-  readonly #owner: PullRequest['owner']
+  /** Under which claim it reads for a group; undefined where nobody owns the queue. */
+  readonly owner: PullRequest['owner']
+  /** Its messages were sent to other topics, and failed. */
+  readonly #isRetry: boolean
   /** Of the next message to pull. */
   #offset = 0
   #maxOffset = 0
@@ -94,7 +98,8 @@ export class QueueReader {
     this.ref = ref
     this.#hooks = hooks
     this.#limits = limits
-    this.#owner = owner
+    this.owner = owner
+    this.#isRetry = ref.topic.startsWith(RETRY_PREFIX)
   }
 
   /** Of the next message that `next` gives, when there is one. */
@@ -157,6 +162,7 @@ export class QueueReader {
     if (frame === undefined) return null
     const at = this.#record
     const message = new IncomingMessage(frame, at, frame.queueOffset + this.#index)
+    if (this.#isRetry) message.showAsRetried()
     const recordBytes = frame.bytes.readUInt32LE(at)
     this.#index++
     this.#record += recordBytes
@@ -228,7 +234,7 @@ export class QueueReader {
       offset: this.#offset,
       maxBytes: PULL_BYTES,
       waitMs,
-      ...(this.#owner ? { owner: this.#owner } : {}),
+      ...(this.owner ? { owner: this.owner } : {}),
     }
     const pull = ++this.#pull
     this.#isPulling = true

@@ -2,11 +2,7 @@
 import test from 'ava'
 import type { StateMQError } from '../../actors/index.ts'
 import { until } from '../support/until.ts'
-import { clientOf, clusterOf, hears, listen, numbers, sorted } from './support.ts'
-
-/** Pauses that a test can wait for; the levels differ, as RocketMQ's do. */
-export const SHORT =
-  '60ms 120ms 180ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 1h'
+import { clientOf, clusterOf, hears, listen, numbers, SHORT_LEVELS as SHORT, sorted } from './support.ts'
 
 test('delayed: a message is consumed when its level says, and not earlier', async (t) => {
   const client = await clientOf(t, { messageDelayLevel: SHORT })

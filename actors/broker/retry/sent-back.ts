@@ -27,10 +27,14 @@ export class SentBack {
     if (group === null || slash < 0) return
     const queue = from.slice(0, slash)
     let queues = this.#groups.get(group)
-    if (!queues) this.#groups.set(group, (queues = new Map()))
+    if (!queues) {
+      queues = new Map()
+      this.#groups.set(group, queues)
+    }
+    const offset = Number(from.slice(slash + 1))
     const offsets = queues.get(queue)
-    if (offsets) offsets.add(Number(from.slice(slash + 1)))
-    else queues.set(queue, new Set([Number(from.slice(slash + 1))]))
+    if (offsets) offsets.add(offset)
+    else queues.set(queue, new Set([offset]))
   }
 
   /**
