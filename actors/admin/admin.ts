@@ -3,7 +3,7 @@
  *
  * An order to several brokers is carried out on each; what failed on one is thrown and names it.
  */
-import { brokerNameFault, groupFault, topicFault } from '../../machines/names.ts'
+import { brokerNameFault, groupFault, RETRY_PREFIX, topicFault } from '../../machines/names.ts'
 import { compareText, type TopicRoute } from '../../machines/topic.ts'
 import type {
   GroupOnBroker,
@@ -123,7 +123,11 @@ export class Admin {
     checkGroupName(group)
     const parts = await this.#masters.onEach(`group '${group}'`, (to) => [to.group, { group }] as const)
     const coordinator = parts.map(({ value }) => value).sort((a, b) => b.generation - a.generation)[0]
-    const members = coordinator?.members ?? []
+    // Every member reads the retry topic, too: that tells nobody anything.
+    const members = (coordinator?.members ?? []).map((member) => ({
+      ...member,
+      topics: member.topics.filter((topic) => topic !== RETRY_PREFIX + group),
+    }))
     const queues = parts.flatMap(({ brokerName, value }) =>
       value.queues.map((row) => ({
         brokerName,
