@@ -166,6 +166,14 @@ export type BrokerDescription = {
   messagesOut: number
   bytesIn: number
   bytesOut: number
+  /** Messages that wait for their time: sent with a delay, or to be tried again. */
+  waiting: number
+  /** Since this replica became master: handed out when due, and dropped as their topic was gone. */
+  delivered: number
+  dropped: number
+  /** Since this replica became master: what consumers could not handle, and what of it is dead. */
+  sentBack: number
+  deadLetters: number
   logBytes: number
   startedAt: number
   accepting: boolean

@@ -69,14 +69,6 @@ export class Schedule {
     }
   }
 
-  /** How many messages wait, as far as this broker's log tells. */
-  get waiting(): number {
-    let waiting = 0
-    for (const { queue, queueId } of this.#levels)
-      waiting += Math.max(0, queue.nextOffset - this.#state.schedule.next(queueId))
-    return waiting
-  }
-
   /** From now on what is due is delivered. */
   open(): void {
     this.#isOpen = true
