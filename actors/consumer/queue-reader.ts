@@ -13,6 +13,7 @@
  *
  * RocketMQ: client/impl/consumer/PullMessageService.java, ProcessQueue.java, docs/cn/SlaveActingMasterMode.md
  */
+import { RETRY_PREFIX } from '../../machines/names.ts'
 import type { QueueRef } from '../../machines/topic.ts'
 import { encode } from '../../transport/codec.ts'
 import { codeName, codes } from '../../transport/codes.ts'
@@ -68,9 +69,12 @@ export class QueueReader {
   readonly #hooks: QueueReaderHooks
   readonly #limits: QueueLimits
   readonly #budget: CacheBudget
-  readonly #owner: PullRequest['owner']
+  /** Under which grant it reads for a group; undefined where nobody owns the queue. */
+  readonly owner: PullRequest['owner']
   /** What the broker leaves out what is not wanted by; undefined when it sends all. */
   #filter: string | undefined
+  /** Its messages were sent to other topics, and failed. */
+  readonly #isRetry: boolean
   /** Of the next message to pull. */
   #offset = 0
   #maxOffset = 0
@@ -105,8 +109,9 @@ export class QueueReader {
     this.#hooks = hooks
     this.#limits = limits
     this.#budget = budget
-    this.#owner = owner
+    this.owner = owner
     this.#filter = filter
+    this.#isRetry = ref.topic.startsWith(RETRY_PREFIX)
   }
 
   /** Of the next message that `next` gives, when there is one. */
@@ -177,6 +182,7 @@ export class QueueReader {
     if (frame === undefined) return null
     const at = this.#record
     const message = new IncomingMessage(frame, at, frame.queueOffset + this.#index)
+    if (this.#isRetry) message.showAsRetried()
     this.#index++
     this.#record += message.recordBytes
     if (this.#index >= countAt(frame.bytes, 0)) {
@@ -264,7 +270,7 @@ export class QueueReader {
       offset: this.#offset,
       maxBytes: this.#pullBytes,
       waitMs,
-      ...(this.#owner ? { owner: this.#owner } : {}),
+      ...(this.owner ? { owner: this.owner } : {}),
       ...(this.#filter === undefined ? {} : { filter: this.#filter }),
     }
     const pull = ++this.#pull

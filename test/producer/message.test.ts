@@ -103,7 +103,7 @@ for (const [what, message] of Object.entries(bad)) {
   })
 }
 
-for (const option of ['delayMs', 'deliverAt', 'delayLevel']) {
+for (const option of ['delayMs', 'deliverAt']) {
   test(`message: ${option} is refused as long as it is not supported`, async (t) => {
     const { client } = await tapped(t)
     const error = await t.throwsAsync(client.producer().send({ ...good, [option]: 3 } as never))
