@@ -35,6 +35,8 @@ type Saved = {
   offsets: [group: string, [queue: string, offset: number][]][]
   /** Logs of early versions do not say it. */
   owners?: [group: string, [queue: string, owner: QueueOwnership][]][]
+  /** The same. */
+  assignFloor?: number
   producers: SavedProducer[]
   /** Missing in logs of earlier versions, as what follows. */
   schedule?: number[]
@@ -46,6 +48,8 @@ export class BrokerState {
   readonly offsets = new Map<string, GroupOffsets>()
   /** By group and queue: who reads it, and how often it changed hands. */
   readonly owners = new Map<string, Map<string, QueueOwnership>>()
+  /** The highest assignEpoch of a topic that was deleted: one of the same name NEVER grants under an earlier one again. */
+  assignFloor = 0
   readonly producers: ProducerStates
   readonly schedule = new ScheduleState()
   readonly sentBack = new SentBack()
@@ -67,7 +71,11 @@ export class BrokerState {
         if (offsets.size === 0) this.offsets.delete(group)
       }
       for (const [group, owners] of this.owners) {
-        for (const queue of owners.keys()) if (queue.startsWith(`${change.deleted}/`)) owners.delete(queue)
+        for (const [queue, { assignEpoch }] of owners) {
+          if (!queue.startsWith(`${change.deleted}/`)) continue
+          this.assignFloor = Math.max(this.assignFloor, assignEpoch)
+          owners.delete(queue)
+        }
         if (owners.size === 0) this.owners.delete(group)
       }
     }
@@ -94,6 +102,11 @@ export class BrokerState {
       if ((special & flags.delivered) !== 0) return this.schedule.noteDelivered(bytes, at)
     }
     this.producers.note(bytes, at)
+  }
+
+  /** Of a queue that was never claimed, too. */
+  ownership(group: string, queue: string): QueueOwnership {
+    return this.owners.get(group)?.get(queue) ?? { assignEpoch: this.assignFloor, owner: null }
   }
 
   changeOwner({ group, topic, queueId, assignEpoch, owner, offset }: OwnerChange): void {
@@ -128,6 +141,7 @@ export class BrokerState {
       dataVersion: this.dataVersion,
       offsets: [...this.offsets].map(([group, offsets]) => [group, [...offsets]]),
       owners: [...this.owners].map(([group, owners]) => [group, [...owners]]),
+      assignFloor: this.assignFloor,
       producers: this.producers.save(),
       schedule: this.schedule.save(),
       sentBack: this.sentBack.save(),
@@ -136,13 +150,14 @@ export class BrokerState {
   }
 
   restore(json: Json): void {
-    const { topics, dataVersion, offsets, owners = [], producers } = json as unknown as Saved
-    const { schedule, sentBack } = json as unknown as Saved
+    const { topics, dataVersion, offsets, owners = [], assignFloor = 0 } = json as unknown as Saved
+    const { producers, schedule, sentBack } = json as unknown as Saved
     this.topics.clear()
     this.offsets.clear()
     this.owners.clear()
     for (const topic of topics) this.topics.set(topic.topic, topic)
     this.dataVersion = dataVersion
+    this.assignFloor = assignFloor
     for (const [group, queues] of offsets) this.offsets.set(group, new Map(queues))
     for (const [group, queues] of owners) this.owners.set(group, new Map(queues))
     this.producers.restore(producers)
