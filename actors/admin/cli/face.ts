@@ -9,6 +9,7 @@ import type { ActorView, Member, TopicOverview, Transition } from '../../../tran
 import type { Transport } from '../../../transport/transport.ts'
 import type { BrokerProcess, BrokerProcessOptions } from '../../node/broker-process.ts'
 import type { BrokerOverview, Replica } from '../brokers.ts'
+import type { DeadLetter } from '../dead-letters.ts'
 import type { Durability } from '../durability.ts'
 
 export type {
@@ -16,6 +17,7 @@ export type {
   BrokerOverview,
   BrokerProcess,
   BrokerProcessOptions,
+  DeadLetter,
   Durability,
   Member,
   Replica,
@@ -83,6 +85,7 @@ export interface Outgoing {
   keys?: string[]
   properties?: Record<string, string>
   messageGroup?: string
+  delayLevel?: number
 }
 export interface Receipt {
   messageId: string
@@ -137,6 +140,12 @@ export interface Admin {
     to: Position | number,
     options: { dryRun: boolean },
   ): Promise<OffsetChange[]>
+  deadLetters(group: string, options: { max: number }): Promise<DeadLetter[]>
+  deadLetter(group: string, messageId: string): Promise<DeadLetter & { body: Uint8Array }>
+  resendDeadLetters(
+    group: string,
+    which: { messageIds: readonly string[] } | { all: true },
+  ): Promise<Receipt[]>
   brokers(): Promise<Replica[]>
   broker(name: string): Promise<BrokerOverview>
   promote(name: string, id: number, options: { unclean: boolean }): Promise<{ epoch: number }>
