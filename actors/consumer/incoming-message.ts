@@ -154,7 +154,7 @@ export class IncomingMessage {
   }
 
   /** @internal */
-  private attribute(name: string): string | undefined {
+  attribute(name: string): string | undefined {
     if (this.frame.bytes.readUInt16LE(this.at + 12) === 0) return undefined
     return this.all()[name]
   }

@@ -90,6 +90,11 @@ export class Producer {
     return new Promise((resolve, reject) => this.#accept(message, resolve, reject))
   }
 
+  /** @internal Sends under an id that the message had before. */
+  sendAs(message: OutgoingMessage, id: string): Promise<Receipt> {
+    return new Promise((resolve, reject) => this.#accept(message, resolve, reject, id))
+  }
+
   /** Sends and does not wait: what becomes of the message is not told. Throws when the message is illegal. */
   sendOneway(message: OutgoingMessage): void {
     this.#accept(message, ignore, ignore)
@@ -149,18 +154,18 @@ export class Producer {
     }
   }
 
-  #accept(message: OutgoingMessage, resolve: Resolve, reject: Reject): void {
+  #accept(message: OutgoingMessage, resolve: Resolve, reject: Reject, id?: string): void {
     this.#refuseWhenClosed()
     checkMessage(message)
-    const properties = encodeProperties(message)
+    const properties = encodeProperties(message, id)
     const destination = this.#destinations.get(message.topic) ?? this.#destinationOf(message.topic)
-    if (this.#mayGo(destination)) this.#place(destination.sender, message, properties, resolve, reject)
+    if (this.#mayGo(destination)) this.#place(destination.sender, message, properties, resolve, reject, id)
     else {
       // The caller may change what it gave once `send` has returned.
       const body = typeof message.body === 'string' ? message.body : Buffer.from(message.body)
       const kept = { ...message, body }
       this.#park(destination, reject, (sender, deadline) =>
-        this.#place(sender, kept, properties, resolve, reject, deadline),
+        this.#place(sender, kept, properties, resolve, reject, id, deadline),
       )
     }
   }
@@ -171,6 +176,7 @@ export class Producer {
     properties: Buffer,
     resolve: Resolve,
     reject: Reject,
+    id?: string,
     deadline?: number,
   ): void {
     if (!this.#isTurnOpen) this.#openTurn()
@@ -188,6 +194,7 @@ export class Producer {
       this.#timeoutMs,
       resolve,
       reject,
+      id,
     )
     const { pipe } = lane
     if (!lane.isListed || !pipe.isWanted) pipe.list(lane)
