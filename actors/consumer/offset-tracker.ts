@@ -66,9 +66,9 @@ export class OffsetTracker {
   pass(from: number, to: number): void {
     this.#passed += to - from
     const last = this.#stretches.at(-1)
-    if (this.#first < this.#stretches.length && last!.to === from) {
-      last!.to = to
-      last!.before = this.#passed
+    if (last !== undefined && last.to === from) {
+      last.to = to
+      last.before = this.#passed
     } else {
       this.#stretches.push({ from, to, before: this.#passed })
       this.#skip()

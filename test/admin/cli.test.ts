@@ -225,6 +225,24 @@ test('consume: acknowledges exactly the messages that it printed', async (t) => 
   t.is(named('close').length, 1)
 })
 
+test('consume: filters by SQL, and refuses a filter that does not parse, or two, as a wrong command line', async (t) => {
+  const { run, named } = stage()
+  const consume = (...filter: string[]) => run('consume', 'orders', '--group', 'g', '--limit', '1', ...filter)
+  t.is((await consume('--sql', 'price > 5')).code, 0)
+  t.is((await consume()).code, 0)
+  t.deepEqual(
+    named('consume').map(([, , filter]) => filter),
+    ['sql:price > 5', undefined],
+  )
+  const broken = await consume('--sql', 'price >')
+  t.is(broken.code, 2)
+  t.regex(broken.stderr, /--sql .*'price >'.*column 8: expected the name of a property/s)
+  t.is((await consume('--tags', 'a |')).code, 2)
+  const both = await consume('--tags', 'a', '--sql', 'price > 5')
+  t.is(both.code, 2)
+  t.regex(both.stderr, /give --tags or --sql/)
+})
+
 test('start: brokers share the transport of the first node, and all are closed on Ctrl-C', async (t) => {
   const { run, nodes, named } = stage()
   const { code, stdout } = await run('start', '--brokers', '2', '--port', '0', '--flush', 'sync', '--json')

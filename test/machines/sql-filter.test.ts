@@ -313,6 +313,11 @@ test('sql: ten thousand of anything inside one another are refused, not a crash'
   }
 })
 
+test('sql: hundreds of them side by side are taken', (t) => {
+  for (const term of ['(a = 5)', 'NOT(a = 5)', 'a > -5', '(a = 5) = TRUE'])
+    t.is(fault(Array.from({ length: 800 }, () => term).join(' OR ')), 'it parses', term)
+})
+
 test('sql: one that asks for much within itself is decided in time', (t) => {
   let sql = '-a'
   for (let depth = 0; depth < 100; depth++) sql = `-(${sql} BETWEEN 1 AND 2)`
