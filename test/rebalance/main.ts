@@ -12,6 +12,7 @@
  *   --ordered yes|no    one message of a queue at a time; default by the seed, half of all
  *   --concurrency N  handlers that run at once in a member; default 64
  *   --lag N          messages that a queue may be behind before the senders wait; default 300
+ *   --rate N         messages a second at most, for long runs: each is remembered; default as many as are handled
  *   --sim            instead: how long 1,000 members and 4,096 queues take, in the simulated world; --members, --queues,
  *                    --brokers (default 4) and --seed count there, too
  *   --json           one object, for programs
@@ -37,14 +38,15 @@ const { values } = parseArgs({
     ordered: { type: 'string' },
     concurrency: { type: 'string', default: '64' },
     lag: { type: 'string', default: '300' },
+    rate: { type: 'string' },
     json: { type: 'boolean', default: false },
   },
 })
 
-type Whole = 'seed' | 'members' | 'queues' | 'brokers' | 'concurrency' | 'lag'
+type Whole = 'seed' | 'members' | 'queues' | 'brokers' | 'concurrency' | 'lag' | 'rate'
 function whole(name: Whole, least: number, usual = Number.NaN): number {
   const value = Number(values[name] ?? usual)
-  if (Number.isInteger(value) && value >= least) return value
+  if (value === usual || (Number.isInteger(value) && value >= least)) return value
   throw new RangeError(`--${name} ${values[name]}: give a whole number from ${least} on`)
 }
 
@@ -72,6 +74,7 @@ function settingsOf(): RebalanceSettings {
     cleanSeconds: values.clean === undefined ? minutes * 20 : number('clean', values.clean),
     ordered: values.ordered === undefined ? seed % 2 === 0 : values.ordered === 'yes',
     ...{ concurrency: whole('concurrency', 1), lagMax: whole('lag', 1) },
+    rateMax: whole('rate', 1, Number.POSITIVE_INFINITY),
     tell: values.json ? () => {} : tell,
   }
 }
@@ -103,6 +106,7 @@ function summaryOf({ seed, ordered, queues, brokers }: RebalanceSettings, report
     skipped: count('skipped', isClean),
     reordered: count('reordered', isClean),
     overlaps: count('overlap', isClean),
+    epochs: count('epoch', isClean),
     changed: count('changed', isClean),
   })
   const [explained, unexplained] = [count('duplicate', false, true), count('duplicate', false)]
@@ -140,13 +144,15 @@ function print(summary: Summary): void {
   const times = ({ p50, p99, max, count, worst }: Times) =>
     `p50 ${p50} ms   p99 ${p99} ms   max ${max} ms   of ${count}; the longest: ${worst}`
   const { clean, faulty, joins, leaves, kills, pauses, longestPauseOfAQueueMs: pause } = summary
-  const wrong = ({ skipped, reordered, overlaps }: Summary['clean'] | Summary['faulty']) =>
-    `${skipped} skipped, ${reordered} reordered, ${overlaps} times two owners`
+  const wrong = ({ skipped, reordered, overlaps, epochs }: Summary['clean'] | Summary['faulty']) =>
+    `${skipped} skipped, ${reordered} reordered, ${overlaps} times two owners, ${epochs} old ones`
   say(`seed ${summary.seed}, ${summary.minutes} minutes, ${summary.ordered ? 'ordered' : 'concurrent'}`)
   say(`  members      ${joins} joined, ${leaves} left, ${kills} were killed, ${pauses} stood still`)
   say(`  messages     ${summary.messages} acknowledged, ${summary.handled} times one was begun`)
   say(`  clean part   ${clean.duplicates} duplicates, ${wrong(clean)}`)
   say(`  then         ${faulty.duplicates} duplicates, ${faulty.unexplained} unexplained, ${wrong(faulty)}`)
+  const { woke, begun, longestMs } = summary.zombies
+  say(`  woke up      ${woke}, began ${begun} messages of queues of others, for ${longestMs} ms at most`)
   for (const [cause, count] of Object.entries(summary.causes)) say(`               ${count}: ${cause}`)
   for (const [part, name] of [
     ['clean', 'clean part'],
