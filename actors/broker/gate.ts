@@ -57,7 +57,10 @@ export class Gate {
     this.#options = options
     this.#hooks = hooks
     this.#inherited = store.endPosition
-    this.groups = new Groups(store, state, afterStored)
+    this.groups = new Groups(store, state, world.clock, {
+      afterStored,
+      ownerChanged: (queue) => this.delivery.arrived(queue),
+    })
     this.ingest = new Ingest(store, state, world.transport, world.clock, epoch)
     this.delivery = new Delivery(store, state, world, epoch, this.groups.isOwner)
     this.coordinators = new Coordinators(process, options.brokerName)
@@ -90,7 +93,7 @@ export class Gate {
       serve(transport, to.commit, m.commitRequest, (request, answer) => groups.commit(request, answer)),
       serve(transport, to.resetOffsets, m.offsetReset, (request, answer) => groups.reset(request, answer)),
       serve(transport, to.group, m.onGroup, ({ group }, answer) =>
-        groups.describe(group, coordinators.membership(group), answer),
+        groups.describe(group, coordinators.describe(group), answer),
       ),
       serve(transport, to.groups, m.nothing, (_, answer) =>
         answer({ code: 0, value: [...new Set([...groups.names(), ...coordinators.groups])].sort() }),
@@ -99,7 +102,7 @@ export class Gate {
       serve(transport, to.handOver, m.successor, ({ brokerId }, answer) => handOver(brokerId, answer)),
       serve(transport, to.join, m.joinRequest, (request, answer) => coordinators.join(request, answer)),
       serve(transport, to.beat, m.memberBeat, (request, answer) => coordinators.beat(request, answer)),
-      serve(transport, to.leave, m.memberBeat, (request, answer) => coordinators.leave(request, answer)),
+      serve(transport, to.leave, m.memberLeave, (request, answer) => coordinators.leave(request, answer)),
     )
     transport.flush(opened)
   }
@@ -166,6 +169,7 @@ export class Gate {
     for (const subscription of this.#subscriptions) subscription.unsubscribe()
     this.ingest.close()
     this.delivery.close()
+    this.groups.owners.close()
     this.coordinators.close()
   }
 }

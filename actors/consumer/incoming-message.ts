@@ -105,6 +105,11 @@ export class IncomingMessage {
     return own
   }
 
+  /** @internal What it takes in the cache. */
+  get recordBytes(): number {
+    return this.frame.bytes.readUInt32LE(this.at)
+  }
+
   /** @internal Java's hash of the tag, 0 without one. */
   get tagsCode(): number {
     return this.frame.bytes.readInt32LE(this.at + 8)

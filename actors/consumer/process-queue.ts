@@ -7,6 +7,7 @@
  * RocketMQ: client/impl/consumer/ProcessQueue.java
  */
 import { javaHash } from '../../transport/frames.ts'
+import { defaultFlow } from './flow-control.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { OffsetTracker } from './offset-tracker.ts'
 import type { QueueReader } from './queue-reader.ts'
@@ -17,30 +18,37 @@ export type TagFilter = { tags: ReadonlySet<string>; codes: ReadonlySet<number> 
 export const tagFilterOf = (tags: ReadonlySet<string> | null): TagFilter =>
   tags && { tags, codes: new Set([...tags].map(javaHash)) }
 
-/** RocketMQ's consumeConcurrentlyMaxSpan: how far the newest message may run ahead of the oldest unfinished one. */
-const SPAN_MAX = 2_000
-
 export class ProcessQueue {
   readonly reader: QueueReader
-  /** Of the claim under which it is read. */
-  readonly generation: number
+  /** Of the grant under which it is read. */
+  readonly assignEpoch: number
   running = 0
   /** The offset that the broker has confirmed as committed, or -1. */
   committed: number
   readonly #filter: TagFilter
+  readonly #span: number
   readonly #tracker: OffsetTracker
   #expected: number
   /** Messages that failed and are due again. */
   #again: IncomingMessage[] = []
   #isSuspended = false
   #isStopped = false
+  #isGivenUp = false
   #drained: (() => void) | null = null
 
-  constructor(reader: QueueReader, filter: TagFilter, generation: number, offset: number, committed: number) {
+  constructor(
+    reader: QueueReader,
+    filter: TagFilter,
+    assignEpoch: number,
+    offset: number,
+    committed: number,
+    span = defaultFlow.span,
+  ) {
     this.reader = reader
-    this.generation = generation
+    this.assignEpoch = assignEpoch
     this.committed = committed
     this.#filter = filter
+    this.#span = span
     this.#tracker = new OffsetTracker(offset)
     this.#expected = offset
   }
@@ -56,7 +64,7 @@ export class ProcessQueue {
 
   /** Whether the next pull may go: the oldest unfinished message must not be too far behind. */
   get isWithinSpan(): boolean {
-    return this.#expected - this.#tracker.position <= SPAN_MAX
+    return this.#expected - this.#tracker.position <= this.#span
   }
 
   /** The next message to run, or null. `ordered`: only while none runs. */
@@ -79,6 +87,7 @@ export class ProcessQueue {
         return message
       }
       this.#tracker.finish(queueOffset)
+      this.reader.release(message)
     }
   }
 
@@ -91,7 +100,7 @@ export class ProcessQueue {
   finished(message: IncomingMessage): void {
     this.running--
     this.#tracker.finish(message.queueOffset)
-    this.reader.want()
+    this.reader.release(message)
     this.#tellDrained()
   }
 
@@ -122,8 +131,16 @@ export class ProcessQueue {
     this.#tellDrained()
   }
 
+  /** `drain` waits no longer for what runs; returns how many messages those are. They count as not handled. */
+  giveUp(): number {
+    this.#isGivenUp = true
+    const left = this.running
+    this.#tellDrained()
+    return left
+  }
+
   #tellDrained(): void {
-    if (this.#drained === null || this.running > 0) return
+    if (this.#drained === null || (this.running > 0 && !this.#isGivenUp)) return
     const drained = this.#drained
     this.#drained = null
     drained()

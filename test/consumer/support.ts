@@ -1,5 +1,6 @@
 /** A reader of one queue without a broker: time is virtual, and each pull waits until the test answers it. */
-import { type FlowLimits, QueueReader, type QueueReaderHooks } from '../../actors/consumer/queue-reader.ts'
+import type { QueueLimits } from '../../actors/consumer/flow-control.ts'
+import { QueueReader, type QueueReaderHooks } from '../../actors/consumer/queue-reader.ts'
 import type { Process } from '../../actors/node/process.ts'
 import { codes } from '../../transport/codes.ts'
 import { pullAnswer } from '../../transport/exchange.ts'
@@ -58,7 +59,7 @@ export class ReaderBench {
   readonly rewound: number[] = []
   mayPull = true
 
-  constructor(limits?: FlowLimits) {
+  constructor(limits?: QueueLimits) {
     const process = {
       id: 'p',
       subjects: subjectsOf('test'),
@@ -134,6 +135,7 @@ export class ReaderBench {
       if (message.text !== `${message.queueOffset}`)
         throw new Error(`'${message.text}' at ${message.queueOffset}`)
       offsets.push(message.queueOffset)
+      this.reader.release(message)
     }
     return offsets
   }
