@@ -167,7 +167,7 @@ class Context implements MessageContext {
   }
 
   get assignEpoch(): number {
-    return this.processQueue.generation
+    return this.processQueue.assignEpoch
   }
 
   get behind(): number {
