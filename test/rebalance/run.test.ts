@@ -7,7 +7,14 @@ test('group: while processes only join and leave at full load, nothing is given 
   const seed = seedOfRun()
   const settings: RebalanceSettings = {
     ...{ seed, minutes: 0.08, cleanSeconds: 5, brokers: 2, queues: 8, members: 3 },
-    ...{ ordered: seed % 2 === 0, concurrency: 16, lagMax: 300, rateMax: 20_000, tell: () => {} },
+    ...{
+      ordered: seed % 2 === 0,
+      allocation: 'averagely',
+      concurrency: 16,
+      lagMax: 300,
+      rateMax: 20_000,
+      tell: () => {},
+    },
   }
   const report = await rebalance(t, settings)
   const replay = `npm run rebalance -- --seed ${seed} --minutes 0.1 --clean 6 --members 3 --queues 8 --brokers 2`

@@ -7,6 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from '../../actors/index.ts'
+import type { Allocation } from '../../machines/allocation/index.ts'
 import { Processes, type Scope, temporaryFolder } from '../support/processes.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { until } from '../support/until.ts'
@@ -26,6 +27,7 @@ export type RebalanceSettings = {
   queues: number
   members: number
   ordered: boolean
+  allocation: Allocation
   concurrency: number
   /** Messages that the queue in the middle may be behind before the senders wait. */
   lagMax: number
@@ -66,7 +68,7 @@ const PAUSED_MAX = 2
 
 export async function rebalance(scope: Scope, settings: RebalanceSettings): Promise<RebalanceReport> {
   const { brokers, queues, ordered, concurrency, seed, tell } = settings
-  const { lagMax, rateMax } = settings
+  const { lagMax, rateMax, allocation } = settings
   const began = sharedClock()
   const dir = await temporaryFolder(scope)
   const processes = new Processes(scope)
@@ -77,7 +79,8 @@ export async function rebalance(scope: Scope, settings: RebalanceSettings): Prom
   await client.admin().createTopic(TOPIC, { queues: queues / brokers })
 
   const random = seededRandom(seed)
-  const crew = new Crew(processes, { servers, topic: TOPIC, group: GROUP, ordered, concurrency, dir }, random)
+  const shape = { servers, topic: TOPIC, group: GROUP, ordered, allocation, concurrency, dir }
+  const crew = new Crew(processes, shape, random)
   await crew.join()
   const load = new Load(client, { topic: TOPIC, group: GROUP, queues, lagMax, rateMax })
   scope.teardown(() => load.abandon())
