@@ -135,6 +135,26 @@ test('judge: lets a member own a queue again later', (t) => {
   t.deepEqual(find(deliveries), [])
 })
 
+test('judge: finds an owner whose epoch is not higher than that of the owner before', (t) => {
+  const owners = (first: number, second: number) => [
+    given('a', 0, 1, { epoch: first }),
+    given('b', 1, 2, { epoch: second }),
+  ]
+  t.deepEqual(find(owners(1, 2)), [])
+  t.deepEqual(find(owners(2, 1)), ['clean epoch: unexplained'])
+  t.deepEqual(find(owners(2, 2)), ['clean epoch: unexplained'])
+})
+
+test('judge: explains by its pause an older owner that begins when it wakes, and NEVER two owners of one epoch', (t) => {
+  const faults = faulty(paused('b', 1.5, 20))
+  const owners = (first: number, second: number) => [
+    given('a', 0, 19, { epoch: first }),
+    given('b', 1, 20.1, { epoch: second }),
+  ]
+  t.deepEqual(find(owners(2, 1), faults), ['faulty epoch: b stood still from 1.500 s to 20.000 s'])
+  t.deepEqual(find(owners(2, 2), faults), ['faulty epoch: unexplained'])
+})
+
 test('judge: finds a message that is begun after a later one', (t) => {
   const deliveries = [given('a', 1, 1), given('a', 0, 2)]
   t.deepEqual(find(deliveries), ['clean reordered: unexplained'])
@@ -229,7 +249,8 @@ test('judge: finds any one message that is left out, and any one that is given a
       )
       const startedAt = one.startedAt + 1 + (later % 100_000)
       const again = { ...one, member: 'zombie', startedAt, endedAt: startedAt }
-      const names = judge({ ...history, deliveries: [...history.deliveries, again] }).map(({ name }) => name)
+      const more = [...history.deliveries, again]
+      const names = judge({ ...history, deliveries: more }).map(({ name }) => name)
       t.true(names.includes('duplicate'))
     }),
   )

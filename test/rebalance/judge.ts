@@ -3,7 +3,7 @@
  *
  * - Every acknowledged message is handled: NOTHING is skipped.
  * - A queue has one owner at a time: nobody begins a message while another member still handles one of the same queue,
- *   and whoever was followed by another owner begins no more.
+ *   and whoever was followed by another owner begins no more. Each owner has a higher epoch than all before it.
  * - Messages that were not handled before are begun in the order of their offsets; with `ordered`, one at a time.
  * - A message is handled twice only when its first member was killed or stood still before it can have committed it, or
  *   when a member that stood still woke up with messages that others had handled meanwhile. Each such case is explained
@@ -40,7 +40,7 @@ export type History = {
   faults: readonly Fault[]
 }
 
-export type FindingName = 'duplicate' | 'skipped' | 'reordered' | 'overlap' | 'changed'
+export type FindingName = 'duplicate' | 'skipped' | 'reordered' | 'overlap' | 'epoch' | 'changed'
 
 export type Finding = {
   name: FindingName
@@ -233,10 +233,23 @@ class QueueJudge {
       else tenures.set(key, { member, epoch, from: startedAt, to })
     }
     let longest: Tenure | null = null
+    let newest: Tenure | null = null
     for (const tenure of [...tenures.values()].sort((a, b) => a.from - b.from)) {
       if (longest && tenure.from < longest.to) this.#foundTwo(longest, tenure)
       if (longest === null || tenure.to > longest.to) longest = tenure
+      if (newest && tenure.epoch <= newest.epoch) this.#foundOld(newest, tenure)
+      else newest = tenure
     }
+  }
+
+  /** A member that stood still may begin for the first time when it is too late; two owners NEVER have one epoch. */
+  #foundOld(newest: Tenure, old: Tenure): void {
+    const isShared = old.epoch === newest.epoch
+    const cause = isShared ? null : this.#causes.ofZombie(old.member, old.from, old.from)
+    const what =
+      `${this.#name} was read by ${old.member} (epoch ${old.epoch}) from ${seconds(old.from)} on, ` +
+      `after ${newest.member} (epoch ${newest.epoch})`
+    this.#found('epoch', old.from, cause, what)
   }
 
   #foundTwo(first: Tenure, second: Tenure): void {

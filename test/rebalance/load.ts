@@ -17,7 +17,7 @@ const BODY_BYTES = 64
 const LOOK_MS = 200
 const TIMEOUT_MS = 60_000
 
-export type LoadSettings = { topic: string; group: string; queues: number; lagMax: number }
+export type LoadSettings = { topic: string; group: string; queues: number; lagMax: number; rateMax: number }
 
 export class Load {
   readonly stored: Stored[] = []
@@ -27,6 +27,7 @@ export class Load {
   readonly #settings: LoadSettings
   readonly #running: Promise<unknown>
   readonly #queues = new Map<string, string>()
+  readonly #beganAt = sharedClock()
   #isHeld = false
   #isOver = false
   heldMs = 0
@@ -51,9 +52,14 @@ export class Load {
     this.#isOver = true
   }
 
+  /** More was sent than `rateMax` a second. */
+  get #isAhead(): boolean {
+    return this.stored.length > ((sharedClock() - this.#beganAt) / 1_000) * this.#settings.rateMax
+  }
+
   async #send(messageGroup: string): Promise<void> {
     for (let sequence = 0; !this.#isOver; sequence += BURST) {
-      while (this.#isHeld && !this.#isOver) await sleep(LOOK_MS / 4)
+      while ((this.#isHeld || this.#isAhead) && !this.#isOver) await sleep(LOOK_MS / 4)
       await Promise.all(Array.from({ length: BURST }, (_, i) => this.#sendOne(messageGroup, sequence + i)))
     }
   }

@@ -9,9 +9,11 @@
  *                    same seed gives the same moves, not the same run
  *   --members N      about how many there are at a time; default 8
  *   --queues N, --brokers N    default 64 queues on 1 broker
+ *   --allocation A   how queues are divided; default sticky, with which as few move as can be
  *   --ordered yes|no    one message of a queue at a time; default by the seed, half of all
  *   --concurrency N  handlers that run at once in a member; default 64
  *   --lag N          messages that a queue may be behind before the senders wait; default 300
+ *   --rate N         messages a second at most, for long runs: each is remembered; default as many as are handled
  *   --sim            instead: how long 1,000 members and 4,096 queues take, in the simulated world; --members, --queues,
  *                    --brokers (default 4) and --seed count there, too
  *   --json           one object, for programs
@@ -19,6 +21,7 @@
  * Ends with 1 when something happened that must not.
  */
 import { parseArgs } from 'node:util'
+import { type Allocation, allocations } from '../../machines/allocation/index.ts'
 import { type Phase, rebalanceSpeed } from '../sim/rebalance-speed.ts'
 import { seedOfRun } from '../support/seeded-random.ts'
 import type { Figures, Times } from './figures.ts'
@@ -33,18 +36,20 @@ const { values } = parseArgs({
     members: { type: 'string' },
     queues: { type: 'string' },
     brokers: { type: 'string' },
+    allocation: { type: 'string', default: 'sticky' },
     sim: { type: 'boolean', default: false },
     ordered: { type: 'string' },
     concurrency: { type: 'string', default: '64' },
     lag: { type: 'string', default: '300' },
+    rate: { type: 'string' },
     json: { type: 'boolean', default: false },
   },
 })
 
-type Whole = 'seed' | 'members' | 'queues' | 'brokers' | 'concurrency' | 'lag'
+type Whole = 'seed' | 'members' | 'queues' | 'brokers' | 'concurrency' | 'lag' | 'rate'
 function whole(name: Whole, least: number, usual = Number.NaN): number {
   const value = Number(values[name] ?? usual)
-  if (Number.isInteger(value) && value >= least) return value
+  if (value === usual || (Number.isInteger(value) && value >= least)) return value
   throw new RangeError(`--${name} ${values[name]}: give a whole number from ${least} on`)
 }
 
@@ -63,15 +68,22 @@ const brokers = whole('brokers', 1, sizes.brokers)
 if (queues % brokers !== 0)
   throw new RangeError(`--queues ${queues}: give a multiple of --brokers ${brokers}, each has as many`)
 
+if (!Object.hasOwn(allocations, values.allocation))
+  throw new RangeError(
+    `--allocation ${values.allocation}: give one of ${Object.keys(allocations).join(', ')}`,
+  )
+const allocation = values.allocation as Allocation
+
 function settingsOf(): RebalanceSettings {
   const minutes = number('minutes', values.minutes)
   if (values.ordered !== undefined && !['yes', 'no'].includes(values.ordered))
     throw new RangeError(`--ordered ${values.ordered}: give yes or no`)
   return {
-    ...{ seed, minutes, queues, brokers, members },
+    ...{ seed, minutes, queues, brokers, members, allocation },
     cleanSeconds: values.clean === undefined ? minutes * 20 : number('clean', values.clean),
     ordered: values.ordered === undefined ? seed % 2 === 0 : values.ordered === 'yes',
     ...{ concurrency: whole('concurrency', 1), lagMax: whole('lag', 1) },
+    rateMax: whole('rate', 1, Number.POSITIVE_INFINITY),
     tell: values.json ? () => {} : tell,
   }
 }
@@ -93,7 +105,10 @@ const TOLD = 50
 /** No rebalance of the simulated group may take longer. */
 const LIMIT_MS = 60_000
 
-function summaryOf({ seed, ordered, queues, brokers }: RebalanceSettings, report: RebalanceReport) {
+function summaryOf(
+  { seed, ordered, queues, brokers, allocation }: RebalanceSettings,
+  report: RebalanceReport,
+) {
   const { findings, troubles, clean, faulty, ranMs, ...counts } = report
   const count = (name: FindingName, isClean: boolean, isExplained = false) =>
     findings.filter(
@@ -103,11 +118,12 @@ function summaryOf({ seed, ordered, queues, brokers }: RebalanceSettings, report
     skipped: count('skipped', isClean),
     reordered: count('reordered', isClean),
     overlaps: count('overlap', isClean),
+    epochs: count('epoch', isClean),
     changed: count('changed', isClean),
   })
   const [explained, unexplained] = [count('duplicate', false, true), count('duplicate', false)]
   return {
-    ...{ seed, minutes: Math.round(ranMs / 600) / 100, ordered, queues, brokers, ...counts },
+    ...{ seed, minutes: Math.round(ranMs / 600) / 100, ordered, allocation, queues, brokers, ...counts },
     clean: { duplicates: count('duplicate', true), ...partOf(true) },
     faulty: { duplicates: explained + unexplained, explained, unexplained, ...partOf(false) },
     /** Duplicates by the event that explains them. */
@@ -140,13 +156,17 @@ function print(summary: Summary): void {
   const times = ({ p50, p99, max, count, worst }: Times) =>
     `p50 ${p50} ms   p99 ${p99} ms   max ${max} ms   of ${count}; the longest: ${worst}`
   const { clean, faulty, joins, leaves, kills, pauses, longestPauseOfAQueueMs: pause } = summary
-  const wrong = ({ skipped, reordered, overlaps }: Summary['clean'] | Summary['faulty']) =>
-    `${skipped} skipped, ${reordered} reordered, ${overlaps} times two owners`
-  say(`seed ${summary.seed}, ${summary.minutes} minutes, ${summary.ordered ? 'ordered' : 'concurrent'}`)
+  const wrong = ({ skipped, reordered, overlaps, epochs }: Summary['clean'] | Summary['faulty']) =>
+    `${skipped} skipped, ${reordered} reordered, ${overlaps} times two owners, ${epochs} old ones`
+  say(
+    `seed ${summary.seed}, ${summary.minutes} minutes, ${summary.ordered ? 'ordered' : 'concurrent'}, ${summary.allocation}`,
+  )
   say(`  members      ${joins} joined, ${leaves} left, ${kills} were killed, ${pauses} stood still`)
   say(`  messages     ${summary.messages} acknowledged, ${summary.handled} times one was begun`)
   say(`  clean part   ${clean.duplicates} duplicates, ${wrong(clean)}`)
   say(`  then         ${faulty.duplicates} duplicates, ${faulty.unexplained} unexplained, ${wrong(faulty)}`)
+  const { woke, begun, longestMs } = summary.zombies
+  say(`  woke up      ${woke}, began ${begun} messages of queues of others, for ${longestMs} ms at most`)
   for (const [cause, count] of Object.entries(summary.causes)) say(`               ${count}: ${cause}`)
   for (const [part, name] of [
     ['clean', 'clean part'],
@@ -176,11 +196,11 @@ async function runLive(): Promise<boolean> {
 }
 
 async function runSimulated(): Promise<boolean> {
-  const report = await rebalanceSpeed({ seed, members, queues, brokers, limitMs: LIMIT_MS, tell })
+  const report = await rebalanceSpeed({ seed, members, queues, brokers, allocation, limitMs: LIMIT_MS, tell })
   const say = (words: string) => void process.stdout.write(`${words}\n`)
-  if (values.json) say(JSON.stringify({ seed, members, queues, brokers, ...report }))
+  if (values.json) say(JSON.stringify({ seed, members, queues, brokers, allocation, ...report }))
   else {
-    say(`seed ${seed}: ${members} members, ${queues} queues on ${brokers} brokers`)
+    say(`seed ${seed}: ${members} members, ${queues} queues on ${brokers} brokers, ${allocation}`)
     for (const phase of report.phases) say(lineOf(phase))
     for (const trouble of report.troubles) say(`TROUBLE ${trouble}`)
   }

@@ -6,6 +6,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from '../../actors/index.ts'
+import type { Allocation } from '../../machines/allocation/index.ts'
 import { queueKey } from '../../machines/topic.ts'
 import { Journal, sharedClock } from './journal.ts'
 
@@ -15,6 +16,7 @@ export type MemberOptions = {
   group: string
   clientId: string
   ordered: boolean
+  allocation: Allocation
   concurrency: number
   journal: string
 }
@@ -24,10 +26,10 @@ const SLOW_ONE_OF = 61
 const SLOW_MS = 12
 
 const options = JSON.parse(process.argv[2]!) as MemberOptions
-const { servers, topic, group, clientId, ordered, concurrency } = options
+const { servers, topic, group, clientId, ordered, allocation, concurrency } = options
 const journal = new Journal(options.journal)
 const client = await connect({ servers })
-const consumer = client.consumer({ group, clientId, from: 'first', ordered, concurrency })
+const consumer = client.consumer({ group, clientId, from: 'first', ordered, allocation, concurrency })
 consumer.assignment$.subscribe((owned) => {
   journal.note(['a', sharedClock(), owned.map((one) => [queueKey(one), one.assignEpoch])])
   void journal.written()

@@ -7,6 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from '../../actors/index.ts'
+import type { Allocation } from '../../machines/allocation/index.ts'
 import { Processes, type Scope, temporaryFolder } from '../support/processes.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { until } from '../support/until.ts'
@@ -15,6 +16,7 @@ import { type Figures, figuresOf } from './figures.ts'
 import { sharedClock } from './journal.ts'
 import { type Finding, judge } from './judge.ts'
 import { Load, lagsOf } from './load.ts'
+import { type Zombies, zombiesOf } from './zombies.ts'
 
 export type RebalanceSettings = {
   seed: number
@@ -25,9 +27,12 @@ export type RebalanceSettings = {
   queues: number
   members: number
   ordered: boolean
+  allocation: Allocation
   concurrency: number
   /** Messages that the queue in the middle may be behind before the senders wait. */
   lagMax: number
+  /** Messages a second at most; Infinity: as many as the members handle. */
+  rateMax: number
   tell(line: string): void
 }
 
@@ -44,6 +49,7 @@ export type RebalanceReport = {
   findings: Finding[]
   /** What went wrong apart from the messages. */
   troubles: string[]
+  zombies: Zombies
   clean: Figures
   faulty: Figures
   ranMs: number
@@ -52,13 +58,17 @@ export type RebalanceReport = {
 const TOPIC = 'orders'
 const GROUP = 'billing'
 const DRAIN_MS = 120_000
-/** A session lasts 10 to 30 seconds. */
-const PAUSE_MS_MIN = 12_000
-const PAUSE_MS_MAX = 30_000
+/** A session lasts 10 to 30 seconds. Of three pauses one is shorter. */
+const PAUSE_MS = [
+  { least: 1_000, most: 10_000 },
+  { least: 12_000, most: 30_000 },
+  { least: 12_000, most: 30_000 },
+]
 const PAUSED_MAX = 2
 
 export async function rebalance(scope: Scope, settings: RebalanceSettings): Promise<RebalanceReport> {
-  const { brokers, queues, ordered, concurrency, seed, tell, lagMax } = settings
+  const { brokers, queues, ordered, concurrency, seed, tell } = settings
+  const { lagMax, rateMax, allocation } = settings
   const began = sharedClock()
   const dir = await temporaryFolder(scope)
   const processes = new Processes(scope)
@@ -69,9 +79,10 @@ export async function rebalance(scope: Scope, settings: RebalanceSettings): Prom
   await client.admin().createTopic(TOPIC, { queues: queues / brokers })
 
   const random = seededRandom(seed)
-  const crew = new Crew(processes, { servers, topic: TOPIC, group: GROUP, ordered, concurrency, dir }, random)
+  const shape = { servers, topic: TOPIC, group: GROUP, ordered, allocation, concurrency, dir }
+  const crew = new Crew(processes, shape, random)
   await crew.join()
-  const load = new Load(client, { topic: TOPIC, group: GROUP, queues, lagMax })
+  const load = new Load(client, { topic: TOPIC, group: GROUP, queues, lagMax, rateMax })
   scope.teardown(() => load.abandon())
 
   const run = { settings, crew, random, tell }
@@ -99,6 +110,7 @@ export async function rebalance(scope: Scope, settings: RebalanceSettings): Prom
     ...{ heldMs: load.heldMs, members: crew.joined, joins: count('joined'), leaves: count('left') },
     ...{ kills: count('killed'), pauses: count('paused'), findings },
     troubles: [...troubles, ...crew.deaths],
+    zombies: zombiesOf(faults, deliveries),
     clean: figuresOf(before, stored, deliveries, cleanUntil),
     faulty: figuresOf(after, stored, deliveries, end),
     ranMs: sharedClock() - began,
@@ -141,7 +153,8 @@ async function doMove({ crew, random, tell }: Run, move: Move): Promise<void> {
     case 'kill':
       return tell(`${await crew.kill()} was killed, ${crew.size} are there`)
     case 'pause': {
-      const ms = PAUSE_MS_MIN + random.below(PAUSE_MS_MAX - PAUSE_MS_MIN)
+      const { least, most } = PAUSE_MS[random.below(PAUSE_MS.length)]!
+      const ms = least + random.below(most - least)
       return tell(`${crew.pause(ms)} stands still for ${Math.round(ms / 1_000)} s`)
     }
   }

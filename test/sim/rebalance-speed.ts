@@ -8,6 +8,7 @@
 import { type Client, connect } from '../../actors/client.ts'
 import { type Node, startNode } from '../../actors/node/node.ts'
 import { SimulatedDisk } from '../../actors/node/simulated-disk.ts'
+import type { Allocation } from '../../machines/allocation/index.ts'
 import { queueKey } from '../../machines/topic.ts'
 import { movesNeeded } from '../rebalance/figures.ts'
 import { type SimulatedProcess, SimulatedWorld } from './world.ts'
@@ -17,6 +18,7 @@ export type SpeedSettings = {
   members: number
   queues: number
   brokers: number
+  allocation: Allocation
   /** No phase may take longer, by the clock of the cluster. */
   limitMs: number
   tell(line: string): void
@@ -141,7 +143,8 @@ class Speed {
   #start(member: Member): void {
     connectAs(member.process).then((client) => {
       member.client = client
-      const consumer = client.consumer({ group: GROUP, clientId: member.name, from: 'first' })
+      const { allocation } = this.#settings
+      const consumer = client.consumer({ group: GROUP, clientId: member.name, allocation, from: 'first' })
       consumer.assignment$.subscribe((owned) => {
         const keys = owned.map(queueKey)
         this.#given += keys.filter((key) => !member.owned.has(key)).length
