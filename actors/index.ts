@@ -22,6 +22,9 @@ export type { ConsumerOptions } from './consumer/consumer-options.ts'
 export type { Handler, MessageContext } from './consumer/dispatcher.ts'
 export type { IncomingMessage } from './consumer/incoming-message.ts'
 export type { Reader, ReaderOptions, SeekPosition } from './consumer/reader.ts'
+export type { ReceivedMessage } from './consumer/simple/received-message.ts'
+export type { SimpleConsumer } from './consumer/simple/simple-consumer.ts'
+export type { SimpleConsumerOptions } from './consumer/simple/simple-options.ts'
 export { type ErrorCode, StateMQError } from './errors.ts'
 export {
   type BrokerProcess,

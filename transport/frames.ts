@@ -41,7 +41,7 @@ export const MAX_FRAME_BYTES = MAX_BODY_BYTES + MAX_PROPERTY_BYTES + 4_096
 export const MAX_FRAME_COUNT = 65_535
 
 /** What a frame is for. Only `messages` reach consumers; the others are the log's own memory. */
-export const kinds = { messages: 0, epoch: 1, topics: 2, offsets: 3, state: 4 } as const
+export const kinds = { messages: 0, epoch: 1, topics: 2, offsets: 3, state: 4, pops: 6 } as const
 export type Kind = (typeof kinds)[keyof typeof kinds]
 
 export const readU64 = (bytes: Buffer, at: number): number =>

@@ -7,6 +7,7 @@
 import type { Json } from '../../machines/effect.ts'
 import type { TopicConfig } from '../../machines/topic.ts'
 import { type Kind, kindAt, kinds, recordsAt } from '../../transport/frames.ts'
+import { committedOf, type PopRecord, PopStates, type SavedPops } from './pop/pop-states.ts'
 import { ProducerStates, type SavedProducer } from './producer-states.ts'
 
 /** Offsets of one group: queue `topic/queueId` to the offset of the next message to read. */
@@ -22,12 +23,15 @@ type Saved = {
   dataVersion: number
   offsets: [group: string, [queue: string, offset: number][]][]
   producers: SavedProducer[]
+  /** Early logs do not say it. */
+  pops?: SavedPops
 }
 
 export class BrokerState {
   readonly topics = new Map<string, TopicConfig>()
   readonly offsets = new Map<string, GroupOffsets>()
   readonly producers: ProducerStates
+  readonly pops = new PopStates()
   /** Counts the changes of the topic table. */
   dataVersion = 0
 
@@ -40,6 +44,7 @@ export class BrokerState {
     if ('set' in change) this.topics.set(change.set.topic, change.set)
     else {
       this.topics.delete(change.deleted)
+      this.pops.forgetTopic(change.deleted)
       for (const [group, offsets] of this.offsets) {
         for (const queue of offsets.keys()) if (queue.startsWith(`${change.deleted}/`)) offsets.delete(queue)
         if (offsets.size === 0) this.offsets.delete(group)
@@ -48,12 +53,26 @@ export class BrokerState {
   }
 
   changeOffsets({ group, offsets }: OffsetChange): void {
+    const known = this.#offsetsOf(group)
+    for (const [topic, queueId, offset] of offsets) {
+      const queue = queueOf(topic, queueId)
+      known.set(queue, offset)
+      this.pops.move(group, queue, offset)
+    }
+  }
+
+  changePops(record: PopRecord): void {
+    for (const { group, queue, change } of record)
+      this.#offsetsOf(group).set(queue, committedOf(this.pops.apply(group, queue, change)))
+  }
+
+  #offsetsOf(group: string): GroupOffsets {
     let known = this.offsets.get(group)
     if (!known) {
       known = new Map()
       this.offsets.set(group, known)
     }
-    for (const [topic, queueId, offset] of offsets) known.set(queueOf(topic, queueId), offset)
+    return known
   }
 
   /** A frame of the log, after a restart. */
@@ -65,6 +84,8 @@ export class BrokerState {
         return this.changeTopic(payloadOf(bytes, at) as TopicChange)
       case kinds.offsets:
         return this.changeOffsets(payloadOf(bytes, at) as OffsetChange)
+      case kinds.pops:
+        return this.changePops(payloadOf(bytes, at) as PopRecord)
     }
   }
 
@@ -74,18 +95,20 @@ export class BrokerState {
       dataVersion: this.dataVersion,
       offsets: [...this.offsets].map(([group, offsets]) => [group, [...offsets]]),
       producers: this.producers.save(),
+      pops: this.pops.save(),
     }
     return saved as unknown as Json
   }
 
   restore(json: Json): void {
-    const { topics, dataVersion, offsets, producers } = json as unknown as Saved
+    const { topics, dataVersion, offsets, producers, pops = [] } = json as unknown as Saved
     this.topics.clear()
     this.offsets.clear()
     for (const topic of topics) this.topics.set(topic.topic, topic)
     this.dataVersion = dataVersion
     for (const [group, queues] of offsets) this.offsets.set(group, new Map(queues))
     this.producers.restore(producers)
+    this.pops.restore(pops)
   }
 }
 

@@ -1,0 +1,70 @@
+/** What a consumer that pops and a broker say to each other, as schemas. The answer to a receive is in pop-exchange.ts. */
+import { z } from 'zod'
+
+const whole = z.number().int().nonnegative()
+const name = z.string().min(1).max(255)
+const who = { group: name, topic: name, clientId: name }
+
+/** RocketMQ's proxy takes 10 s to 12 h. */
+export const INVISIBLE_MS_MIN = 100
+export const INVISIBLE_MS_MAX = 12 * 60 * 60 * 1_000
+export const POP_MESSAGES_MAX = 1_000
+export const POP_ATTEMPTS_MAX = 65_535
+/** Of the queues of one receive together. */
+export const SETTLE_ITEMS_MAX = 10_000
+
+/** Answered at once: give me up to `max` messages of any queue of the topic. */
+export const popRequest = z.object({
+  ...who,
+  max: whole.min(1).max(POP_MESSAGES_MAX),
+  invisibleMs: whole.min(INVISIBLE_MS_MIN).max(INVISIBLE_MS_MAX),
+  ordered: z.boolean(),
+  maxAttempts: whole.min(1).max(POP_ATTEMPTS_MAX),
+  /** Where a group begins that has no offset in a queue. */
+  from: z.enum(['first', 'last']),
+  /** A subscription expression; `*` for all. */
+  filter: z.string().max(100_000),
+})
+export type PopRequest = z.infer<typeof popRequest>
+
+/** Held until a receive may bring something, or the time is over. Gives NOTHING itself. */
+export const popWait = z.object({ ...who, ordered: z.boolean(), waitMs: whole.max(60_000) })
+export type PopWait = z.infer<typeof popWait>
+export type PopWaitAnswer = { isReady: boolean }
+
+/** Acknowledgements and changes of invisible times, of one broker. */
+export const popSettle = z.object({
+  group: name,
+  clientId: name,
+  /** `invisibleMs` null acknowledges; else the message is invisible for so long, from now on. */
+  items: z
+    .array(
+      z.tuple([
+        name,
+        whole,
+        whole,
+        whole,
+        whole,
+        whole.min(INVISIBLE_MS_MIN).max(INVISIBLE_MS_MAX).nullable(),
+      ]),
+    )
+    .max(SETTLE_ITEMS_MAX),
+})
+export type PopSettle = {
+  group: string
+  clientId: string
+  items: [
+    topic: string,
+    queueId: number,
+    offset: number,
+    attempt: number,
+    token: number,
+    invisibleMs: number | null,
+  ][]
+}
+/** Of the items that were refused: which, and why. All others are settled. */
+export type PopSettleAnswer = { faults: [item: number, fault: 'done' | 'stale' | 'unknown'][] }
+
+/** The client asks no more: its held waits are answered. */
+export const popLeave = z.object({ group: name, clientId: name })
+export type PopLeave = z.infer<typeof popLeave>
