@@ -29,6 +29,8 @@ export type PopSourceHooks = {
   /** It may be asked for messages. */
   opened(): void
   unreachable(epoch: number): void
+  /** It has no such topic. */
+  deleted(): void
 }
 
 /** `error`: the broker did not answer, or said that it cannot now. */
@@ -120,6 +122,7 @@ export class PopSource {
       code === codes.NOT_MASTER || (isRetryable(error.code as 'NOT_MASTER') && code !== codes.NO_PERMISSION)
     if (!isPassing) return reject(new StateMQError(error.code, error.message, { retryable: false }))
     if (code === codes.NOT_MASTER) this.#hooks.unreachable(epoch)
+    if (code === codes.TOPIC_NOT_EXIST) this.#hooks.deleted()
     resolve(this.#failed(error))
   }
 

@@ -275,7 +275,10 @@ export class SimpleConsumer {
       for (const { sources } of this.#subscriptions.values()) sources.get(brokerName)?.again()
     }
     const subscribed = this.#subscriptions.get(route.topic)
-    if (subscribed) this.#setSources(subscribed, readQueuesOf(route))
+    if (subscribed) {
+      subscribed.missing = null
+      this.#setSources(subscribed, readQueuesOf(route))
+    }
     this.#routed.add(route.topic)
     this.#wake()
   }
@@ -293,6 +296,7 @@ export class SimpleConsumer {
         epoch: () => this.#epochs.get(brokerName) ?? 0,
         opened: () => this.#wake(),
         unreachable: (epoch) => this.#routes.get(topic)?.unreachable(brokerName, epoch),
+        deleted: () => this.#routes.get(topic)?.deleted(),
       })
       sources.set(brokerName, source)
     }

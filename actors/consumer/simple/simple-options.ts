@@ -46,7 +46,8 @@ export function simpleSettingsOf(options: SimpleConsumerOptions): SimpleConsumer
     invalid(`maxAttempts ${maxAttempts}: give a whole number from 1 to ${POP_ATTEMPTS_MAX}`)
   checkInvisible(invisibleMs)
   checkAwait(awaitMs)
-  if (!Array.isArray(options.subscriptions ?? [])) invalid('subscriptions: give a list of { topic, expression }')
+  if (!Array.isArray(options.subscriptions ?? []))
+    invalid('subscriptions: give a list of { topic, expression }')
   for (const { topic, expression = '*' } of options.subscriptions ?? []) checkSubscription(topic, expression)
   return { group, invisibleMs, awaitMs, ordered, from, maxAttempts }
 }
