@@ -32,36 +32,35 @@ export const popWait = z.object({ ...who, ordered: z.boolean(), waitMs: whole.ma
 export type PopWait = z.infer<typeof popWait>
 export type PopWaitAnswer = { isReady: boolean }
 
-/** Acknowledgements and changes of invisible times, of one broker. */
+/** `invisibleMs` null acknowledges; else the message is invisible for so long, from now on. */
+export type PopSettleItem = [
+  topic: string,
+  queueId: number,
+  offset: number,
+  attempt: number,
+  token: number,
+  invisibleMs: number | null,
+]
+
+const isWhole = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
+
+function isItem(item: unknown): boolean {
+  if (!Array.isArray(item) || item.length !== 6 || typeof item[0] !== 'string') return false
+  const ms: unknown = item[5]
+  const isTime = isWhole(ms) && (ms as number) >= INVISIBLE_MS_MIN && (ms as number) <= INVISIBLE_MS_MAX
+  return [1, 2, 3, 4].every((i) => isWhole(item[i])) && (ms === null || isTime)
+}
+
+/** Acknowledgements and changes of invisible times, of one broker. The items are many: they are checked by hand. */
 export const popSettle = z.object({
   group: name,
   clientId: name,
-  /** `invisibleMs` null acknowledges; else the message is invisible for so long, from now on. */
-  items: z
-    .array(
-      z.tuple([
-        name,
-        whole,
-        whole,
-        whole,
-        whole,
-        whole.min(INVISIBLE_MS_MIN).max(INVISIBLE_MS_MAX).nullable(),
-      ]),
-    )
-    .max(SETTLE_ITEMS_MAX),
+  items: z.custom<PopSettleItem[]>(
+    (items) => Array.isArray(items) && items.length <= SETTLE_ITEMS_MAX && items.every(isItem),
+    `give up to ${SETTLE_ITEMS_MAX} of [topic, queueId, offset, attempt, token, invisibleMs or null]`,
+  ),
 })
-export type PopSettle = {
-  group: string
-  clientId: string
-  items: [
-    topic: string,
-    queueId: number,
-    offset: number,
-    attempt: number,
-    token: number,
-    invisibleMs: number | null,
-  ][]
-}
+export type PopSettle = z.infer<typeof popSettle>
 /** Of the items that were refused: which, and why. All others are settled. */
 export type PopSettleAnswer = { faults: [item: number, fault: 'done' | 'stale' | 'unknown'][] }
 
