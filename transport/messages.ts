@@ -139,6 +139,8 @@ export type BrokerDescription = {
   groups: number
   messagesIn: number
   messagesOut: number
+  /** A master's: messages that were popped, acknowledged, refused under their handles, and given up. */
+  pop?: { given: number; acknowledged: number; refused: number; deadLetters: number }
   bytesIn: number
   bytesOut: number
   logBytes: number

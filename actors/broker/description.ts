@@ -39,6 +39,7 @@ export function describeBroker(described: Describable): BrokerDescription {
     groups: new Set(groups).size,
     ...(gate?.ingest.counters ?? { messagesIn: 0, bytesIn: 0 }),
     ...((gate ?? described.orphanReads)?.delivery.counters ?? { messagesOut: 0, bytesOut: 0 }),
+    ...(gate ? { pop: { ...gate.pop.counters } } : {}),
     logBytes: store ? store.endPosition - store.minPosition : 0,
     startedAt,
     accepting: gate !== null && gate.ingest.refusal === null,

@@ -68,6 +68,10 @@ export class Gate {
       ownerOf: (group, queue) => this.groups.owners.of(group, queue)?.clientId ?? null,
       topicMade: hooks.topicChanged,
       arrived: this.#arrived,
+      sent: (messages, bytes) => {
+        this.delivery.counters.messagesOut += messages
+        this.delivery.counters.bytesOut += bytes
+      },
     })
     this.coordinators = new Coordinators(process, options.brokerName)
     this.#topics = new Topics(store, state, afterStored, (topic) => {

@@ -62,7 +62,7 @@ export function collect(
   const collector = new Collector(options)
   inTurn(
     queueIds,
-    (queueId, next) => collector.visit(queueId, () => next(!collector.isFull)),
+    (queueId, next) => (collector.isFull ? next(collector.begin(queueId)) : collector.visit(queueId, next)),
     () => collected(collector.conclude()),
   )
 }
@@ -98,17 +98,31 @@ class Collector {
     return isFull
   }
 
-  visit(queueId: number, visited: () => void): void {
-    const { store, state, request, now } = this.#options
-    const { topic, group, max, ordered } = request
-    const queue = store.queue(topic, queueId)
+  /** Enough is found, and yet it is noted where the group begins in every queue. */
+  begin(queueId: number): boolean {
+    const { state, request } = this.#options
+    if (!state.pops.of(request.group, queueOf(request.topic, queueId))) this.#visit(queueId)
+    return true
+  }
+
+  #visit(queueId: number): Visit {
+    const { store, state, request } = this.#options
+    const { topic, group } = request
     const name = queueOf(topic, queueId)
     const base = state.pops.of(group, name)
     const committed = state.offsets.get(group)?.get(name)
-    const next = base?.next ?? committed ?? this.#end(queue, request.from)
+    const next = base?.next ?? committed ?? this.#start(store.queue(topic, queueId))
     const visit: Visit = { name, base, committed, again: [], next, give: [], hold: [] }
     this.#visits.push(visit)
-    const pop = base ?? emptyPopQueue(next)
+    return visit
+  }
+
+  visit(queueId: number, visited: () => void): void {
+    const { store, request, now } = this.#options
+    const { topic, max, ordered } = request
+    const queue = store.queue(topic, queueId)
+    const visit = this.#visit(queueId)
+    const pop = visit.base ?? emptyPopQueue(visit.next)
     let last: Buffer | null = null
     const again = (entry: PopEntry, goOn: (goesOn?: boolean) => void): void => {
       const take = (frame: Buffer | null) => {
@@ -133,9 +147,11 @@ class Collector {
     })
   }
 
-  #end(queue: StoredQueue, from: PopRequest['from']): number {
-    const { minOffset, maxOffset } = this.#options.store.bounds(queue)
-    return from === 'first' ? minOffset : maxOffset
+  /** A queue that appears later is read from its start: nothing of it was there before. */
+  #start(queue: StoredQueue): number {
+    const { store, state, request } = this.#options
+    const { minOffset, maxOffset } = store.bounds(queue)
+    return request.from === 'first' || state.pops.knows(request.group, queue.topic) ? minOffset : maxOffset
   }
 
   /** False when there is no room for it. */

@@ -26,6 +26,12 @@ export class PopStates {
     return this.#groups.get(group)?.get(queue)
   }
 
+  /** Whether the group has popped from the topic here. */
+  knows(group: string, topic: string): boolean {
+    for (const queue of this.#groups.get(group)?.keys() ?? []) if (queue.startsWith(`${topic}/`)) return true
+    return false
+  }
+
   /** The queue, named `topic/queueId`, AFTER a change; where nothing is known it begins at the change's `next`. */
   apply(group: string, queue: string, change: PopChange): PopQueue {
     let queues = this.#groups.get(group)

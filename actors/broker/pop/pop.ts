@@ -48,6 +48,8 @@ export type PopHooks = {
   ownerOf(group: string, queue: string): string | null
   topicMade(topic: string): void
   arrived(queue: StoredQueue): void
+  /** Went out, for the broker's own count. */
+  sent(messages: number, bytes: number): void
 }
 
 export type PopCounters = { given: number; acknowledged: number; refused: number; deadLetters: number }
@@ -164,7 +166,7 @@ export class Pop {
   #give({ group, invisibleMs }: PopRequest, reply: string, found: Collected): void {
     const { clock, random, transport } = this.#world
     const { record, pieces, attempts, dead, hasMore } = found
-    const dataQueues = dead.map(({ place, attempts: times }) =>
+    const deadLetters = dead.map(({ place, attempts: times }) =>
       appendDeadLetter(
         {
           store: this.#store,
@@ -187,7 +189,8 @@ export class Pop {
     const code = isGiving ? codes.SUCCESS : codes.PULL_NOT_FOUND
     const answer = popAnswer({ code, epoch: this.#epoch, hasMore, token, until, text: '' }, attempts, pieces)
     this.#hooks.afterStored(() => {
-      for (const queue of new Set(dataQueues)) this.#hooks.arrived(queue)
+      for (const queue of new Set(deadLetters)) this.#hooks.arrived(queue)
+      this.#hooks.sent(attempts.length, answer.length)
       if (reply !== '') transport.publish(reply, answer)
     })
   }

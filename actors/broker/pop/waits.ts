@@ -3,14 +3,15 @@
  *
  * A consumer may thus wait at every broker at once and receive at the one that tells: what is given to somebody who has
  * something already, or who is gone, would be invisible to all for its time. Of those that wait for one group one is
- * told at a time; it receives, and if it leaves something the next one is told. Whoever is told and does not come holds
- * the others up for LOOK_MS.
+ * told at a time; it receives, and if it leaves something the next one is told. Whoever is told and does not come, for
+ * it is busy with other messages, holds the others up for SECOND_MS.
  *
  * RocketMQ: broker/longpolling/PopLongPollingService.java
  */
 import type { Clock } from '../../node/world.ts'
 
 const LOOK_MS = 250
+const SECOND_MS = 10
 
 export type Waiter = {
   readonly clientId: string
@@ -83,6 +84,7 @@ export class Waits {
     const first = waiting.shift()
     if (waiting.length === 0) groups.delete(group)
     if (groups.size === 0) this.#topics.delete(topic)
+    if (waiting.length > 0) this.#lookAt(this.#clock.now() + SECOND_MS)
     first?.tell(true)
   }
 
