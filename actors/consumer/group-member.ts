@@ -6,9 +6,9 @@
 import { type Allocate, averagely } from '../../machines/allocation/index.ts'
 import { coordinatorOf } from '../../machines/coordinator-of.ts'
 import { bind } from '../../machines/effect.ts'
-import { rebalancerMachine } from '../../machines/rebalancer.ts'
+import { type QueueNews, rebalancerMachine } from '../../machines/rebalancer.ts'
 import { type QueueRef, queueKey, queueOfKey } from '../../machines/topic.ts'
-import { ask, hear } from '../../transport/codec.ts'
+import { ask, hear as hearPushes } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
 import {
   type AssignmentPush,
@@ -28,14 +28,17 @@ const RELEASE_RETRY_MS = 200
 
 export type Granted = Extract<ClaimAnswer, { granted: true }>
 
+/** A queue that a consumer owns; `assignEpoch` rises whenever the queue changes hands. */
+export type Assignment = QueueRef & { assignEpoch: number }
+
 export type GroupMemberOptions = {
   group: string
   member: Omit<Member, 'instance'>
   /** A strategy of the user's own; what it throws is told of, and the share stays as it was. */
   allocate: Allocate | null
   masters: Masters
-  /** The queue is ours: read it. */
-  granted(queue: QueueRef, claim: Granted): void
+  /** These queues are ours: read them. */
+  granted(grants: { queue: QueueRef; claim: Granted }[]): void
   /**
    * Finish what was read, then call back with the offset where the next owner goes on, null for nothing new. Called for
    * queues that were never granted, too.
@@ -45,7 +48,7 @@ export type GroupMemberOptions = {
   released(queue: QueueRef): void
   /** Another one owns it: forget what was read. */
   drop(queue: QueueRef): void
-  assigned(owned: QueueRef[]): void
+  assigned(owned: Assignment[]): void
   /** Every queue that is ours is held; again after each change. */
   settled(): void
   /** `isFinal`: another consumer lives under this id, and this one is no member. */
@@ -81,6 +84,25 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     )
     const master = cluster.masters.find((known) => known.brokerName === brokerName)
     return master ? subjects.broker(master.brokerName, master.epoch) : null
+  }
+
+  /** What was heard in this turn of the loop, of thousands of queues perhaps: told at once. */
+  let news: QueueNews[] = []
+  let grants: { queue: string; claim: Granted }[] = []
+  const hear = (told: QueueNews): void => {
+    if (news.push(told) === 1) clock.defer(tellNews)
+  }
+  function tellNews(): void {
+    const [heard, granted] = [news, grants]
+    news = []
+    grants = []
+    rebalancer.actor.send({ type: 'queues.heard', news: heard })
+    const { held } = rebalancer.actor.getSnapshot().context
+    const own = granted.filter(({ queue, claim: { assignEpoch } }) => {
+      const holding = held[queue]
+      return holding?.status === 'owned' && holding.assignEpoch === assignEpoch
+    })
+    if (own.length > 0) options.granted(own.map(({ queue, claim }) => ({ queue: queueOfKey(queue), claim })))
   }
 
   const machine = bind(rebalancerMachine, {
@@ -128,17 +150,13 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     },
     claimQueue: ({ queue, generation, force, waits }) =>
       claim(queueOfKey(queue), generation, { force, waits }, (answer) => {
-        if (answer === null) rebalancer.actor.send({ type: 'claim.failed', queue, generation })
+        if (answer === null) hear({ type: 'claim.failed', queue, generation })
         else if (!answer.granted) {
           const { owner, ownerGeneration } = answer
-          rebalancer.actor.send({ type: 'claim.refused', queue, generation, owner, ownerGeneration })
+          hear({ type: 'claim.refused', queue, generation, owner, ownerGeneration })
         } else {
-          const { assignEpoch } = answer
-          rebalancer.actor.send({ type: 'queue.claimed', queue, generation, assignEpoch })
-          const holding = rebalancer.actor.getSnapshot().context.held[queue]
-          if (holding?.status === 'owned' && holding.assignEpoch === assignEpoch) {
-            options.granted(queueOfKey(queue), answer)
-          }
+          grants.push({ queue, claim: answer })
+          hear({ type: 'queue.claimed', queue, generation, assignEpoch: answer.assignEpoch })
         }
       }),
     drainQueue: ({ queue, ...claimed }) => {
@@ -146,12 +164,13 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       options.drain(ref, (offset) =>
         release(ref, { ...claimed, offset }, () => {
           options.released(ref)
-          rebalancer.actor.send({ type: 'queue.drained', queue })
+          hear({ type: 'queue.drained', queue })
         }),
       )
     },
     dropQueue: ({ queue }) => options.drop(queueOfKey(queue)),
-    announceAssignment: ({ owned }) => options.assigned(owned.map(queueOfKey)),
+    announceAssignment: ({ owned }) =>
+      options.assigned(owned.map(({ queue, assignEpoch }) => ({ ...queueOfKey(queue), assignEpoch }))),
     reportRefused: ({ message, isFinal }) => options.refused(message, isFinal),
   })
 
@@ -230,7 +249,7 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     },
     error() {},
   })
-  const pushes = hear(transport, subjects.assignmentChanged(group), assignmentPush, heed)
+  const pushes = hearPushes(transport, subjects.assignmentChanged(group), assignmentPush, heed)
   rebalancer.start()
 
   function heed(push: AssignmentPush): void {
@@ -273,8 +292,7 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       queues.set(topic, known)
       if (told && options.allocate) heed(told)
     },
-    fenced: (queue, assignEpoch) =>
-      rebalancer.actor.send({ type: 'queue.fenced', queue: queueKey(queue), assignEpoch }),
+    fenced: (queue, assignEpoch) => hear({ type: 'queue.fenced', queue: queueKey(queue), assignEpoch }),
     close: () => rebalancer.actor.send({ type: 'consumer.closed' }),
   }
 }
