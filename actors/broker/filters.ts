@@ -82,6 +82,13 @@ class Cursor implements RecordView {
 
 const cursor = new Cursor()
 
+/** Whether the record at `at` is wanted. BEFORE: its frame is sound. */
+export function isRecordWanted(bytes: Buffer, at: number, filter: Filter): boolean {
+  cursor.bytes = bytes
+  cursor.at = at
+  return filter(cursor)
+}
+
 /** A filter with the text that it was made of. */
 export type TextFilter = { readonly filter: Filter; readonly text: string }
 

@@ -7,40 +7,51 @@
  * RocketMQ: client/impl/consumer/ProcessQueue.java
  */
 import type { Filter } from '../../machines/filter/filter.ts'
+import { defaultFlow } from './flow-control.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { OffsetTracker } from './offset-tracker.ts'
 import type { QueueReader } from './queue-reader.ts'
 
-/** RocketMQ's consumeConcurrentlyMaxSpan: how far the newest message may run ahead of the oldest unfinished one. */
-const SPAN_MAX = 2_000
+export type ProcessQueueStart = {
+  /** Which messages are wanted; null for all. */
+  filter: Filter | null
+  /** Of the grant under which it is read, 0 where there is none. */
+  assignEpoch: number
+  /** Where reading begins. */
+  offset: number
+  /** What the broker has confirmed, or -1. */
+  committed: number
+  /** How far the newest message may run ahead of the oldest unfinished one. */
+  span?: number
+}
 
 export class ProcessQueue {
   readonly reader: QueueReader
-  /** Of the claim under which it is read. */
-  readonly generation: number
+  /** Of the grant under which it is read. */
+  readonly assignEpoch: number
   running = 0
   /** The offset that the broker has confirmed as committed, or -1. */
   committed: number
   readonly #filter: Filter | null
+  readonly #span: number
   readonly #tracker: OffsetTracker
   #expected: number
   /** Messages that failed and are due again. */
   #again: IncomingMessage[] = []
   #isSuspended = false
   #isStopped = false
+  #isGivenUp = false
   #drained: (() => void) | null = null
 
   constructor(
     reader: QueueReader,
-    filter: Filter | null,
-    generation: number,
-    offset: number,
-    committed: number,
+    { filter, assignEpoch, offset, committed, span = defaultFlow.span }: ProcessQueueStart,
   ) {
     this.reader = reader
-    this.generation = generation
+    this.assignEpoch = assignEpoch
     this.committed = committed
     this.#filter = filter
+    this.#span = span
     this.#tracker = new OffsetTracker(offset)
     this.#expected = offset
   }
@@ -57,7 +68,7 @@ export class ProcessQueue {
 
   /** Whether the next pull may go: the oldest unfinished message must not be too far behind. */
   get isWithinSpan(): boolean {
-    return this.#expected - this.#tracker.position - this.#tracker.passedAbove <= SPAN_MAX
+    return this.#expected - this.#tracker.position - this.#tracker.passedAbove <= this.#span
   }
 
   /** The next message to run, or null. `ordered`: only while none runs. */
@@ -79,6 +90,7 @@ export class ProcessQueue {
         return message
       }
       this.#tracker.finish(queueOffset)
+      this.reader.release(message)
     }
   }
 
@@ -92,7 +104,7 @@ export class ProcessQueue {
   finished(message: IncomingMessage): void {
     this.running--
     this.#tracker.finish(message.queueOffset)
-    this.reader.want()
+    this.reader.release(message)
     this.#tellDrained()
   }
 
@@ -123,8 +135,16 @@ export class ProcessQueue {
     this.#tellDrained()
   }
 
+  /** `drain` waits no longer for what runs; returns how many messages those are. They count as not handled. */
+  giveUp(): number {
+    this.#isGivenUp = true
+    const left = this.running
+    this.#tellDrained()
+    return left
+  }
+
   #tellDrained(): void {
-    if (this.#drained === null || this.running > 0) return
+    if (this.#drained === null || (this.running > 0 && !this.#isGivenUp)) return
     const drained = this.#drained
     this.#drained = null
     drained()

@@ -17,10 +17,11 @@ import {
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import { type RouteWatch, watchRoute } from '../producer/route.ts'
+import { CacheBudget, defaultFlow } from './flow-control.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { MasterProbe } from './master-probe.ts'
 import { QueueReader } from './queue-reader.ts'
-import { findOffset, type StartPosition } from './start-position.ts'
+import { findOffset, positionOf, type SeekPosition, type StartPosition } from './start-position.ts'
 import { type Subscribed, subscribed } from './subscribed.ts'
 
 export type ReaderOptions = {
@@ -33,10 +34,10 @@ export type ReaderOptions = {
   filter?: FilterExpression
 }
 
-export type SeekPosition = 'first' | 'last' | { time: Date | number } | { offset: number; queue?: QueueRef }
-
 const LIMITS = { messages: 500, bytes: 16 * 1024 * 1024 }
 const ASK_MS = 3_000
+/** A timer of more milliseconds fires at once. */
+const WAIT_MS_MAX = 2 ** 31 - 1
 
 export class Reader {
   readonly topic: string
@@ -49,6 +50,8 @@ export class Reader {
   readonly #readers = new Map<string, QueueReader>()
   readonly #epochs = new Map<string, number>()
   readonly #probe: MasterProbe
+  readonly #budget = new CacheBudget(defaultFlow.totalBytes)
+  readonly #paused = new Set<string>()
   readonly #failure: { error: StateMQError | null } = { error: null }
   #order: QueueReader[] = []
   #cursor = 0
@@ -94,14 +97,61 @@ export class Reader {
     return this.#order.map(({ ref }) => ref)
   }
 
-  /** Goes to a place in all queues, or in one. What was read ahead is dropped. */
-  async seek(to: SeekPosition): Promise<void> {
+  /**
+   * Goes to a place in all queues, or in one (`{ offset, queue }`, or `seek('last', queue)`). What was read ahead is
+   * dropped. A time goes to the first message that was stored then or later. An offset from the queue's first to the
+   * one after its last is taken; when a queue does not have it, it rejects with PULL_OFFSET_MOVED and no queue is moved.
+   */
+  async seek(to: SeekPosition, queue?: QueueRef): Promise<void> {
+    const position = positionOf(to)
     await this.#ready()
-    const only = typeof to === 'object' && 'queue' in to && to.queue ? queueKey(to.queue) : null
-    const readers = only === null ? this.#order : this.#order.filter(({ ref }) => queueKey(ref) === only)
-    if (readers.length === 0) throw badInput(`the reader has no queue ${only}`, 'INVALID_PARAMETER')
-    await Promise.all(readers.map((reader) => this.#start(reader, positionOf(to))))
+    const only = queue ?? (typeof to === 'object' ? to.queue : undefined)
+    const readers = only === undefined ? this.#order : [this.#readerOf(only)]
+    const { offset } = { offset: undefined, ...(typeof position === 'object' ? position : {}) }
+    if (offset !== undefined) await Promise.all(readers.map((reader) => this.#check(reader, offset)))
+    await Promise.all(readers.map((reader) => this.#start(reader, position)))
     await this.#begin(this.#order.filter((reader) => !readers.includes(reader)))
+  }
+
+  /** The offset of the next message that `poll` gives of this queue. */
+  async position(queue: QueueRef): Promise<number> {
+    await this.#ready()
+    const reader = this.#readerOf(queue)
+    await this.#begin(this.#order)
+    return reader.position
+  }
+
+  /** `poll` gives nothing of this queue, or of any that there is now, until `resume`. Positions stay. */
+  async pause(queue?: QueueRef): Promise<void> {
+    await this.#ready()
+    for (const { ref } of queue ? [this.#readerOf(queue)] : this.#order) this.#paused.add(queueKey(ref))
+  }
+
+  async resume(queue?: QueueRef): Promise<void> {
+    await this.#ready()
+    for (const reader of queue ? [this.#readerOf(queue)] : this.#order) {
+      this.#paused.delete(queueKey(reader.ref))
+      reader.want()
+    }
+    const hasCached = ({ ref, cachedMessages }: QueueReader) => cachedMessages > 0 && !this.#isPaused(ref)
+    if (this.#order.some(hasCached)) this.#wake?.()
+  }
+
+  #readerOf(queue: QueueRef): QueueReader {
+    const reader = this.#readers.get(queueKey(queue))
+    if (reader) return reader
+    const known = this.#order.map(({ ref }) => queueKey(ref)).join(', ')
+    throw badInput(`the reader has no queue ${queueKey(queue)}: it reads ${known}`, 'INVALID_PARAMETER')
+  }
+
+  /** Rejects when the queue does not hold the offset, nor ends at it. */
+  async #check({ ref }: QueueReader, offset: number): Promise<void> {
+    const [first, last] = await Promise.all([this.#find(ref, 'first'), this.#find(ref, 'last')])
+    if (offset >= first && offset <= last) return
+    const message =
+      `offset ${offset} is not in ${queueKey(ref)}, which goes from ${first} to ${last}: seek there, ` +
+      "to a time, or to 'first' or 'last'; for one queue only, seek({ offset, queue })"
+    throw badInput(message, 'PULL_OFFSET_MOVED')
   }
 
   /** Once; a broker that did not answer is asked again by the next call. */
@@ -118,6 +168,11 @@ export class Reader {
 
   /** At most `max` messages; waits up to `waitMs` for the first. */
   async poll(max = 32, waitMs = 1_000): Promise<IncomingMessage[]> {
+    if (!(Number.isInteger(max) && max > 0))
+      throw badInput(`poll: max ${max}: give 1 or more`, 'INVALID_PARAMETER')
+    if (!(waitMs >= 0 && waitMs <= WAIT_MS_MAX)) {
+      throw badInput(`poll: waitMs ${waitMs}: give 0 to ${WAIT_MS_MAX} milliseconds`, 'INVALID_PARAMETER')
+    }
     await this.#ready()
     await this.#begin(this.#order)
     const { clock } = this.#process.world
@@ -157,8 +212,10 @@ export class Reader {
     let empty = 0
     while (found.length < max && empty < this.#order.length) {
       if (this.#cursor >= this.#order.length) this.#cursor = 0
-      const message = this.#next(this.#order[this.#cursor]!)
+      const reader = this.#order[this.#cursor]!
+      const message = this.#isPaused(reader.ref) ? null : this.#next(reader)
       if (message) {
+        reader.release(message)
         found.push(message)
         empty = 0
       } else {
@@ -169,10 +226,17 @@ export class Reader {
     return found
   }
 
+  #isPaused(ref: QueueRef): boolean {
+    return this.#paused.size > 0 && this.#paused.has(queueKey(ref))
+  }
+
   #next(reader: QueueReader): IncomingMessage | null {
     const { filter } = this.#subscribed
     let message = reader.next()
-    while (message !== null && filter !== null && !filter(message)) message = reader.next()
+    while (message !== null && filter !== null && !filter(message)) {
+      reader.release(message)
+      message = reader.next()
+    }
     return message
   }
 
@@ -221,48 +285,35 @@ export class Reader {
           arrived: () => this.#wake?.(),
           unreachable: (epoch) => this.#route.unreachable(ref.brokerName, epoch),
           fenced: () => {},
-          mayPull: () => true,
+          mayPull: () => !this.#isPaused(ref),
           rewound: (offset) => reader.start(offset),
         },
-        LIMITS,
-        undefined,
-        this.#subscribed.text,
+        { limits: LIMITS, budget: this.#budget, filter: this.#subscribed.text },
       )
       this.#readers.set(key, reader)
       // A queue that appears later is read from its start: nothing of it was there before.
       if (this.#started) reader.start(0)
     }
     this.#order = [...this.#readers.values()].sort((a, b) => compareQueues(a.ref, b.ref))
+    this.#budget.setQueues(this.#order.length)
     this.#hasRoute = true
     this.#tellRouted()
   }
 
-  #start(reader: QueueReader, from: StartPosition): Promise<void> {
+  async #start(reader: QueueReader, from: StartPosition): Promise<void> {
+    const offset = await this.#find(reader.ref, from)
+    if (!this.#isClosed) reader.start(offset)
+  }
+
+  #find(ref: QueueRef, from: StartPosition): Promise<number> {
     return new Promise((resolve, reject) => {
-      const { ref } = reader
       findOffset(this.#process, ref, this.#epochs.get(ref.brokerName) ?? 0, from, (offset) => {
-        if (offset === null) {
-          const message =
-            `${ref.brokerName} did not tell where queue ${ref.queueId} of '${ref.topic}' begins: ` +
-            "see 'statemq broker list' whether it has a master"
-          return reject(new StateMQError('TIMED_OUT', message, { retryable: true }))
-        }
-        reader.start(offset)
-        resolve()
+        if (offset !== null) return resolve(offset)
+        const message =
+          `${ref.brokerName} did not tell where queue ${ref.queueId} of '${ref.topic}' begins: ` +
+          "see 'statemq broker list' whether it has a master"
+        reject(new StateMQError('TIMED_OUT', message, { retryable: true }))
       })
     })
   }
-}
-
-function positionOf(to: SeekPosition): StartPosition {
-  if (typeof to === 'string') return to
-  if ('time' in to) {
-    const time = to.time instanceof Date ? to.time.getTime() : to.time
-    if (!Number.isFinite(time) || time < 0) throw badInput('seek: the time is no date', 'INVALID_PARAMETER')
-    return { time }
-  }
-  if (!Number.isSafeInteger(to.offset) || to.offset < 0) {
-    throw badInput(`seek: offset ${to.offset}: give a whole number from 0 on`, 'INVALID_PARAMETER')
-  }
-  return { offset: to.offset }
 }

@@ -12,6 +12,10 @@ import {
 } from '../../actors/index.ts'
 import { until } from '../support/until.ts'
 
+/** Delay levels that a test can wait for; the last one it cannot. */
+export const SHORT_LEVELS =
+  '60ms 120ms 180ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 1h'
+
 /** Closed with the test. */
 export async function clusterOf(t: ExecutionContext, options: TestClusterOptions = {}): Promise<TestCluster> {
   const cluster = await createTestCluster(options)

@@ -8,7 +8,9 @@ import { ReaderBench, stored, TOPIC } from './support.ts'
 
 function queueOf(frames: Buffer[], { from = 0, tags = '*' } = {}) {
   const bench = new ReaderBench(undefined, tags === '*' ? undefined : tags)
-  const queue = new ProcessQueue(bench.reader, subscribed(tags).filter, 1, from, -1)
+  const queue = new ProcessQueue(bench.reader, {
+    ...{ filter: subscribed(tags).filter, assignEpoch: 1, offset: from, committed: -1 },
+  })
   bench.reader.start(from)
   bench.give(...frames)
   return { bench, queue }

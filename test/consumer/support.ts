@@ -1,5 +1,6 @@
 /** A reader of one queue without a broker: time is virtual, and each pull waits until the test answers it. */
-import { type FlowLimits, QueueReader, type QueueReaderHooks } from '../../actors/consumer/queue-reader.ts'
+import type { QueueLimits } from '../../actors/consumer/flow-control.ts'
+import { QueueReader, type QueueReaderHooks } from '../../actors/consumer/queue-reader.ts'
 import type { Process } from '../../actors/node/process.ts'
 import { codes } from '../../transport/codes.ts'
 import { pullAnswer } from '../../transport/exchange.ts'
@@ -58,7 +59,7 @@ export class ReaderBench {
   readonly rewound: number[] = []
   mayPull = true
 
-  constructor(limits?: FlowLimits, filter?: string) {
+  constructor(limits?: QueueLimits, filter?: string) {
     const process = {
       id: 'p',
       subjects: subjectsOf('test'),
@@ -95,7 +96,7 @@ export class ReaderBench {
       rewound: (offset) => void this.rewound.push(offset),
     }
     const ref = { topic: TOPIC, brokerName: 'a', queueId: 0 }
-    this.reader = new QueueReader(process, ref, hooks, limits, undefined, filter)
+    this.reader = new QueueReader(process, ref, hooks, { ...(limits && { limits }), filter })
   }
 
   get open(): Pull[] {
@@ -142,6 +143,7 @@ export class ReaderBench {
       if (message.text !== `${message.queueOffset}`)
         throw new Error(`'${message.text}' at ${message.queueOffset}`)
       offsets.push(message.queueOffset)
+      this.reader.release(message)
     }
     return offsets
   }
