@@ -195,7 +195,7 @@ export const recordBytesAt = (bytes: Buffer, record: number): number => bytes.re
 export const propertyBytesAt = (bytes: Buffer, record: number): number => bytes.readUInt16LE(record + 12)
 export const tagsCodeAt = (bytes: Buffer, record: number): number => bytes.readInt32LE(record + 8)
 
-/** One property of the record at `record`, without looking at the others. `name`: ASCII. BEFORE: the record is sound. */
+/** One property of the record at `record`, the first of its name, without decoding others. `name`: ASCII. BEFORE: it is sound. */
 export function propertyAt(bytes: Buffer, record: number, name: string): string | undefined {
   const { length } = name
   let at = record + RECORD_HEAD_BYTES

@@ -79,6 +79,16 @@ test('filter: a group that goes on after a pause neither repeats nor skips acros
   t.deepEqual(sorted(second.texts), numbers(5, 195))
 })
 
+test('filter: the longest one that is allowed is taken by everybody that it passes', async (t) => {
+  const client = await clientOf(t)
+  await sendOrders(client, 100)
+  const sql = 'price >= 98 /*'.padEnd(16 * 1024 - 2, '-').concat('*/')
+  const listener = await listen(client, 'orders', { group: 'billing', from: 'first', expression: { sql } })
+  await hears(listener, 2)
+  await caughtUp(client, 'billing')
+  t.deepEqual(sorted(listener.texts), ['98', '99'])
+})
+
 test('filter: a handler that fails gets its message again, and what lies around it stays left out', async (t) => {
   const client = await clientOf(t)
   await sendOrders(client, 100)
