@@ -17,7 +17,7 @@ export type { Assignment, Member } from '../machines/group-coordinator.ts'
 export type { ClusterView, QueueRef, Registration, TopicConfig, TopicRoute } from '../machines/topic.ts'
 
 /** The longest subscription expression, in characters. */
-export const SUBSCRIPTION_MAX = 16 * 1024
+export const SUBSCRIPTION_MAX = EXPRESSION_LENGTH_MAX
 
 const whole = z.number().int().nonnegative()
 const name = z.string().min(1).max(255)
