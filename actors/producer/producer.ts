@@ -15,6 +15,7 @@ import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import type { Batch, Receipt, Reject, Resolve } from './batch.ts'
 import { BufferPool } from './buffer-pool.ts'
+import type { Lane } from './lane.ts'
 import { checkMessage, checkTopic, encodeProperties, type OutgoingMessage, tagsCodeOf } from './message.ts'
 import { Pipe, type PipeOwner } from './pipe.ts'
 import { type RouteWatch, watchRoute } from './route.ts'
@@ -174,6 +175,9 @@ export class Producer {
   ): void {
     if (!this.#isTurnOpen) this.#openTurn()
     const lane = sender.laneFor(message)
+    if (message.delayLevel !== undefined) {
+      return this.#placeAlone(lane, message, properties, resolve, reject, deadline)
+    }
     this.#buffered += lane.add(
       tagsCodeOf(message.tag),
       properties,
@@ -188,6 +192,25 @@ export class Producer {
     const { pipe } = lane
     if (!lane.isListed || !pipe.isWanted) pipe.list(lane)
     pipe.added()
+  }
+
+  /** A message that is due later: its broker does not store it where the others go. */
+  #placeAlone(
+    lane: Lane,
+    message: OutgoingMessage,
+    properties: Buffer,
+    resolve: Resolve,
+    reject: Reject,
+    deadline = this.#now + this.#timeoutMs,
+  ): void {
+    const fill = (batch: Batch) => {
+      batch.delayed = true
+      batch.ordered = message.messageGroup !== undefined || message.selectQueue !== undefined
+      batch.add(tagsCodeOf(message.tag), properties, message.body, this.#wallNow, resolve, reject)
+    }
+    this.#buffered += lane.addClosed(this.#wallNow, deadline, this.#timeoutMs, fill)
+    lane.pipe.list(lane)
+    lane.pipe.added()
   }
 
   #mayGo(destination: Destination): boolean {
@@ -425,6 +448,8 @@ function checkBatch(messages: readonly OutgoingMessage[]): OutgoingMessage {
     checkMessage(message)
     if (message.topic !== first.topic) throw badInput('a batch has one topic: send one batch for each topic')
     if (message.messageGroup !== first.messageGroup) throw badInput('a batch has one message group')
+    if (message.delayLevel !== undefined)
+      throw badInput('a batch cannot be delayed: send each message with a delayLevel by itself')
   }
   return first
 }

@@ -5,7 +5,7 @@
  * compiler holds the two against each other. A command can thus be run in a test without a cluster.
  */
 import type { Observable } from 'rxjs'
-import type { ActorView, Member, TopicOverview, Transition } from '../../../transport/messages.ts'
+import type { ActorView, GroupMemberView, TopicOverview, Transition } from '../../../transport/messages.ts'
 import type { Transport } from '../../../transport/transport.ts'
 import type { BrokerProcess, BrokerProcessOptions } from '../../node/broker-process.ts'
 import type { BrokerOverview, Replica } from '../brokers.ts'
@@ -17,7 +17,7 @@ export type {
   BrokerProcess,
   BrokerProcessOptions,
   Durability,
-  Member,
+  GroupMemberView,
   Replica,
   TopicOverview,
   Transition,
@@ -137,6 +137,11 @@ export interface Admin {
     to: Position | number,
     options: { dryRun: boolean },
   ): Promise<OffsetChange[]>
+  cloneOffsets(
+    from: string,
+    to: string,
+    options: { topic?: string; dryRun: boolean },
+  ): Promise<(OffsetChange & { topic: string })[]>
   brokers(): Promise<Replica[]>
   broker(name: string): Promise<BrokerOverview>
   promote(name: string, id: number, options: { unclean: boolean }): Promise<{ epoch: number }>
@@ -154,14 +159,27 @@ export interface Route {
 }
 export interface GroupDescription {
   group: string
-  members: Member[]
-  /** Members that own no queue, because there are fewer queues than members. */
-  idle: string[]
+  generation: number
+  members: GroupMemberView[]
+  allocation: string | null
+  disagreements: string[]
+  rebalances: {
+    generation: number
+    causes: string[]
+    members: number
+    queues: number
+    moves: number
+    at: number
+  }[]
+  fenced: number
+  /** Members that own no queue, each with the reason. */
+  idle: { clientId: string; why: string }[]
   queues: {
     topic: string
     brokerName: string
     queueId: number
     owner: string | null
+    assignEpoch: number
     committed: number | null
     minOffset: number
     maxOffset: number
