@@ -2,7 +2,7 @@
  * How a group's queues are divided, as functions of what its coordinator knows: they change nothing.
  */
 import { type AllocationInput, allocations } from '../allocation/index.ts'
-import { compareText, type QueueRef, queueKey } from '../topic.ts'
+import { compareText, type QueueRef, queueKey, queueOfKey } from '../topic.ts'
 import type {
   GroupAllocation,
   GroupCoordinatorContext,
@@ -48,6 +48,17 @@ export function disagreementsOf(
   ]
 }
 
+const give = (shares: Record<string, QueueRef[]>, clientId: string, queues: readonly QueueRef[]): void => {
+  shares[clientId] = [...(shares[clientId] ?? []), ...queues]
+}
+
+/** What a member has of a topic whose queues nobody knows: losing the name servers takes no queue away. */
+const keptOf = ({ target }: GroupCoordinatorContext, topic: string, clientId: string): QueueRef[] =>
+  Object.keys(target)
+    .filter((queue) => target[queue] === clientId)
+    .map(queueOfKey)
+    .filter((queue) => queue.topic === topic)
+
 /** The shares of all members, by client id. */
 function divide(context: GroupCoordinatorContext): Record<string, QueueRef[]> {
   const allocation = allocationOf(context)
@@ -57,8 +68,12 @@ function divide(context: GroupCoordinatorContext): Record<string, QueueRef[]> {
   for (const topic of wantedTopics(context)) {
     const members = able.filter(({ subscriptions }) => subscriptions[topic] !== undefined)
     if (members.length === 0) continue
+    if (context.queues[topic] === undefined) {
+      for (const { clientId } of members) give(shares, clientId, keptOf(context, topic, clientId))
+      continue
+    }
     const input: AllocationInput = {
-      queues: context.queues[topic] ?? [],
+      queues: context.queues[topic],
       members: members.map(({ clientId, room, queues, consumerRooms }) => ({
         ...{ clientId, room, queues, consumerRooms },
       })),
@@ -66,7 +81,7 @@ function divide(context: GroupCoordinatorContext): Record<string, QueueRef[]> {
       lags: context.lags,
     }
     for (const [clientId, queues] of Object.entries(allocations[allocation](input))) {
-      shares[clientId] = [...(shares[clientId] ?? []), ...queues]
+      give(shares, clientId, queues)
     }
   }
   return shares
