@@ -91,6 +91,7 @@ export const subjectsOf = (cluster: string) => {
       return {
         send: to<Uint8Array, Uint8Array>('send'),
         pull: to<m.PullRequest, Uint8Array>('pull'),
+        sendBack: to<m.SendBackRequest, m.SendBackAnswer>('send-back'),
         createTopic: to<m.TopicOrder, m.TopicConfig>('create-topic'),
         deleteTopic: to<{ topic: string }, Record<string, never>>('delete-topic'),
         queues: to<{ topic: string }, m.QueueBounds[]>('queues'),

@@ -7,8 +7,10 @@
 import type { Json } from '../../machines/effect.ts'
 import type { QueueClaim } from '../../machines/queue-owner.ts'
 import type { TopicConfig } from '../../machines/topic.ts'
-import { type Kind, kindAt, kinds, recordsAt } from '../../transport/frames.ts'
+import { flags, flagsAt, type Kind, kindAt, kinds, recordsAt } from '../../transport/frames.ts'
 import { ProducerStates, type SavedProducer } from './producer-states.ts'
+import { type SavedSentBack, SentBack } from './retry/sent-back.ts'
+import { type ScheduleChange, ScheduleState } from './schedule/schedule-state.ts'
 
 /** Offsets of one group: queue `topic/queueId` to the offset of the next message to read. */
 export type GroupOffsets = Map<string, number>
@@ -36,6 +38,9 @@ type Saved = {
   /** The same. */
   assignFloor?: number
   producers: SavedProducer[]
+  /** Missing in logs of earlier versions, as what follows. */
+  schedule?: number[]
+  sentBack?: SavedSentBack
 }
 
 export class BrokerState {
@@ -46,6 +51,8 @@ export class BrokerState {
   /** The highest assignEpoch of a topic that was deleted: one of the same name NEVER grants under an earlier one again. */
   assignFloor = 0
   readonly producers: ProducerStates
+  readonly schedule = new ScheduleState()
+  readonly sentBack = new SentBack()
   /** Counts the changes of the topic table. */
   dataVersion = 0
 
@@ -58,6 +65,7 @@ export class BrokerState {
     if ('set' in change) this.topics.set(change.set.topic, change.set)
     else {
       this.topics.delete(change.deleted)
+      this.sentBack.forget(change.deleted)
       for (const [group, offsets] of this.offsets) {
         for (const queue of offsets.keys()) if (queue.startsWith(`${change.deleted}/`)) offsets.delete(queue)
         if (offsets.size === 0) this.offsets.delete(group)
@@ -79,7 +87,21 @@ export class BrokerState {
       known = new Map()
       this.offsets.set(group, known)
     }
-    for (const [topic, queueId, offset] of offsets) known.set(queueOf(topic, queueId), offset)
+    for (const [topic, queueId, offset] of offsets) {
+      const queue = queueOf(topic, queueId)
+      this.sentBack.committed(group, queue, known.get(queue) ?? 0, offset)
+      known.set(queue, offset)
+    }
+  }
+
+  /** A frame of messages, already stamped, is in the log. */
+  noteMessages(bytes: Buffer, at: number): void {
+    const special = flagsAt(bytes, at)
+    if (special !== 0) {
+      if ((special & flags.sentBack) !== 0) this.sentBack.note(bytes, at)
+      if ((special & flags.delivered) !== 0) return this.schedule.noteDelivered(bytes, at)
+    }
+    this.producers.note(bytes, at)
   }
 
   /** Of a queue that was never claimed, too. */
@@ -101,13 +123,15 @@ export class BrokerState {
   replay(bytes: Buffer, at: number): void {
     switch (kindAt(bytes, at) as Kind) {
       case kinds.messages:
-        return this.producers.note(bytes, at)
+        return this.noteMessages(bytes, at)
       case kinds.topics:
         return this.changeTopic(payloadOf(bytes, at) as TopicChange)
       case kinds.offsets:
         return this.changeOffsets(payloadOf(bytes, at) as OffsetChange)
       case kinds.owners:
         return this.changeOwner(payloadOf(bytes, at) as OwnerChange)
+      case kinds.schedule:
+        return this.schedule.change(payloadOf(bytes, at) as ScheduleChange)
     }
   }
 
@@ -119,12 +143,15 @@ export class BrokerState {
       owners: [...this.owners].map(([group, owners]) => [group, [...owners]]),
       assignFloor: this.assignFloor,
       producers: this.producers.save(),
+      schedule: this.schedule.save(),
+      sentBack: this.sentBack.save(),
     }
     return saved as unknown as Json
   }
 
   restore(json: Json): void {
-    const { topics, dataVersion, offsets, owners = [], assignFloor = 0, producers } = json as unknown as Saved
+    const { topics, dataVersion, offsets, owners = [], assignFloor = 0 } = json as unknown as Saved
+    const { producers, schedule, sentBack } = json as unknown as Saved
     this.topics.clear()
     this.offsets.clear()
     this.owners.clear()
@@ -134,6 +161,8 @@ export class BrokerState {
     for (const [group, queues] of offsets) this.offsets.set(group, new Map(queues))
     for (const [group, queues] of owners) this.owners.set(group, new Map(queues))
     this.producers.restore(producers)
+    this.schedule.restore(schedule)
+    this.sentBack.restore(sentBack)
   }
 }
 

@@ -4,6 +4,8 @@
  * It is opened AFTER the epoch is marked in the log, and closed BEFORE another mastership begins. Whoever talks to a
  * closed gate reaches nobody, and knows it in one round trip.
  */
+import { DEFAULT_DELAY_LEVELS, delaysOf } from '../../machines/retry-policy.ts'
+import { PERM_READ, PERM_WRITE } from '../../machines/topic.ts'
 import { type Answer, decode, serve } from '../../transport/codec.ts'
 import { type Code, codes } from '../../transport/codes.ts'
 import { pullAnswer } from '../../transport/exchange.ts'
@@ -15,6 +17,8 @@ import { Coordinators } from './coordinators.ts'
 import { Delivery } from './delivery.ts'
 import { Groups } from './groups.ts'
 import { Ingest } from './ingest.ts'
+import { SendBack } from './retry/send-back.ts'
+import { Schedule } from './schedule/schedule.ts'
 import type { Store, StoredQueue } from './store/store.ts'
 import { Topics } from './topics.ts'
 
@@ -24,6 +28,8 @@ export type GateOptions = {
   epoch: number
   store: Store
   state: BrokerState
+  /** The pause of each delay level in milliseconds; RocketMQ's by default. */
+  delaysMs?: readonly number[] | undefined
 }
 
 export type GateHooks = {
@@ -33,11 +39,15 @@ export type GateHooks = {
   handOver(brokerId: number, answer: (answered: Answer<{ epoch: number }>) => void): void
 }
 
+const DELAYS_MS = delaysOf(DEFAULT_DELAY_LEVELS) as number[]
+
 export class Gate {
   readonly ingest: Ingest
   readonly delivery: Delivery
   readonly groups: Groups
   readonly coordinators: Coordinators
+  readonly schedule: Schedule
+  readonly sendBack: SendBack
   readonly #topics: Topics
   readonly #process: Process
   readonly #options: GateOptions
@@ -61,12 +71,31 @@ export class Gate {
       afterStored,
       ownerChanged: (queue) => this.delivery.arrived(queue),
     })
-    this.ingest = new Ingest(store, state, world.transport, world.clock, epoch)
+    this.ingest = new Ingest(store, state, world.transport, world.clock, epoch, (bytes, at, now) =>
+      this.schedule.take(bytes, at, now),
+    )
     this.delivery = new Delivery(store, state, world, epoch, this.groups.isOwner)
     this.coordinators = new Coordinators(process, options.brokerName)
     this.#topics = new Topics(store, state, afterStored, (topic) => {
       if (!state.topics.has(topic)) this.groups.owners.forget((queue) => queue.startsWith(`${topic}/`))
       hooks.topicChanged(topic)
+    })
+    const { appended } = this.ingest
+    const createDerived = (topic: string) => {
+      if (state.topics.has(topic)) return
+      const config = { topic, readQueues: 1, writeQueues: 1, perm: PERM_READ | PERM_WRITE }
+      this.#topics.create({ config, ifMissing: true }, () => {})
+    }
+    this.schedule = new Schedule(store, state, world, {
+      delaysMs: options.delaysMs ?? DELAYS_MS,
+      mayDeliver: () => this.ingest.refusal === null && !this.ingest.isHolding,
+      appended,
+      createDerived,
+    })
+    this.sendBack = new SendBack(store, state, world.clock, this.schedule, {
+      isOwner: (request) => this.groups.isOwner(request),
+      refusal: () => this.ingest.refusal ?? (this.ingest.isHolding ? codes.SERVICE_NOT_AVAILABLE : null),
+      ...{ afterStored, appended, createDerived },
     })
   }
 
@@ -82,6 +111,9 @@ export class Gate {
     this.#sends = transport.subscribe(to.send, (request, reply) => this.ingest.receive(request, reply))
     this.#subscriptions.push(
       transport.subscribe(to.pull, (request, reply) => this.#pull(request, reply)),
+      serve(transport, to.sendBack, m.sendBackRequest, (request, answer) =>
+        this.sendBack.receive(request, answer),
+      ),
       serve(transport, to.createTopic, m.topicOrder, (order, answer) => topics.create(order, answer)),
       serve(transport, to.deleteTopic, m.onTopic, (order, answer) => topics.delete(order, answer)),
       serve(transport, to.queues, m.onTopic, (request, answer) => topics.queues(request, answer)),
@@ -105,6 +137,7 @@ export class Gate {
       serve(transport, to.leave, m.memberLeave, (request, answer) => coordinators.leave(request, answer)),
     )
     transport.flush(opened)
+    this.schedule.open()
   }
 
   #pull(bytes: Buffer, reply: string): void {
@@ -133,6 +166,7 @@ export class Gate {
   /** Readers may see everything up to `position`, and whoever changed topics or offsets is told of it. */
   confirm(position: number): void {
     this.ingest.wake(position, this.#arrived)
+    this.schedule.confirmed()
     if (this.#inherited !== null) {
       if (position >= this.#inherited) this.#inherited = null
       this.delivery.arrivedSomewhere()
@@ -147,12 +181,21 @@ export class Gate {
 
   /** Whether messages are taken, and what a sender is told while they are not; reads and everything else go on. */
   setAccepting(refusal: Code | null): void {
+    const isAnew = this.ingest.refusal !== null && refusal === null
     this.ingest.refusal = refusal
+    if (isAnew) this.schedule.wake()
+  }
+
+  /** Sends that were held while mastership might have gone elsewhere go on. */
+  release(): void {
+    this.ingest.release()
+    this.schedule.wake()
   }
 
   /** No new sends; calls back AFTER everything that was received is stored and answered. */
   drain(drained: () => void): void {
     this.#sends?.unsubscribe()
+    this.schedule.close()
     this.#drained = drained
     this.#tellDrained()
   }
@@ -165,6 +208,7 @@ export class Gate {
   }
 
   close(): void {
+    this.schedule.close()
     this.#sends?.unsubscribe()
     for (const subscription of this.#subscriptions) subscription.unsubscribe()
     this.ingest.close()

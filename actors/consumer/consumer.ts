@@ -1,29 +1,32 @@
 /**
  * Consumer: gives the messages of its queues to a handler, many at once or in order, and commits what is finished.
  *
- * AT LEAST ONCE: an offset is committed AFTER every message below it was handled. A handler that throws gets the same
- * message again, later; nothing is skipped. In a group a queue is read by one consumer at a time.
+ * AT LEAST ONCE: an offset is committed AFTER every message below it was handled, or is stored to be tried again. A
+ * message whose handler throws comes again, later, to any member of the group, and becomes a dead letter after its last
+ * try; nothing is skipped. In a group a queue is read by one consumer at a time.
  *
  * RocketMQ: client/consumer/DefaultMQPushConsumer.java, client/impl/consumer/DefaultMQPushConsumerImpl.java
  */
 import { BehaviorSubject, type Observable } from 'rxjs'
-import { tagExpressionFault, tagsOf } from '../../machines/filter/tag.ts'
-import { topicFault } from '../../machines/names.ts'
+import type { FilterExpression } from '../../machines/filter/filter.ts'
+import { RETRY_PREFIX, topicFault } from '../../machines/names.ts'
 import { type QueueRef, queueKey, readQueuesOf, type TopicRoute } from '../../machines/topic.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import { type RouteWatch, watchRoute } from '../producer/route.ts'
 import { commitOffsets, type Masters } from './commit.ts'
 import { type ConsumerOptions, type ConsumerSettings, settingsOf } from './consumer-options.ts'
-import { Dispatcher, type Handler, unhandled } from './dispatcher.ts'
+import { Dispatcher, type FailureCounts, type Handler, unhandled } from './dispatcher.ts'
 import { FlowControl } from './flow-control.ts'
 import { type Granted, type GroupMember, joinGroup } from './group-member.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { type LocalOffsets, openLocalOffsets } from './local-offsets.ts'
 import { MasterProbe } from './master-probe.ts'
-import { ProcessQueue, type TagFilter, tagFilterOf } from './process-queue.ts'
+import { ProcessQueue } from './process-queue.ts'
 import { QueueReader } from './queue-reader.ts'
+import { sendMessageBack } from './send-back.ts'
 import { findOffset } from './start-position.ts'
+import { type Subscribed, subscribed, unfiltered } from './subscribed.ts'
 
 /** A queue that this consumer owns; `assignEpoch` rises whenever the queue changes hands. */
 export type Assignment = QueueRef & { assignEpoch: number }
@@ -49,8 +52,7 @@ export class Consumer {
   readonly #process: Process
   readonly #released: () => void
   readonly #settings: ConsumerSettings
-  readonly #filters = new Map<string, TagFilter>()
-  readonly #expressions = new Map<string, string>()
+  readonly #filters = new Map<string, Subscribed>()
   readonly #routes = new Map<string, RouteWatch>()
   readonly #epochs = new Map<string, number>()
   readonly #owned = new Map<string, ProcessQueue>()
@@ -88,19 +90,26 @@ export class Consumer {
     this.assignment$ = this.#assignments.asObservable()
   }
 
-  /** Before `run`: which messages of which topic. `expression`: `*` (default) or tags, `a || b`. */
-  subscribe(topic: string, expression = '*'): this {
+  /** What became of tries that failed, since it was started. */
+  get failures(): Readonly<FailureCounts> | null {
+    return this.#dispatcher && { ...this.#dispatcher.counts }
+  }
+
+  /** Where the messages come again that this group failed to handle; made by a broker when the first one does. */
+  get #retryTopic(): string {
+    return RETRY_PREFIX + this.group
+  }
+
+  /**
+   * Before `run`: which messages of which topic. `expression`: `*` (default), tags as `a || b`, or `{ sql }`, SQL92 on
+   * the messages' properties. SUBSCRIPTION_PARSE_FAILED when it does not parse, with the column.
+   */
+  subscribe(topic: string, expression: FilterExpression = '*'): this {
     if (this.#state !== 'new') throw badInput('subscribe before run() or messages()', 'INVALID_PARAMETER')
     if (typeof topic !== 'string') throw badInput('the topic is no string')
     const fault = topicFault(topic)
     if (fault) throw badInput(fault.message, fault.code)
-    const broken =
-      typeof expression === 'string'
-        ? tagExpressionFault(expression)
-        : "this version filters by tags only: give an expression as 'a || b'"
-    if (broken !== null) throw badInput(broken, 'SUBSCRIPTION_PARSE_FAILED')
-    this.#filters.set(topic, tagFilterOf(tagsOf(expression)))
-    this.#expressions.set(topic, expression)
+    this.#filters.set(topic, subscribed(expression))
     return this
   }
 
@@ -108,14 +117,21 @@ export class Consumer {
    * Starts. Resolves when the queues are divided, at most seconds later; the handler may be called before. Throws
    * NO_PERMISSION when another consumer lives under this client id.
    */
-  async run(handler: Handler): Promise<void> {
+  run(handler: Handler): Promise<void> {
+    return this.#run(handler, this.#settings)
+  }
+
+  async #run(handler: Handler, settings: ConsumerSettings): Promise<void> {
     if (this.#state !== 'new') throw badInput('this consumer has been started already', 'INVALID_PARAMETER')
     if (typeof handler !== 'function') throw badInput('run() takes a function', 'INVALID_PARAMETER')
     if (this.#filters.size === 0) throw badInput('subscribe to a topic before run()', 'INVALID_PARAMETER')
     const { clock } = this.#process.world
     this.#state = 'running'
     if (this.#settings.offsetsDir !== null && !(await this.#openOffsets(this.#settings.offsetsDir))) return
-    this.#dispatcher = new Dispatcher(this.#process.world, this.#settings, handler)
+    const isGroup = this.#settings.messageModel === 'clustering'
+    if (isGroup) this.#filters.set(this.#retryTopic, unfiltered)
+    const sendBack = isGroup ? sendMessageBack(this.#process, this.#settings, this.#masters) : null
+    this.#dispatcher = new Dispatcher(this.#process.world, settings, handler, sendBack)
     const settled = new Promise<StateMQError | null>((resolve) => {
       this.#settled = resolve
     })
@@ -151,7 +167,8 @@ export class Consumer {
     this.#unread = () => {
       for (const { letGo } of ready.splice(0)) letGo()
     }
-    await this.run(offer)
+    // What waits to be asked for has not begun: it cannot take too long.
+    await this.#run(offer, { ...this.#settings, consumeTimeoutMs: Number.POSITIVE_INFINITY })
     try {
       while (this.#state === 'running') {
         const next = ready.shift()
@@ -283,16 +300,18 @@ export class Consumer {
   }
 
   #join(): void {
-    const { group, clientId, allocation, room, queues, consumerRooms, sessionMs, isStatic } = this.#settings
+    const { group, clientId, allocation, place, sessionMs, isStatic } = this.#settings
     const { clock, log } = this.#process.world
     const isCustom = typeof allocation === 'function'
     this.#member = joinGroup(this.#process, {
       group,
       member: {
         clientId,
-        subscriptions: Object.fromEntries(this.#expressions),
+        subscriptions: Object.fromEntries(
+          [...this.#filters].map(([topic, { text }]) => [topic, text ?? '*']),
+        ),
         allocation: isCustom ? 'custom' : allocation,
-        ...{ room, queues, consumerRooms, sessionMs, isStatic },
+        ...{ ...place, sessionMs, isStatic },
       },
       allocate: isCustom ? allocation : null,
       masters: this.#masters,
@@ -379,7 +398,8 @@ export class Consumer {
       createTopic: false,
       announced: (route) => this.#routed(route),
       missing: () => {
-        if (!this.#seenTopics.has(topic)) log.warn(`there is no topic '${topic}' yet: waiting for it`)
+        if (!this.#seenTopics.has(topic) && topic !== this.#retryTopic)
+          log.warn(`there is no topic '${topic}' yet: waiting for it`)
         this.#seenTopics.add(topic)
         this.#queuesChanged(topic, [])
       },
@@ -390,7 +410,8 @@ export class Consumer {
   #routed(route: TopicRoute): void {
     const { topic } = route
     const queues = readQueuesOf(route)
-    if (!this.#seenTopics.has(topic)) for (const queue of queues) this.#initial.add(queueKey(queue))
+    if (!this.#seenTopics.has(topic) && topic !== this.#retryTopic)
+      for (const queue of queues) this.#initial.add(queueKey(queue))
     this.#seenTopics.add(topic)
     for (const { brokerName, epoch } of route.brokers) {
       if (epoch <= this.#epochOf(brokerName)) continue
@@ -494,15 +515,10 @@ export class Consumer {
       rewound: (end: number) => this.#startAnew(queue, Math.min(end, queue.position)),
     }
     const owner = messageModel === 'clustering' ? { group, clientId, assignEpoch } : undefined
-    const reader = new QueueReader(this.#process, ref, hooks, limits, owner, this.#flow.budget)
-    const queue = new ProcessQueue(
-      reader,
-      this.#filters.get(ref.topic) ?? null,
-      assignEpoch,
-      offset,
-      committed,
-      flow.span,
-    )
+    const { filter, text } = this.#filters.get(ref.topic) ?? unfiltered
+    const budget = this.#flow.budget
+    const reader = new QueueReader(this.#process, ref, hooks, { limits, budget, owner, filter: text })
+    const queue = new ProcessQueue(reader, { filter, assignEpoch, offset, committed, span: flow.span })
     this.#owned.set(key, queue)
     this.#ownedChanged()
     reader.start(offset)

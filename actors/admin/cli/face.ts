@@ -9,6 +9,7 @@ import type { ActorView, GroupMemberView, TopicOverview, Transition } from '../.
 import type { Transport } from '../../../transport/transport.ts'
 import type { BrokerProcess, BrokerProcessOptions } from '../../node/broker-process.ts'
 import type { BrokerOverview, Replica } from '../brokers.ts'
+import type { DeadLetter } from '../dead-letters.ts'
 import type { Durability } from '../durability.ts'
 
 export type {
@@ -16,6 +17,7 @@ export type {
   BrokerOverview,
   BrokerProcess,
   BrokerProcessOptions,
+  DeadLetter,
   Durability,
   GroupMemberView,
   Replica,
@@ -83,6 +85,7 @@ export interface Outgoing {
   keys?: string[]
   properties?: Record<string, string>
   messageGroup?: string
+  delayLevel?: number
 }
 export interface Receipt {
   messageId: string
@@ -137,6 +140,17 @@ export interface Admin {
     to: Position | number,
     options: { dryRun: boolean },
   ): Promise<OffsetChange[]>
+  cloneOffsets(
+    from: string,
+    to: string,
+    options: { topic?: string; dryRun: boolean },
+  ): Promise<(OffsetChange & { topic: string })[]>
+  deadLetters(group: string, options: { max: number }): Promise<DeadLetter[]>
+  deadLetter(group: string, messageId: string): Promise<DeadLetter & { body: Uint8Array }>
+  resendDeadLetters(
+    group: string,
+    which: { messageIds: readonly string[] } | { all: true },
+  ): Promise<Receipt[]>
   brokers(): Promise<Replica[]>
   broker(name: string): Promise<BrokerOverview>
   promote(name: string, id: number, options: { unclean: boolean }): Promise<{ epoch: number }>
@@ -167,8 +181,8 @@ export interface GroupDescription {
     at: number
   }[]
   fenced: number
-  /** Members that own no queue, because there are fewer queues than members. */
-  idle: string[]
+  /** Members that own no queue, each with the reason. */
+  idle: { clientId: string; why: string }[]
   queues: {
     topic: string
     brokerName: string

@@ -5,15 +5,17 @@
  */
 import { isUtf8 } from 'node:buffer'
 import type { Command } from 'commander'
+import { SQL_PREFIX } from '../../../../machines/filter/filter.ts'
 import { type Cli, carriesOut, examples, interruption, withClient } from '../cli.ts'
 import { UsageError } from '../explain.ts'
 import type { Incoming, Position } from '../face.ts'
 import { faint, jsonLine } from '../table.ts'
-import { bytes, position, whole } from '../values.ts'
+import { bytes, filter, position, whole } from '../values.ts'
 
 interface ConsumeOptions {
   group?: string
-  tags: string
+  tags?: string
+  sql?: string
   from: Position
   broadcasting: boolean
   ordered: boolean
@@ -27,7 +29,12 @@ export function addConsume(program: Command, cli: Cli): void {
     .description('Print the messages of a topic as a member of a group, until Ctrl-C.')
     .argument('<topic>')
     .requiredOption('--group <name>', 'consumer group: its members share the queues of the topic')
-    .option('--tags <expression>', "only these tags, e.g. 'created || paid'", '*')
+    .option('--tags <expression>', "only these tags, e.g. 'created || paid'", filter(''))
+    .option(
+      '--sql <expression>',
+      `only what this holds for, e.g. "price BETWEEN 5 AND 9 AND region = 'north'"`,
+      filter(SQL_PREFIX),
+    )
     .option(
       '--from <place>',
       'where a NEW group begins: first, last, a time, or how long ago (15m, 2h)',
@@ -42,12 +49,15 @@ export function addConsume(program: Command, cli: Cli): void {
       examples(
         'statemq consume orders --group billing --from first',
         "statemq consume orders --group audit --tags 'paid || refunded' --limit 10 --json",
+        `statemq consume orders --group large --sql "price > 1000 AND TAGS IN ('paid', 'refunded')"`,
       ),
     )
 
   carriesOut<ConsumeOptions>(command, async (settings, options, [topic]) => {
-    const { group, tags, from, broadcasting, ordered, limit = Number.POSITIVE_INFINITY } = options
+    const { group, tags, sql, from, broadcasting, ordered, limit = Number.POSITIVE_INFINITY } = options
     if (group === undefined || group === '') throw new UsageError('give the group a name: --group billing')
+    if (tags !== undefined && sql !== undefined)
+      throw new UsageError("give --tags or --sql: in SQL the tag is the property TAGS, as in TAGS = 'paid'")
     const print = settings.json ? jsonOf : peoplesLine
     const messageModel = broadcasting ? 'broadcasting' : 'clustering'
     await withClient(
@@ -56,7 +66,7 @@ export function addConsume(program: Command, cli: Cli): void {
       `consume '${topic}' as '${group}'`,
       async (client) => {
         const consumer = client.consumer({ group, messageModel, from, ordered })
-        consumer.subscribe(topic!, tags)
+        consumer.subscribe(topic!, sql ?? tags)
         const messages = consumer.messages()
         const stop = interruption(terminal.signal)
         for (let count = 0; count < limit; count++) {
