@@ -26,6 +26,9 @@ export type { FailureCounts, Handler, MessageContext } from './consumer/dispatch
 export type { FlowOptions } from './consumer/flow-control.ts'
 export type { IncomingMessage } from './consumer/incoming-message.ts'
 export type { Reader, ReaderOptions } from './consumer/reader.ts'
+export type { ReceivedMessage } from './consumer/simple/received-message.ts'
+export type { SimpleConsumer } from './consumer/simple/simple-consumer.ts'
+export type { SimpleConsumerOptions } from './consumer/simple/simple-options.ts'
 export type { SeekPosition } from './consumer/start-position.ts'
 export { type ErrorCode, StateMQError } from './errors.ts'
 export {

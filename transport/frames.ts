@@ -60,6 +60,7 @@ export const kinds = {
   offsets: 3,
   state: 4,
   owners: 5,
+  pops: 6,
   schedule: 7,
 } as const
 export type Kind = (typeof kinds)[keyof typeof kinds]

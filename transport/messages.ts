@@ -196,6 +196,8 @@ export type BrokerDescription = {
   groups: number
   messagesIn: number
   messagesOut: number
+  /** A master's: messages that were popped, acknowledged, refused under their handles, and given up. */
+  pop?: { given: number; acknowledged: number; refused: number; deadLetters: number }
   bytesIn: number
   bytesOut: number
   /** Messages that wait for their time: sent with a delay, or to be tried again. */

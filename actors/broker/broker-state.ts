@@ -8,6 +8,7 @@ import type { Json } from '../../machines/effect.ts'
 import type { QueueClaim } from '../../machines/queue-owner.ts'
 import type { TopicConfig } from '../../machines/topic.ts'
 import { flags, flagsAt, type Kind, kindAt, kinds, recordsAt } from '../../transport/frames.ts'
+import { committedOf, type PopRecord, PopStates, type SavedPops } from './pop/pop-states.ts'
 import { ProducerStates, type SavedProducer } from './producer-states.ts'
 import { type SavedSentBack, SentBack } from './retry/sent-back.ts'
 import { type ScheduleChange, ScheduleState } from './schedule/schedule-state.ts'
@@ -41,6 +42,8 @@ type Saved = {
   /** Missing in logs of earlier versions, as what follows. */
   schedule?: number[]
   sentBack?: SavedSentBack
+  /** Early logs do not say it. */
+  pops?: SavedPops
 }
 
 export class BrokerState {
@@ -53,6 +56,7 @@ export class BrokerState {
   readonly producers: ProducerStates
   readonly schedule = new ScheduleState()
   readonly sentBack = new SentBack()
+  readonly pops = new PopStates()
   /** Counts the changes of the topic table. */
   dataVersion = 0
 
@@ -66,6 +70,7 @@ export class BrokerState {
     else {
       this.topics.delete(change.deleted)
       this.sentBack.forget(change.deleted)
+      this.pops.forgetTopic(change.deleted)
       for (const [group, offsets] of this.offsets) {
         for (const queue of offsets.keys()) if (queue.startsWith(`${change.deleted}/`)) offsets.delete(queue)
         if (offsets.size === 0) this.offsets.delete(group)
@@ -82,16 +87,27 @@ export class BrokerState {
   }
 
   changeOffsets({ group, offsets }: OffsetChange): void {
+    const known = this.#offsetsOf(group)
+    for (const [topic, queueId, offset] of offsets) {
+      const queue = queueOf(topic, queueId)
+      this.sentBack.committed(group, queue, known.get(queue) ?? 0, offset)
+      known.set(queue, offset)
+      this.pops.move(group, queue, offset)
+    }
+  }
+
+  changePops(record: PopRecord): void {
+    for (const { group, queue, change } of record)
+      this.#offsetsOf(group).set(queue, committedOf(this.pops.apply(group, queue, change)))
+  }
+
+  #offsetsOf(group: string): GroupOffsets {
     let known = this.offsets.get(group)
     if (!known) {
       known = new Map()
       this.offsets.set(group, known)
     }
-    for (const [topic, queueId, offset] of offsets) {
-      const queue = queueOf(topic, queueId)
-      this.sentBack.committed(group, queue, known.get(queue) ?? 0, offset)
-      known.set(queue, offset)
-    }
+    return known
   }
 
   /** A frame of messages, already stamped, is in the log. */
@@ -132,6 +148,8 @@ export class BrokerState {
         return this.changeOwner(payloadOf(bytes, at) as OwnerChange)
       case kinds.schedule:
         return this.schedule.change(payloadOf(bytes, at) as ScheduleChange)
+      case kinds.pops:
+        return this.changePops(payloadOf(bytes, at) as PopRecord)
     }
   }
 
@@ -145,13 +163,14 @@ export class BrokerState {
       producers: this.producers.save(),
       schedule: this.schedule.save(),
       sentBack: this.sentBack.save(),
+      pops: this.pops.save(),
     }
     return saved as unknown as Json
   }
 
   restore(json: Json): void {
     const { topics, dataVersion, offsets, owners = [], assignFloor = 0 } = json as unknown as Saved
-    const { producers, schedule, sentBack } = json as unknown as Saved
+    const { producers, schedule, sentBack, pops = [] } = json as unknown as Saved
     this.topics.clear()
     this.offsets.clear()
     this.owners.clear()
@@ -163,6 +182,7 @@ export class BrokerState {
     this.producers.restore(producers)
     this.schedule.restore(schedule)
     this.sentBack.restore(sentBack)
+    this.pops.restore(pops)
   }
 }
 

@@ -78,6 +78,13 @@ class Cursor implements RecordView {
 
 const cursor = new Cursor()
 
+/** Whether the record at `at` is wanted. BEFORE: its frame is sound. */
+export function isRecordWanted(bytes: Buffer, at: number, filter: Filter): boolean {
+  cursor.bytes = bytes
+  cursor.at = at
+  return filter(cursor)
+}
+
 /** Whether a frame holds a message that is wanted. BEFORE: the frame is sound. */
 export function isWanted(frame: Buffer, filter: Filter): boolean {
   cursor.bytes = frame

@@ -10,6 +10,7 @@ import { type Answer, decode, serve } from '../../transport/codec.ts'
 import { type Code, codes } from '../../transport/codes.ts'
 import { pullAnswer } from '../../transport/exchange.ts'
 import * as m from '../../transport/messages.ts'
+import * as p from '../../transport/pop-messages.ts'
 import type { Subscription } from '../../transport/transport.ts'
 import type { Process } from '../node/process.ts'
 import type { BrokerState } from './broker-state.ts'
@@ -17,6 +18,7 @@ import { Coordinators } from './coordinators.ts'
 import { Delivery } from './delivery.ts'
 import { Groups } from './groups.ts'
 import { Ingest } from './ingest.ts'
+import { Pop } from './pop/pop.ts'
 import { SendBack } from './retry/send-back.ts'
 import { Schedule } from './schedule/schedule.ts'
 import type { Store, StoredQueue } from './store/store.ts'
@@ -45,6 +47,7 @@ export class Gate {
   readonly ingest: Ingest
   readonly delivery: Delivery
   readonly groups: Groups
+  readonly pop: Pop
   readonly coordinators: Coordinators
   readonly schedule: Schedule
   readonly sendBack: SendBack
@@ -75,6 +78,16 @@ export class Gate {
       this.schedule.take(bytes, at, now),
     )
     this.delivery = new Delivery(store, state, world, epoch, this.groups.isOwner)
+    this.pop = new Pop(store, state, world, epoch, {
+      afterStored,
+      ownerOf: (group, queue) => this.groups.owners.of(group, queue)?.clientId ?? null,
+      topicMade: hooks.topicChanged,
+      arrived: this.#arrived,
+      sent: (messages, bytes) => {
+        this.delivery.counters.messagesOut += messages
+        this.delivery.counters.bytesOut += bytes
+      },
+    })
     this.coordinators = new Coordinators(process, options.brokerName)
     this.#topics = new Topics(store, state, afterStored, (topic) => {
       if (!state.topics.has(topic)) this.groups.owners.forget((queue) => queue.startsWith(`${topic}/`))
@@ -106,7 +119,7 @@ export class Gate {
     const { brokerName, epoch } = this.#options
     const { describe, handOver } = this.#hooks
     const to = subjects.broker(brokerName, epoch)
-    const { groups, coordinators } = this
+    const { groups, coordinators, pop } = this
     const topics = this.#topics
     this.#sends = transport.subscribe(to.send, (request, reply) => this.ingest.receive(request, reply))
     this.#subscriptions.push(
@@ -114,6 +127,10 @@ export class Gate {
       serve(transport, to.sendBack, m.sendBackRequest, (request, answer) =>
         this.sendBack.receive(request, answer),
       ),
+      transport.subscribe(to.popReceive, (request, reply) => pop.receive(request, reply)),
+      serve(transport, to.popWait, p.popWait, (request, answer) => pop.wait(request, answer)),
+      serve(transport, to.popSettle, p.popSettle, (request, answer) => pop.settle(request, answer)),
+      serve(transport, to.popLeave, p.popLeave, (request, answer) => pop.leave(request, answer)),
       serve(transport, to.createTopic, m.topicOrder, (order, answer) => topics.create(order, answer)),
       serve(transport, to.deleteTopic, m.onTopic, (order, answer) => topics.delete(order, answer)),
       serve(transport, to.queues, m.onTopic, (request, answer) => topics.queues(request, answer)),
@@ -155,7 +172,10 @@ export class Gate {
     else this.#waiting.push({ end: store.endPosition, run })
   }
 
-  readonly #arrived = (queue: StoredQueue): void => this.delivery.arrived(queue)
+  readonly #arrived = (queue: StoredQueue): void => {
+    this.delivery.arrived(queue)
+    this.pop.arrived(queue)
+  }
 
   /** Producers may be told of everything up to `position`. */
   answer(position: number): void {
@@ -170,6 +190,7 @@ export class Gate {
     if (this.#inherited !== null) {
       if (position >= this.#inherited) this.#inherited = null
       this.delivery.arrivedSomewhere()
+      this.pop.arrivedSomewhere()
     }
     if (this.#waiting.length > 0) {
       const ready = this.#waiting.filter(({ end }) => end <= position)
@@ -214,6 +235,7 @@ export class Gate {
     this.ingest.close()
     this.delivery.close()
     this.groups.owners.close()
+    this.pop.close()
     this.coordinators.close()
   }
 }

@@ -243,6 +243,24 @@ test('consume: filters by SQL, and refuses a filter that does not parse, or two,
   t.regex(both.stderr, /give --tags or --sql/)
 })
 
+test('consume: with --pop it receives no more than it may print, and acknowledges what it printed', async (t) => {
+  const { run, named } = stage()
+  const { code, stdout } = await run('consume', 'orders', '--group', 'billing', '--limit', '2', '--pop')
+  t.is(code, 0)
+  t.is(stdout, 'broker-a/0@0  paid  body 0\nbroker-a/0@1  paid  body 1\n')
+  t.deepEqual(named('ack'), [['handle 0'], ['handle 1']])
+  const subscriptions = [{ topic: 'orders', expression: '*' }]
+  t.deepEqual(named('pop'), [[{ group: 'billing', subscriptions, ordered: false, from: 'last' }]])
+})
+
+test('consume: --pop neither goes with --broadcasting nor begins at a time', async (t) => {
+  for (const more of [['--broadcasting'], ['--from', '15m']]) {
+    const { code, stderr } = await stage().run('consume', 'orders', '--group', 'g', '--pop', ...more)
+    t.is(code, 2)
+    t.regex(stderr, /--pop/)
+  }
+})
+
 test('start: brokers share the transport of the first node, and all are closed on Ctrl-C', async (t) => {
   const { run, nodes, named } = stage()
   const { code, stdout } = await run('start', '--brokers', '2', '--port', '0', '--flush', 'sync', '--json')

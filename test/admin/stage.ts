@@ -122,6 +122,21 @@ export function stage(
       },
       close: async () => {},
     }),
+    simpleConsumer: (options) => {
+      calls.push(['pop', options])
+      let offset = 0
+      return {
+        receive: async (max) =>
+          Array.from({ length: max }, () => ({
+            ...incoming(offset, () => {}),
+            receiptHandle: `handle ${offset++}`,
+          })),
+        async ack(handle) {
+          calls.push(['ack', handle])
+        },
+        close: async () => {},
+      }
+    },
     admin: () => ({
       createTopic: call('createTopic', {}),
       deleteTopic: call('deleteTopic', {}),

@@ -72,6 +72,7 @@ export interface RunningNode {
 export interface Client {
   producer(options: { group: string }): Producer
   consumer(options: ConsumerOptions): Consumer
+  simpleConsumer(options: SimpleConsumerOptions): SimpleConsumer
   admin(): Admin
   inspect(): Inspect
   /** Drains: what was accepted is carried out, then the connection ends. */
@@ -110,6 +111,20 @@ export interface Consumer {
   messages(): AsyncGenerator<Incoming, void>
   close(): Promise<unknown>
 }
+export interface SimpleConsumerOptions {
+  group: string
+  subscriptions: { topic: string; expression: string }[]
+  from: 'first' | 'last'
+  ordered: boolean
+}
+export interface SimpleConsumer {
+  /** An empty list when none came in time, or when it is closed. */
+  receive(max: number): Promise<Received[]>
+  ack(receiptHandle: string): Promise<void>
+  close(): Promise<void>
+}
+export type Received = Omit<Incoming, 'ack'> & { readonly receiptHandle: string }
+
 export interface Incoming {
   readonly topic: string
   readonly brokerName: string
