@@ -108,6 +108,8 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
   const machine = bind(rebalancerMachine, {
     joinGroup: (joining) =>
       cluster.refresh(() => {
+        // It may have left meanwhile: whoever joins after its farewell has a share that nobody reads.
+        if (!rebalancer.actor.getSnapshot().matches({ joining: 'asking' })) return
         const to = coordinator()
         if (!to) {
           const message = 'no name server tells of a broker'
@@ -274,10 +276,9 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
           .filter((listed) => listed.topics.includes(topic))
           .map((listed) => listed.clientId)
         const keys = new Set(known.map(queueKey))
-        // What is no queue of the topic cannot be claimed.
-        return (options.allocate ?? averagely)(clientId, known, clientIds)
-          .map(queueKey)
-          .filter((key) => keys.has(key))
+        // What is no queue of the topic cannot be claimed, and nothing twice.
+        const own = (options.allocate ?? averagely)(clientId, known, clientIds).map(queueKey)
+        return [...new Set(own)].filter((key) => keys.has(key))
       })
     } catch (error) {
       log.error(`the allocation strategy of '${group}' failed; its share stays as it was`, {
@@ -293,6 +294,10 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       if (told && options.allocate) heed(told)
     },
     fenced: (queue, assignEpoch) => hear({ type: 'queue.fenced', queue: queueKey(queue), assignEpoch }),
-    close: () => rebalancer.actor.send({ type: 'consumer.closed' }),
+    close() {
+      if (rebalancer.actor.getSnapshot().status === 'active')
+        rebalancer.actor.send({ type: 'consumer.closed' })
+      else options.left() // It was turned away.
+    },
   }
 }

@@ -125,6 +125,10 @@ export const measure = {
   params: ({ context }: { context: GroupCoordinatorContext }) => ({ topics: wantedTopics(context) }),
 } as const
 
+/** That an earlier rival met a living member says nothing: it may have died since. */
+const isRefusedFor = (rival: Standing['rival'], { instance }: Who): boolean =>
+  rival?.instance === instance && rival.isRefused
+
 export const refused = {
   guard: { type: 'isAnothers', params: who },
   actions: [
@@ -132,7 +136,7 @@ export const refused = {
       type: 'refuseMember',
       params: ({ context, event }: { context: GroupCoordinatorContext; event: Who }) => ({
         ...who({ event }),
-        isFinal: own(context.members, event.clientId)?.rival?.isRefused ?? false,
+        isFinal: isRefusedFor(own(context.members, event.clientId)?.rival ?? null, event),
         message:
           `client id '${event.clientId}' is in use by another consumer of group '${context.group}': ` +
           'give each consumer its own, or wait until the other one is stopped',

@@ -140,6 +140,7 @@ export const coordinator = setup({
     isNews: ({ context }, { topic, queues }: { topic: string; queues: QueueRef[] }) =>
       JSON.stringify(own(context.queues, topic)) !== JSON.stringify(queues),
     knowsQueues: ({ context }) => wantedTopics(context).every((topic) => own(context.queues, topic)),
+    hasCauses: ({ context: { causes } }) => causes.length > 0,
     isByLag: ({ context }) => allocationOf(context) === 'lag-aware',
   },
   delays: {
