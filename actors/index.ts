@@ -20,9 +20,10 @@ export type { OffsetChange, OffsetPosition } from './admin/offsets.ts'
 export { type Client, type ConnectOptions, connect } from './client.ts'
 export type { Assignment, Consumer, PulledMessage } from './consumer/consumer.ts'
 export type { ConsumerOptions } from './consumer/consumer-options.ts'
-export type { FailureCounts, Handler, MessageContext } from './consumer/dispatcher.ts'
+export type { Handler, MessageContext } from './consumer/dispatcher.ts'
 export type { IncomingMessage } from './consumer/incoming-message.ts'
 export type { Reader, ReaderOptions, SeekPosition } from './consumer/reader.ts'
+export type { FailureCounts } from './consumer/send-back.ts'
 export { type ErrorCode, StateMQError } from './errors.ts'
 export {
   type BrokerProcess,
