@@ -26,6 +26,8 @@
  */
 import { crc32 } from 'node:zlib'
 
+export { javaHash } from '../machines/filter/tag.ts'
+
 export const FRAME_HEAD_BYTES = 64
 export const RECORD_HEAD_BYTES = 16
 const MAGIC = 0x514d
@@ -51,7 +53,16 @@ export const flags = {
 } as const
 
 /** What a frame is for. Only `messages` reach consumers; the others are the log's own memory. */
-export const kinds = { messages: 0, epoch: 1, topics: 2, offsets: 3, state: 4, schedule: 7 } as const
+export const kinds = {
+  messages: 0,
+  epoch: 1,
+  topics: 2,
+  offsets: 3,
+  state: 4,
+  owners: 5,
+  pops: 6,
+  schedule: 7,
+} as const
 export type Kind = (typeof kinds)[keyof typeof kinds]
 
 export const readU64 = (bytes: Buffer, at: number): number =>
@@ -180,9 +191,23 @@ export function recordsAddUp(bytes: Buffer, at: number): boolean {
   return next === end
 }
 
-/** Java's String.hashCode, which RocketMQ's brokers compare tags by. */
-export function javaHash(text: string): number {
-  let hash = 0
-  for (let i = 0; i < text.length; i++) hash = (Math.imul(31, hash) + text.charCodeAt(i)) | 0
-  return hash
+export const recordBytesAt = (bytes: Buffer, record: number): number => bytes.readUInt32LE(record)
+export const tagsCodeAt = (bytes: Buffer, record: number): number => bytes.readInt32LE(record + 8)
+
+/** One property of the record at `record`, without looking at the others. `name`: ASCII. BEFORE: the record is sound. */
+export function propertyAt(bytes: Buffer, record: number, name: string): string | undefined {
+  const { length } = name
+  let at = record + RECORD_HEAD_BYTES
+  const end = at + bytes.readUInt16LE(record + 12)
+  while (at < end) {
+    let same = 0
+    while (same < length && bytes[at + same] === name.charCodeAt(same)) same++
+    const isFound = same === length && bytes[at + same] === 1 && at + same < end
+    if (isFound) at += same + 1
+    const from = at
+    while (at < end && bytes[at] !== 2) at++
+    if (isFound) return bytes.toString('utf8', from, at)
+    at++
+  }
+  return undefined
 }

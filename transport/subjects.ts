@@ -10,6 +10,7 @@ import type { Json } from '../machines/effect.ts'
 import type { Vote } from '../machines/group-state.ts'
 import type { TopicRoute } from '../machines/topic.ts'
 import type * as m from './messages.ts'
+import type * as p from './pop-messages.ts'
 import type { Held } from './register.ts'
 
 declare const carries: unique symbol
@@ -21,6 +22,7 @@ export const subjectsOf = (cluster: string) => {
     ['mq', cluster, ...tokens].join('.')
 
   return {
+    cluster,
     /** To every name server; each decides for itself. */
     nameServer: {
       register: subject<m.Registration>('name-server', 'register'),
@@ -98,6 +100,11 @@ export const subjectsOf = (cluster: string) => {
         claim: to<m.ClaimRequest, m.ClaimAnswer>('claim'),
         release: to<m.ReleaseRequest, Record<string, never>>('release'),
         commit: to<m.CommitRequest, m.CommitAnswer>('commit'),
+        /** The answer is binary (pop-exchange.ts). */
+        popReceive: to<p.PopRequest, Uint8Array>('pop-receive'),
+        popWait: to<p.PopWait, p.PopWaitAnswer>('pop-wait'),
+        popSettle: to<p.PopSettle, p.PopSettleAnswer>('pop-settle'),
+        popLeave: to<p.PopLeave, Record<string, never>>('pop-leave'),
         resetOffsets: to<m.OffsetReset, Record<string, never>>('reset-offsets'),
         group: to<{ group: string }, m.GroupOnBroker>('group'),
         groups: to<Record<string, never>, string[]>('groups'),
@@ -108,13 +115,13 @@ export const subjectsOf = (cluster: string) => {
         ack: to<Uint8Array, never>('ack'),
         handOver: to<{ brokerId: number }, { epoch: number }>('hand-over'),
         /** The coordinator of a group is one broker: see `coordinatorOf`. */
-        join: to<m.JoinRequest, m.Membership>('join'),
+        join: to<m.JoinRequest, m.JoinAnswer>('join'),
         beat: to<m.MemberBeat, Record<string, never>>('member-beat'),
-        leave: to<m.MemberBeat, Record<string, never>>('leave'),
+        leave: to<m.MemberLeave, Record<string, never>>('leave'),
       }
     },
-    /** Pushed by a group's coordinator to its members. */
-    membersChanged: (group: string) => subject<m.Membership>('group', group, 'members-changed'),
+    /** Pushed by a group's coordinator to its members: whose share which queues are. */
+    assignmentChanged: (group: string) => subject<m.AssignmentPush>('group', group, 'assignment-changed'),
 
     /** First sight of state. `list` is heard by every process, and each answers for its own actors. */
     inspect: {

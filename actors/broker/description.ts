@@ -45,6 +45,7 @@ export function describeBroker(described: Describable): BrokerDescription {
     dropped: gate?.schedule.counters.dropped ?? 0,
     sentBack: gate?.sendBack.counters.sentBack ?? 0,
     deadLetters: gate?.sendBack.counters.deadLetters ?? 0,
+    ...(gate ? { pop: { ...gate.pop.counters } } : {}),
     logBytes: store ? store.endPosition - store.minPosition : 0,
     startedAt,
     accepting: gate !== null && gate.ingest.refusal === null,

@@ -10,6 +10,7 @@ import { type Answer, decode, serve } from '../../transport/codec.ts'
 import { type Code, codes } from '../../transport/codes.ts'
 import { pullAnswer } from '../../transport/exchange.ts'
 import * as m from '../../transport/messages.ts'
+import * as p from '../../transport/pop-messages.ts'
 import type { Subscription } from '../../transport/transport.ts'
 import type { Process } from '../node/process.ts'
 import type { BrokerState } from './broker-state.ts'
@@ -17,6 +18,7 @@ import { Coordinators } from './coordinators.ts'
 import { Delivery } from './delivery.ts'
 import { Groups } from './groups.ts'
 import { Ingest } from './ingest.ts'
+import { Pop } from './pop/pop.ts'
 import { SendBack } from './retry/send-back.ts'
 import { Schedule } from './schedule/schedule.ts'
 import type { Store, StoredQueue } from './store/store.ts'
@@ -45,6 +47,7 @@ export class Gate {
   readonly ingest: Ingest
   readonly delivery: Delivery
   readonly groups: Groups
+  readonly pop: Pop
   readonly coordinators: Coordinators
   readonly schedule: Schedule
   readonly sendBack: SendBack
@@ -67,11 +70,24 @@ export class Gate {
     this.#options = options
     this.#hooks = hooks
     this.#inherited = store.endPosition
-    this.groups = new Groups(store, state, afterStored)
+    this.groups = new Groups(store, state, world.clock, {
+      afterStored,
+      ownerChanged: (queue) => this.delivery.arrived(queue),
+    })
     this.ingest = new Ingest(store, state, world.transport, world.clock, epoch, (bytes, at, now) =>
       this.schedule.take(bytes, at, now),
     )
     this.delivery = new Delivery(store, state, world, epoch, this.groups.isOwner)
+    this.pop = new Pop(store, state, world, epoch, {
+      afterStored,
+      ownerOf: (group, queue) => this.groups.owners.of(group, queue)?.clientId ?? null,
+      topicMade: hooks.topicChanged,
+      arrived: this.#arrived,
+      sent: (messages, bytes) => {
+        this.delivery.counters.messagesOut += messages
+        this.delivery.counters.bytesOut += bytes
+      },
+    })
     this.coordinators = new Coordinators(process, options.brokerName)
     this.#topics = new Topics(store, state, afterStored, (topic) => {
       if (!state.topics.has(topic)) this.groups.owners.forget((queue) => queue.startsWith(`${topic}/`))
@@ -103,7 +119,7 @@ export class Gate {
     const { brokerName, epoch } = this.#options
     const { describe, handOver } = this.#hooks
     const to = subjects.broker(brokerName, epoch)
-    const { groups, coordinators } = this
+    const { groups, coordinators, pop } = this
     const topics = this.#topics
     this.#sends = transport.subscribe(to.send, (request, reply) => this.ingest.receive(request, reply))
     this.#subscriptions.push(
@@ -111,6 +127,10 @@ export class Gate {
       serve(transport, to.sendBack, m.sendBackRequest, (request, answer) =>
         this.sendBack.receive(request, answer),
       ),
+      transport.subscribe(to.popReceive, (request, reply) => pop.receive(request, reply)),
+      serve(transport, to.popWait, p.popWait, (request, answer) => pop.wait(request, answer)),
+      serve(transport, to.popSettle, p.popSettle, (request, answer) => pop.settle(request, answer)),
+      serve(transport, to.popLeave, p.popLeave, (request, answer) => pop.leave(request, answer)),
       serve(transport, to.createTopic, m.topicOrder, (order, answer) => topics.create(order, answer)),
       serve(transport, to.deleteTopic, m.onTopic, (order, answer) => topics.delete(order, answer)),
       serve(transport, to.queues, m.onTopic, (request, answer) => topics.queues(request, answer)),
@@ -122,7 +142,7 @@ export class Gate {
       serve(transport, to.commit, m.commitRequest, (request, answer) => groups.commit(request, answer)),
       serve(transport, to.resetOffsets, m.offsetReset, (request, answer) => groups.reset(request, answer)),
       serve(transport, to.group, m.onGroup, ({ group }, answer) =>
-        groups.describe(group, coordinators.membership(group), answer),
+        groups.describe(group, coordinators.describe(group), answer),
       ),
       serve(transport, to.groups, m.nothing, (_, answer) =>
         answer({ code: 0, value: [...new Set([...groups.names(), ...coordinators.groups])].sort() }),
@@ -131,7 +151,7 @@ export class Gate {
       serve(transport, to.handOver, m.successor, ({ brokerId }, answer) => handOver(brokerId, answer)),
       serve(transport, to.join, m.joinRequest, (request, answer) => coordinators.join(request, answer)),
       serve(transport, to.beat, m.memberBeat, (request, answer) => coordinators.beat(request, answer)),
-      serve(transport, to.leave, m.memberBeat, (request, answer) => coordinators.leave(request, answer)),
+      serve(transport, to.leave, m.memberLeave, (request, answer) => coordinators.leave(request, answer)),
     )
     transport.flush(opened)
     this.schedule.open()
@@ -152,7 +172,10 @@ export class Gate {
     else this.#waiting.push({ end: store.endPosition, run })
   }
 
-  readonly #arrived = (queue: StoredQueue): void => this.delivery.arrived(queue)
+  readonly #arrived = (queue: StoredQueue): void => {
+    this.delivery.arrived(queue)
+    this.pop.arrived(queue)
+  }
 
   /** Producers may be told of everything up to `position`. */
   answer(position: number): void {
@@ -167,6 +190,7 @@ export class Gate {
     if (this.#inherited !== null) {
       if (position >= this.#inherited) this.#inherited = null
       this.delivery.arrivedSomewhere()
+      this.pop.arrivedSomewhere()
     }
     if (this.#waiting.length > 0) {
       const ready = this.#waiting.filter(({ end }) => end <= position)
@@ -210,6 +234,8 @@ export class Gate {
     for (const subscription of this.#subscriptions) subscription.unsubscribe()
     this.ingest.close()
     this.delivery.close()
+    this.groups.owners.close()
+    this.pop.close()
     this.coordinators.close()
   }
 }

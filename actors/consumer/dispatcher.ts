@@ -22,6 +22,8 @@ export type MessageContext = {
   readonly queue: QueueRef
   /** Messages of the queue that were stored after this one, when the broker last told. */
   readonly behind: number
+  /** Of the ownership under which it is handled. It rises with each owner: others can refuse what an older one writes. */
+  readonly assignEpoch: number
   /**
    * BEFORE it throws, a handler may say when the message is tried again: 0 (default) as the ladder says (10 s, 30 s, 1
    * min, …), 1 to 18 that delay level, -1 never again: it becomes a dead letter. Not heard in order.
@@ -275,6 +277,10 @@ class Run implements MessageContext {
 
   get queue(): QueueRef {
     return this.processQueue.reader.ref
+  }
+
+  get assignEpoch(): number {
+    return this.processQueue.assignEpoch
   }
 
   get behind(): number {

@@ -5,6 +5,7 @@ import {
   bornTimeAt,
   epochAt,
   producerIdAt,
+  propertyAt,
   queueOffsetAt,
   RECORD_HEAD_BYTES,
   sequenceAt,
@@ -112,9 +113,19 @@ export class IncomingMessage {
     return Object.fromEntries(Object.entries(this.all()).filter(([name]) => !hiddenProperties.has(name)))
   }
 
+  /** @internal What it takes in the cache. */
+  get recordBytes(): number {
+    return this.frame.bytes.readUInt32LE(this.at)
+  }
+
   /** @internal Java's hash of the tag, 0 without one. */
   get tagsCode(): number {
     return this.frame.bytes.readInt32LE(this.at + 8)
+  }
+
+  /** @internal One property, tag and keys among them, without decoding the others. */
+  property(name: string): string | undefined {
+    return propertyAt(this.frame.bytes, this.at, name)
   }
 
   /** When the producer took it, milliseconds since 1970 by the producer's clock. */

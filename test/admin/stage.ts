@@ -23,17 +23,31 @@ export const transport = {} as Transport
 
 const group: GroupDescription = {
   group: 'billing',
-  members: [
-    { clientId: 'c1', instance: 'i1', topics: ['orders'] },
-    { clientId: 'c2', instance: 'i2', topics: ['orders'] },
+  generation: 3,
+  allocation: 'averagely',
+  disagreements: ["topic 'orders': * (c1) and a (c2)"],
+  rebalances: [
+    { generation: 3, causes: ['c2 joined'], members: 2, queues: 1, moves: 0, at: Date.UTC(2026, 0, 1) },
   ],
-  idle: ['c2'],
+  fenced: 0,
+  members: [
+    {
+      ...{ clientId: 'c1', instance: 'i1', subscriptions: { orders: '*' } },
+      ...{ allocation: 'averagely', isStatic: false, share: 1 },
+    },
+    {
+      ...{ clientId: 'c2', instance: 'i2', subscriptions: { orders: '*' } },
+      ...{ allocation: 'averagely', isStatic: false, share: 0 },
+    },
+  ],
+  idle: [{ clientId: 'c2', why: 'there are more members (2) than queues (1)' }],
   queues: [
     {
       topic: 'orders',
       brokerName: 'broker-a',
       queueId: 0,
       owner: 'c1',
+      assignEpoch: 1,
       committed: 5,
       minOffset: 0,
       maxOffset: 1_205,
@@ -108,6 +122,21 @@ export function stage(
       },
       close: async () => {},
     }),
+    simpleConsumer: (options) => {
+      calls.push(['pop', options])
+      let offset = 0
+      return {
+        receive: async (max) =>
+          Array.from({ length: max }, () => ({
+            ...incoming(offset, () => {}),
+            receiptHandle: `handle ${offset++}`,
+          })),
+        async ack(handle) {
+          calls.push(['ack', handle])
+        },
+        close: async () => {},
+      }
+    },
     admin: () => ({
       createTopic: call('createTopic', {}),
       deleteTopic: call('deleteTopic', {}),
@@ -119,6 +148,9 @@ export function stage(
       groups: call('groups', ['billing']),
       group: call('group', group),
       resetOffsets: call('resetOffsets', [{ brokerName: 'broker-a', queueId: 0, from: 5, to: 0 }]),
+      cloneOffsets: call('cloneOffsets', [
+        { topic: 'orders', brokerName: 'broker-a', queueId: 0, from: null, to: 5 },
+      ]),
       deadLetters: call('deadLetters', [letter]),
       deadLetter(...args) {
         calls.push(['deadLetter', ...args])

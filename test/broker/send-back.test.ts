@@ -7,7 +7,9 @@ import type { SendBackAnswer, SendBackRequest } from '../../transport/messages.t
 import { propertiesAt, recordBodyAt } from '../../transport/records.ts'
 import { BrokerBench, frame } from './support.ts'
 
-const owner = { group: 'g', clientId: 'me', generation: 1 }
+type Owner = SendBackRequest['owner']
+
+const owner: Owner = { group: 'g', clientId: 'me', assignEpoch: 1 }
 const failed: SendBackRequest = {
   ...{ topic: 'orders', queueId: 0, offset: 1, owner },
   ...{ delayLevel: 0, attempts: 1, maxReconsumeTimes: 16, reason: 'Error: no' },
@@ -24,8 +26,16 @@ async function opened(): Promise<BrokerBench> {
   return bench
 }
 
-function claim(bench: BrokerBench, queue: { topic: string; queueId: number } = failed): void {
-  bench.groups.claim({ ...queue, ...owner, force: false }, () => {})
+/** `me` claims a queue for `g`; gives who it is by that. */
+function claim(bench: BrokerBench, { topic, queueId }: { topic: string; queueId: number } = failed): Owner {
+  let assignEpoch = -1
+  const request = { ...{ group: 'g', clientId: 'me', generation: 1 }, ...{ force: false, waits: false } }
+  bench.groups.claim({ topic, queueId, ...request }, (answer) => {
+    if ('value' in answer && answer.value.granted) assignEpoch = answer.value.assignEpoch
+  })
+  bench.settle()
+  if (assignEpoch < 0) throw new Error(`'${topic}' is not granted`)
+  return { ...owner, assignEpoch }
 }
 
 function sendBack(bench: BrokerBench, request: Partial<SendBackRequest> = {}): Answer<SendBackAnswer>[] {
@@ -38,7 +48,7 @@ const stored = (bench: BrokerBench, topic: string, queueId = 0): number =>
   bench.store.queue(topic, queueId).nextOffset
 
 const commit = (bench: BrokerBench, offset: number): void =>
-  bench.groups.commit({ ...owner, offsets: [['orders', 0, offset, owner.generation]] }, () => {})
+  bench.groups.commit({ ...owner, offsets: [['orders', 0, offset, owner.assignEpoch]] }, () => {})
 
 /** The properties and the body of one stored message. */
 function told(bench: BrokerBench, topic: string, offset = 0, queueId = 0): [Record<string, string>, string] {
@@ -76,8 +86,7 @@ test('send back: what failed again waits longer, and keeps its id and where it w
   sendBack(bench)
   bench.clock.advance(10_010)
   const retry = { topic: '%RETRY%g', queueId: 0, offset: 0 }
-  claim(bench, retry)
-  const answers = sendBack(bench, { ...retry, attempts: 2 })
+  const answers = sendBack(bench, { ...retry, attempts: 2, owner: claim(bench, retry) })
   bench.settle()
   t.like(answers[0], { value: { to: 'retry', delayLevel: 4 } })
   bench.clock.advance(30_010)
@@ -115,8 +124,7 @@ test('send back: one that is repeated is copied AT MOST ONCE, also after a resta
   await bench.stop()
   bench = await BrokerBench.start(bench)
   bench.schedule.open()
-  claim(bench)
-  const later = sendBack(bench)
+  const later = sendBack(bench, { owner: claim(bench) })
   bench.settle()
   await bench.turning(Promise.resolve())
   t.deepEqual(later, [{ code: 0, value: { to: 'done' } }])
@@ -151,7 +159,7 @@ test('send back: a group that was set back may send all of it back anew', async 
 test('send back: whoever does not own the queue is refused, and counted', async (t) => {
   const bench = await opened()
   for (const other of [
-    { ...owner, generation: 0 },
+    { ...owner, assignEpoch: 0 },
     { ...owner, clientId: 'you' },
     { ...owner, group: 'h' },
   ]) {

@@ -3,9 +3,10 @@ import { BrokerState } from '../../actors/broker/broker-state.ts'
 import { Delivery } from '../../actors/broker/delivery.ts'
 import { Groups } from '../../actors/broker/groups.ts'
 import { Ingest } from '../../actors/broker/ingest.ts'
+import { Pop } from '../../actors/broker/pop/pop.ts'
 import { SendBack } from '../../actors/broker/retry/send-back.ts'
 import { Schedule } from '../../actors/broker/schedule/schedule.ts'
-import { openStore, type Store } from '../../actors/broker/store/store.ts'
+import { openStore, type Store, type StoredQueue } from '../../actors/broker/store/store.ts'
 import { SimulatedDisk } from '../../actors/node/simulated-disk.ts'
 import { DEFAULT_DELAY_LEVELS, delaysOf } from '../../machines/retry-policy.ts'
 import { codes } from '../../transport/codes.ts'
@@ -61,6 +62,7 @@ export class BrokerBench {
   ingest!: Ingest
   delivery!: Delivery
   groups!: Groups
+  pop!: Pop
   /** Delivers nothing before a test opens it. */
   schedule!: Schedule
   sendBack!: SendBack
@@ -97,7 +99,10 @@ export class BrokerBench {
     const publish: Transport['publish'] = (reply, payload) =>
       void bench.said.push({ reply, bytes: Buffer.from(payload) })
     const transport = { publish, maxPayload: 1024 * 1024 } as Transport
-    bench.groups = new Groups(bench.store, state, (run) => bench.#afterStored(run))
+    bench.groups = new Groups(bench.store, state, clock, {
+      afterStored: (run) => bench.#afterStored(run),
+      ownerChanged: (queue) => bench.delivery.arrived(queue),
+    })
     bench.ingest = new Ingest(bench.store, state, transport, clock, bench.store.epoch, (bytes, at, now) =>
       bench.schedule.take(bytes, at, now),
     )
@@ -121,6 +126,14 @@ export class BrokerBench {
       bench.store.epoch,
       bench.groups.isOwner,
     )
+    const random = world.random
+    bench.pop = new Pop(bench.store, state, { transport, clock, log, random }, bench.store.epoch, {
+      afterStored: (run) => bench.#afterStored(run),
+      ownerOf: (group, queue) => bench.groups.owners.of(group, queue)?.clientId ?? null,
+      topicMade: () => {},
+      arrived: (queue) => bench.#arrived(queue),
+      sent: () => {},
+    })
     return bench
   }
 
@@ -153,10 +166,15 @@ export class BrokerBench {
     else this.#waiting.push({ end: this.store.endPosition, run })
   }
 
+  #arrived(queue: StoredQueue): void {
+    this.delivery.arrived(queue)
+    this.pop.arrived(queue)
+  }
+
   #stored(position: number): void {
     if (!this.ingest) return
     this.ingest.answer(position)
-    this.ingest.wake(position, (queue) => this.delivery.arrived(queue))
+    this.ingest.wake(position, (queue) => this.#arrived(queue))
     this.schedule.confirmed()
     const ready = this.#waiting.filter(({ end }) => end <= position)
     this.#waiting = this.#waiting.filter(({ end }) => end > position)

@@ -5,6 +5,7 @@ import {
   type Consumer,
   type ConsumerOptions,
   createTestCluster,
+  type FilterExpression,
   type IncomingMessage,
   type TestCluster,
   type TestClusterOptions,
@@ -38,7 +39,10 @@ export type Listener = {
 export async function listen(
   client: Client,
   topic: string,
-  options: ConsumerOptions & { expression?: string; handle?: (message: IncomingMessage) => unknown },
+  options: ConsumerOptions & {
+    expression?: FilterExpression
+    handle?: (message: IncomingMessage) => unknown
+  },
 ): Promise<Listener> {
   const { expression, handle, ...own } = options
   const heard: IncomingMessage[] = []

@@ -20,7 +20,7 @@ function bench(handler: Handler, settings: Partial<typeof DEFAULTS> = {}, isGrou
   const sendBack: SendMessageBack = (_, { queueOffset: offset }, { delayLevel, reason }, told) =>
     void backs.push({ offset, delayLevel, reason, tell: (to) => told(to, 'why') })
   const dispatcher = new Dispatcher(readers, { ...DEFAULTS, ...settings }, handler, isGroup ? sendBack : null)
-  const queue = new ProcessQueue(reader, null, 1, 0, -1)
+  const queue = new ProcessQueue(reader, { filter: null, assignEpoch: 1, offset: 0, committed: -1 })
   dispatcher.setQueues([queue])
   reader.start(0)
   readers.give(stored(0, 5))

@@ -87,9 +87,9 @@ export function listenToWire({ happened, beat, monotonic }: WireHooks): Wire {
     if (asked.what === 'pull') {
       const { owner, topic, queueId } = asked.request
       if (!owner || answerCode(payload) !== codes.SUCCESS || payload.length === PULL_HEAD_BYTES) return
-      const { group, clientId: consumer, generation } = owner
+      const { group, clientId: consumer, assignEpoch } = owner
       const queue = `${topic}/${broker}/${queueId}`
-      return happened({ type: 'queue.served', group, consumer, queue, generation, run })
+      return happened({ type: 'queue.served', group, consumer, queue, generation: assignEpoch, run })
     }
     const { code, value } = JSON.parse(payload.toString()) as { code: number; value: unknown }
     if (code !== codes.SUCCESS) return

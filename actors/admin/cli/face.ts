@@ -5,7 +5,7 @@
  * compiler holds the two against each other. A command can thus be run in a test without a cluster.
  */
 import type { Observable } from 'rxjs'
-import type { ActorView, Member, TopicOverview, Transition } from '../../../transport/messages.ts'
+import type { ActorView, GroupMemberView, TopicOverview, Transition } from '../../../transport/messages.ts'
 import type { Transport } from '../../../transport/transport.ts'
 import type { BrokerProcess, BrokerProcessOptions } from '../../node/broker-process.ts'
 import type { BrokerOverview, Replica } from '../brokers.ts'
@@ -19,7 +19,7 @@ export type {
   BrokerProcessOptions,
   DeadLetter,
   Durability,
-  Member,
+  GroupMemberView,
   Replica,
   TopicOverview,
   Transition,
@@ -72,6 +72,7 @@ export interface RunningNode {
 export interface Client {
   producer(options: { group: string }): Producer
   consumer(options: ConsumerOptions): Consumer
+  simpleConsumer(options: SimpleConsumerOptions): SimpleConsumer
   admin(): Admin
   inspect(): Inspect
   /** Drains: what was accepted is carried out, then the connection ends. */
@@ -108,8 +109,22 @@ export type Position = 'first' | 'last' | Date
 export interface Consumer {
   subscribe(topic: string, expression?: string): unknown
   messages(): AsyncGenerator<Incoming, void>
+  close(): Promise<unknown>
+}
+export interface SimpleConsumerOptions {
+  group: string
+  subscriptions: { topic: string; expression: string }[]
+  from: 'first' | 'last'
+  ordered: boolean
+}
+export interface SimpleConsumer {
+  /** An empty list when none came in time, or when it is closed. */
+  receive(max: number): Promise<Received[]>
+  ack(receiptHandle: string): Promise<void>
   close(): Promise<void>
 }
+export type Received = Omit<Incoming, 'ack'> & { readonly receiptHandle: string }
+
 export interface Incoming {
   readonly topic: string
   readonly brokerName: string
@@ -140,6 +155,11 @@ export interface Admin {
     to: Position | number,
     options: { dryRun: boolean },
   ): Promise<OffsetChange[]>
+  cloneOffsets(
+    from: string,
+    to: string,
+    options: { topic?: string; dryRun: boolean },
+  ): Promise<(OffsetChange & { topic: string })[]>
   deadLetters(group: string, options: { max: number }): Promise<DeadLetter[]>
   deadLetter(group: string, messageId: string): Promise<DeadLetter & { body: Uint8Array }>
   resendDeadLetters(
@@ -163,14 +183,27 @@ export interface Route {
 }
 export interface GroupDescription {
   group: string
-  members: Member[]
-  /** Members that own no queue, because there are fewer queues than members. */
-  idle: string[]
+  generation: number
+  members: GroupMemberView[]
+  allocation: string | null
+  disagreements: string[]
+  rebalances: {
+    generation: number
+    causes: string[]
+    members: number
+    queues: number
+    moves: number
+    at: number
+  }[]
+  fenced: number
+  /** Members that own no queue, each with the reason. */
+  idle: { clientId: string; why: string }[]
   queues: {
     topic: string
     brokerName: string
     queueId: number
     owner: string | null
+    assignEpoch: number
     committed: number | null
     minOffset: number
     maxOffset: number
