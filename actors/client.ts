@@ -55,7 +55,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   )
 }
 
-type Closeable = { close(): Promise<void> }
+type Closeable = { close(): Promise<unknown> }
 
 export class Client {
   readonly #process: Process

@@ -1,95 +1,87 @@
 /**
  * Rebalancer: one consumer's side of dividing the queues of a group.
  *
- * Each member computes its own share from the list of members that all have alike. What is then between two members is
- * settled by the broker of each queue, which grants it to AT MOST ONE. So a clean hand-over needs no coordinator: the
- * old owner finishes what it has, commits and releases; the new one claims until it is granted. A claim is forced only
- * when its owner is no member any more, or did not let go within `handOffLimit`; the owner is then fenced.
+ * The coordinator tells each member its share. What is then between two members is settled by the broker of each queue,
+ * which grants it to AT MOST ONE. So a clean hand-over needs no word between them: the old owner finishes what it has,
+ * commits and releases; the new one's claim waits at the broker until then. A claim is forced only when the owner is no
+ * member any more, or did not let go within `handOffLimit`; the owner is then fenced.
  *
  * Losing the coordinator takes no queue away: what is held goes on while the member joins again.
  * A queue is held AT MOST ONCE, and every answer to a claim is acted on: one that comes too late is given back.
  *
- *   joining ──welcomed──▶ member ──beat failed──▶ joining        a queue:  claiming ──▶ owned ──▶ draining ──▶ (gone)
+ *   joining ──told──▶ member ──beat failed──▶ joining            a queue:  claiming ──▶ owned ──▶ draining ──▶ (gone)
  *      └──closed──▶ leaving ◀──closed──┘                                     │ ▲          └fenced┐
  *                      └──nothing held──▶ left                               ▼ └─retry── refused ◀┘
  *
  * RocketMQ: client/impl/consumer/RebalanceImpl.java, RebalancePushImpl.java
  */
-import { assign, enqueueActions, setup } from 'xstate'
-import { type Allocation, allocations } from './allocation/index.ts'
+import { enqueueActions, setup } from 'xstate'
 import { effect } from './effect.ts'
 import type { Member } from './group-coordinator.ts'
-import { type QueueRef, queueKey } from './topic.ts'
 
 /**
  * claiming: asked for, and perhaps granted. refused: another one holds it, it is asked for again. owned: granted.
  * draining: to be given back, what was read of it is being finished.
  */
 export type HoldingStatus = 'claiming' | 'refused' | 'owned' | 'draining'
-/** `generation`: of the claim. It fences: whoever owns a queue under a later one has overtaken us. */
-export type Holding = { status: HoldingStatus; generation: number }
-
-export type RebalancerInput = {
-  group: string
-  clientId: string
-  instance: string
-  topics: string[]
-  allocation: Allocation
+export type Holding = {
+  status: HoldingStatus
+  /** Of the division that the claim rests on. */
+  generation: number
+  /** Of the grant. It fences: whoever owns the queue under a later one has overtaken us. */
+  assignEpoch: number
+  /** Who was said to hold it; null when nobody was. */
+  owner: string | null
+  /** Whether the claim waits until the owner lets go. */
+  waits: boolean
 }
+
+export type RebalancerInput = { group: string; member: Member }
 export type RebalancerContext = RebalancerInput & {
-  /** Of the list of members. */
+  /** Of the division that we follow. */
   generation: number
   /** The latest heard of anywhere: a broker may know a later one than a coordinator that started anew. */
   latest: number
-  members: Member[]
-  /** Of each topic whose route is known, the queues to read. */
-  queues: Record<string, QueueRef[]>
+  /** The client ids of all members. */
+  members: string[]
   /** The keys of the queues that are this member's share. */
   target: string[]
   held: Record<string, Holding>
 }
 export type RebalancerEvent =
-  | { type: 'member.welcomed'; generation: number; members: Member[] }
-  | { type: 'members.changed'; generation: number; members: Member[] }
+  /** `share`: the keys of our queues, null when we are not in the list. */
+  | { type: 'members.changed'; generation: number; members: string[]; share: string[] | null }
+  | { type: 'join.accepted' }
   | { type: 'join.failed'; code: string; message: string }
-  | { type: 'join.refused'; code: string; message: string }
+  /** `isFinal`: another consumer lives under this id. */
+  | { type: 'join.refused'; code: string; message: string; isFinal: boolean }
   | { type: 'beat.rejected' }
   | { type: 'beat.failed' }
-  | { type: 'queues.changed'; topic: string; queues: QueueRef[] }
   /** Answers to a claim; `queue` is a key, `generation` the claim's. */
-  | { type: 'queue.claimed'; queue: string; generation: number }
+  | ({ type: 'queue.claimed'; assignEpoch: number } & Claim)
   | ({ type: 'claim.refused' } & Refusal)
   /** Nobody knows whether it was granted. */
-  | { type: 'claim.failed'; queue: string; generation: number }
+  | ({ type: 'claim.failed' } & Claim)
   /** Finished, committed and released. */
   | { type: 'queue.drained'; queue: string }
-  /** The broker refused a pull or a commit under this generation: another one owns the queue. */
-  | { type: 'queue.fenced'; queue: string; generation: number }
-  | { type: 'retry.elapsed'; queue: string; owner: string | null }
+  /** The broker refused a pull or a commit under this grant: another one owns the queue, or it is to be read anew. */
+  | { type: 'queue.fenced'; queue: string; assignEpoch: number }
+  | { type: 'retry.elapsed'; queue: string }
   | { type: 'handOff.elapsed'; queue: string }
   | { type: 'consumer.closed' }
 
-type Membership = { generation: number; members: Member[] }
+type Membership = { generation: number; members: string[]; share: string[] | null }
 type Claim = { queue: string; generation: number }
 /** Who holds the queue, and since which generation. */
-type Refusal = Claim & { owner: string; ownerGeneration: number }
-
-/** The share of this member. Only those who subscribe a topic count for it. */
-export const shareOf = ({ clientId, topics, members, queues, allocation }: RebalancerContext): string[] =>
-  topics.flatMap((topic) => {
-    const clientIds = members
-      .filter((member) => member.topics.includes(topic))
-      .map((member) => member.clientId)
-    return allocations[allocation](clientId, queues[topic] ?? [], clientIds).map(queueKey)
-  })
+type Refusal = Claim & { owner: string | null; ownerGeneration: number }
 
 export const ownedOf = ({ held }: RebalancerContext): string[] =>
   Object.keys(held)
     .filter((queue) => held[queue]?.status === 'owned')
     .sort()
 
-const isMember = ({ members }: RebalancerContext, clientId: string): boolean =>
-  members.some((member) => member.clientId === clientId)
+const isMember = ({ members }: RebalancerContext, clientId: string | null): boolean =>
+  clientId !== null && members.includes(clientId)
 
 /**
  * The generation that the group must have reached for a broker to refuse us like this. An owner that our list does not
@@ -107,68 +99,77 @@ const isClaimed = ({ held }: RebalancerContext, queue: string): boolean =>
 const isAwaited = (context: RebalancerContext, { queue, generation }: Claim): boolean =>
   isClaimed(context, queue) && context.held[queue]?.generation === generation
 
-/** Whether we read the queue under that very claim. */
-const isRead = ({ held }: RebalancerContext, { queue, generation }: Claim): boolean =>
+/** Whether we read the queue under that very grant. */
+const isRead = ({ held }: RebalancerContext, queue: string, assignEpoch: number): boolean =>
   (held[queue]?.status === 'owned' || held[queue]?.status === 'draining') &&
-  held[queue].generation === generation
+  held[queue].assignEpoch === assignEpoch
 
 const isSettled = (context: RebalancerContext): boolean =>
-  context.topics.every((topic) => context.queues[topic]) &&
   context.target.length === Object.keys(context.held).length &&
   context.target.every((queue) => context.held[queue]?.status === 'owned')
 
 const rebalancer = setup({
   types: {} as { input: RebalancerInput; context: RebalancerContext; events: RebalancerEvent },
   actions: {
-    /** Answers member.welcomed, join.refused or join.failed. */
-    joinGroup: effect<Member & { group: string; generation: number }>('joinGroup'),
+    /** Answers join.accepted, join.refused or join.failed; members.changed follows soon. `held`: keys. */
+    joinGroup: effect<Member & { group: string; generation: number; held: string[] }>('joinGroup'),
     /** Answers beat.rejected or beat.failed, or nothing. */
-    sendBeat: effect<{ group: string; clientId: string; instance: string; generation: number }>('sendBeat'),
-    leaveGroup: effect<{ group: string; clientId: string; instance: string }>('leaveGroup'),
+    sendBeat: effect<Who & { generation: number }>('sendBeat'),
+    /** It goes on as a member until all is given back. */
+    announceLeaving: effect<Who>('announceLeaving'),
+    /** `isAway`: it may come back within its session and keeps its share until then. */
+    leaveGroup: effect<Who & { isAway: boolean }>('leaveGroup'),
     /** Asks the queue's broker. Answers queue.claimed, claim.refused or claim.failed, exactly once. */
-    claimQueue: effect<{ queue: string; generation: number; force: boolean }>('claimQueue'),
-    /** Stop pulling, finish what was read, commit, release what was claimed up to this generation; then queue.drained,
+    claimQueue: effect<Claim & { force: boolean; waits: boolean }>('claimQueue'),
+    /** Stop pulling, finish what was read, commit, release what was granted, or claimed up to this generation; then queue.drained,
      * whatever failed. Idempotent. */
-    drainQueue: effect<Claim>('drainQueue'),
+    drainQueue: effect<Claim & { assignEpoch: number }>('drainQueue'),
     /** It is another one's: forget what was read, commit nothing. */
     dropQueue: effect<Claim>('dropQueue'),
     announceAssignment: effect<{ owned: string[]; generation: number }>('announceAssignment'),
-    reportRefused: effect<{ code: string; message: string }>('reportRefused'),
+    reportRefused: effect<{ code: string; message: string; isFinal: boolean }>('reportRefused'),
   },
   guards: {
-    /** A list that is not older than ours and has us in it. */
-    isOurs: ({ context: { generation, clientId, instance } }, told: Membership) =>
-      told.generation >= generation &&
-      told.members.some((member) => member.clientId === clientId && member.instance === instance),
-    isOvertaken: ({ context }, refusal: Refusal) => generationBehind(context, refusal) > context.generation,
+    /** A division that is not older than ours and has us in it. */
+    isOurs: ({ context }, { generation, share }: Membership) =>
+      generation >= context.generation && share !== null,
     isNewer: ({ context }, { generation }: Membership) => generation > context.generation,
+    isOvertaken: ({ context }, refusal: Refusal) => generationBehind(context, refusal) > context.generation,
     isBalanced: ({ context }) => isSettled(context) && context.target.length > 0,
     isIdle: ({ context }) => isSettled(context) && context.target.length === 0,
     isUnsettled: ({ context }) => !isSettled(context),
     holdsNothing: ({ context }) => Object.keys(context.held).length === 0,
+    isStatic: ({ context }) => context.member.isStatic,
+    /** It never had a place: there is nothing to go on with. */
+    isTurnedAway: ({ context }, { isFinal }: { isFinal: boolean }) => isFinal && context.generation === 0,
   },
   delays: {
     joinRetry: 500,
     beatInterval: 2_000,
-    /** Between two claims of a queue that another one holds. */
+    /** Between two claims of a queue of which nobody knows whose it is. */
     claimRetry: 200,
     /** How long an owner that is alive may take to finish. */
     handOffLimit: 30_000,
   },
 })
 
+type Who = { group: string; clientId: string; instance: string }
 type Args = Parameters<Parameters<typeof rebalancer.enqueueActions>[0]>[0]
 
 /** Asks for a queue, in the generation that we know now. */
-function claim({ context, enqueue }: Args, queue: string, force: boolean): Holding {
+function claim(
+  { context, enqueue }: Args,
+  queue: string,
+  { force = false, waits = false, owner = null as string | null } = {},
+): Holding {
   const { generation } = context
-  enqueue({ type: 'claimQueue', params: { queue, generation, force } })
-  return { status: 'claiming', generation }
+  enqueue({ type: 'claimQueue', params: { queue, generation, force, waits } })
+  return { status: 'claiming', generation, assignEpoch: 0, owner, waits }
 }
 
 function claimFirst(args: Args, queue: string): Holding {
   armHandOff(args, queue)
-  return claim(args, queue, false)
+  return claim(args, queue)
 }
 
 function armHandOff({ enqueue }: Args, queue: string): void {
@@ -176,9 +177,9 @@ function armHandOff({ enqueue }: Args, queue: string): void {
   enqueue.raise({ type: 'handOff.elapsed', queue }, { id: `handOff/${queue}`, delay: 'handOffLimit' })
 }
 
-function retryLater({ enqueue }: Args, queue: string, owner: string | null): void {
+function retryLater({ enqueue }: Args, queue: string): void {
   enqueue.cancel(`retry/${queue}`)
-  enqueue.raise({ type: 'retry.elapsed', queue, owner }, { id: `retry/${queue}`, delay: 'claimRetry' })
+  enqueue.raise({ type: 'retry.elapsed', queue }, { id: `retry/${queue}`, delay: 'claimRetry' })
 }
 
 function stopClaiming({ enqueue }: Args, queue: string): void {
@@ -186,10 +187,11 @@ function stopClaiming({ enqueue }: Args, queue: string): void {
   enqueue.cancel(`handOff/${queue}`)
 }
 
-function drain(args: Args, queue: string, generation: number): Holding {
+function drain(args: Args, queue: string, holding: Holding): Holding {
+  const { generation, assignEpoch } = holding
   stopClaiming(args, queue)
-  args.enqueue({ type: 'drainQueue', params: { queue, generation } })
-  return { status: 'draining', generation }
+  args.enqueue({ type: 'drainQueue', params: { queue, generation, assignEpoch } })
+  return { ...holding, status: 'draining' }
 }
 
 const without = (held: RebalancerContext['held'], queue: string): RebalancerContext['held'] => {
@@ -197,56 +199,80 @@ const without = (held: RebalancerContext['held'], queue: string): RebalancerCont
   return others
 }
 
-/** Claims what is wanted and not held, gives back what is held and not wanted, and touches nothing else. */
+/**
+ * Claims what is wanted and not held, takes what a member held that is gone, gives back what is held and not wanted, and
+ * touches nothing else.
+ */
 const reconcile = rebalancer.enqueueActions((args) => {
   const { context, enqueue } = args
   const held: RebalancerContext['held'] = {}
   const wanted = new Set(context.target)
+  const members = new Set(context.members)
   for (const [queue, holding] of Object.entries(context.held)) {
-    if (wanted.has(queue) || holding.status === 'draining') held[queue] = holding
-    else if (holding.status === 'refused') stopClaiming(args, queue)
-    else held[queue] = drain(args, queue, holding.generation)
+    const { status, owner } = holding
+    const isClaim = status === 'claiming' || status === 'refused'
+    if (isClaim && wanted.has(queue) && owner !== null && !members.has(owner)) {
+      args.enqueue.cancel(`retry/${queue}`)
+      held[queue] = claim(args, queue, { force: true, owner })
+    } else if (wanted.has(queue) || status === 'draining') held[queue] = holding
+    else if (status === 'refused') stopClaiming(args, queue)
+    else held[queue] = drain(args, queue, holding)
   }
   for (const queue of wanted) held[queue] ??= claimFirst(args, queue)
   enqueue.assign({ held })
   if (ownedOf({ ...context, held }).length < ownedOf(context).length) enqueue(announce)
 })
 
-function own(args: Args, { queue, generation }: Claim): void {
-  const { context, enqueue } = args
+const hold = ({ context, enqueue }: Args, queue: string, holding: Holding): void =>
+  enqueue.assign({ held: { ...context.held, [queue]: holding } })
+
+function own(args: Args, { queue, generation, assignEpoch }: Claim & { assignEpoch: number }): void {
   stopClaiming(args, queue)
-  enqueue.assign({ held: { ...context.held, [queue]: { status: 'owned', generation } } })
-  enqueue(announce)
+  hold(args, queue, { status: 'owned', generation, assignEpoch, owner: null, waits: false })
+  args.enqueue(announce)
 }
 
 /** Perhaps granted, and not wanted any more. */
 function giveBack(args: Args, { queue, generation }: Claim): void {
-  args.enqueue.assign({ held: { ...args.context.held, [queue]: drain(args, queue, generation) } })
+  hold(
+    args,
+    queue,
+    drain(args, queue, { status: 'claiming', generation, assignEpoch: 0, owner: null, waits: false }),
+  )
 }
 
-function askLater(
-  args: Args,
-  { queue, generation }: Claim,
-  status: HoldingStatus,
-  owner: string | null,
-): void {
-  retryLater(args, queue, owner)
-  args.enqueue.assign({ held: { ...args.context.held, [queue]: { status, generation } } })
-}
-
+/** Whoever holds it is a member: the next claim waits until it lets go. Or it is not, and nobody can let go. */
 function heedRefusal(args: Args, refusal: Refusal): void {
   const { context, enqueue } = args
-  enqueue.assign({ latest: Math.max(context.latest, generationBehind(context, refusal)) })
-  if (isAwaited(context, refusal)) askLater(args, refusal, 'refused', refusal.owner)
+  const { queue, owner } = refusal
+  const behind = generationBehind(context, refusal)
+  enqueue.assign({ latest: Math.max(context.latest, behind) })
+  if (!isAwaited(context, refusal)) return
+  const holding = context.held[queue]!
+  const isGone = owner !== null && !isMember(context, owner)
+  if (behind <= context.generation && isGone)
+    return hold(args, queue, claim(args, queue, { force: true, owner }))
+  if (behind <= context.generation && !holding.waits) {
+    return hold(args, queue, claim(args, queue, { waits: true, owner }))
+  }
+  retryLater(args, queue)
+  hold(args, queue, { ...holding, status: 'refused', owner, waits: false })
 }
 
-function askAgain(args: Args, queue: string, force: boolean): void {
-  args.enqueue.assign({ held: { ...args.context.held, [queue]: claim(args, queue, force) } })
+function askLater(args: Args, { queue }: Claim): void {
+  retryLater(args, queue)
+  hold(args, queue, { ...args.context.held[queue]!, waits: false })
+}
+
+function askAgain(args: Args, queue: string): void {
+  const owner = args.context.held[queue]?.owner ?? null
+  hold(args, queue, claim(args, queue, { force: owner !== null && !isMember(args.context, owner), owner }))
 }
 
 function takeByForce(args: Args, queue: string): void {
+  const owner = args.context.held[queue]?.owner ?? null
   armHandOff(args, queue)
-  askAgain(args, queue, true)
+  hold(args, queue, claim(args, queue, { force: true, owner }))
 }
 
 function forget(args: Args, queue: string): void {
@@ -255,14 +281,12 @@ function forget(args: Args, queue: string): void {
   args.enqueue.assign({ held })
 }
 
-function drop(args: Args, { queue, generation }: Claim): void {
+function drop(args: Args, queue: string): void {
   const { context, enqueue } = args
-  const held = without(context.held, queue)
+  const { generation } = context.held[queue]!
   enqueue({ type: 'dropQueue', params: { queue, generation } })
-  if (isWanted(context, queue)) {
-    held[queue] = { status: 'refused', generation }
-    retryLater(args, queue, null)
-  }
+  const held = without(context.held, queue)
+  if (isWanted(context, queue)) held[queue] = claimFirst(args, queue)
   enqueue.assign({ held })
   enqueue(announce)
 }
@@ -274,40 +298,50 @@ const announce = {
     generation: context.generation,
   }),
 } as const
+const who = ({ context: { group, member } }: { context: RebalancerContext }): Who => ({
+  group,
+  clientId: member.clientId,
+  instance: member.instance,
+})
 const beat = {
   type: 'sendBeat',
-  params: ({ context: { group, clientId, instance, generation } }: { context: RebalancerContext }) => ({
-    group,
-    clientId,
-    instance,
-    generation,
+  params: ({ context }: { context: RebalancerContext }) => ({
+    ...who({ context }),
+    generation: context.generation,
   }),
 } as const
-const told = ({ event: { generation, members } }: { event: Membership }): Membership => ({
+const told = ({ event: { generation, members, share } }: { event: Membership }): Membership => ({
   generation,
   members,
+  share,
 })
 
 const adopt = rebalancer.assign(({ context, event }) => {
-  if (!('members' in event)) return {}
-  const { generation, members } = event
-  return { generation, latest: Math.max(context.latest, generation), members }
+  if (!('share' in event)) return {}
+  const { generation, members, share } = event
+  return { generation, latest: Math.max(context.latest, generation), members, target: share ?? [] }
 })
-const learnQueues = rebalancer.assign(({ context, event }) =>
-  event.type === 'queues.changed' ? { queues: { ...context.queues, [event.topic]: event.queues } } : {},
-)
-const aim = rebalancer.assign(({ context }) => ({ target: shareOf(context) }))
+const aimAtNothing = rebalancer.assign({ target: [] })
 
 const joined = {
   guard: { type: 'isOurs', params: told },
   target: 'member',
-  actions: [adopt, aim, reconcile],
+  actions: [adopt, reconcile],
 } as const
 const changed = [
-  { guard: { type: 'isOurs', params: told }, actions: [adopt, aim, reconcile] },
+  { guard: { type: 'isOurs', params: told }, actions: [adopt, reconcile] },
   // A newer list without us: the coordinator took us for dead.
   { guard: { type: 'isNewer', params: told }, target: '#joining' },
 ] as const
+
+const refusal = {
+  type: 'reportRefused',
+  params: ({
+    event: { code, message, isFinal },
+  }: {
+    event: { code: string; message: string; isFinal: boolean }
+  }) => ({ code, message, isFinal }),
+} as const
 
 export const rebalancerMachine = rebalancer.createMachine({
   id: 'rebalancer',
@@ -316,7 +350,6 @@ export const rebalancerMachine = rebalancer.createMachine({
     generation: 0,
     latest: 0,
     members: [],
-    queues: {},
     target: [],
     held: {},
   }),
@@ -336,7 +369,7 @@ export const rebalancerMachine = rebalancer.createMachine({
     'claim.failed': [
       {
         guard: ({ context, event }) => isAwaited(context, event),
-        actions: enqueueActions((args) => askLater(args, args.event, 'claiming', null)),
+        actions: enqueueActions((args) => askLater(args, args.event)),
       },
       {
         guard: ({ context, event }) => !isWanted(context, event.queue),
@@ -348,15 +381,12 @@ export const rebalancerMachine = rebalancer.createMachine({
       actions: enqueueActions((args) => forget(args, args.event.queue)),
     },
     'queue.fenced': {
-      guard: ({ context, event }) => isRead(context, event),
-      actions: enqueueActions((args) => drop(args, args.event)),
+      guard: ({ context, event }) => isRead(context, event.queue, event.assignEpoch),
+      actions: enqueueActions((args) => drop(args, args.event.queue)),
     },
     'retry.elapsed': {
       guard: ({ context, event }) => isClaimed(context, event.queue),
-      actions: enqueueActions((args) => {
-        const { owner, queue } = args.event
-        askAgain(args, queue, owner !== null && !isMember(args.context, owner))
-      }),
+      actions: enqueueActions((args) => askAgain(args, args.event.queue)),
     },
     'handOff.elapsed': {
       guard: ({ context, event }) => isClaimed(context, event.queue),
@@ -367,44 +397,43 @@ export const rebalancerMachine = rebalancer.createMachine({
     joining: {
       id: 'joining',
       initial: 'asking',
-      on: {
-        'member.welcomed': joined,
-        'members.changed': joined,
-        'queues.changed': { actions: learnQueues },
-        'consumer.closed': 'leaving',
-      },
+      on: { 'members.changed': joined, 'consumer.closed': 'leaving' },
       states: {
         asking: {
           entry: {
             type: 'joinGroup',
-            params: ({ context: { group, clientId, instance, topics, latest } }) => ({
+            params: ({ context: { group, member, latest, held } }) => ({
               group,
-              clientId,
-              instance,
-              topics,
+              ...member,
               generation: latest,
+              held: Object.keys(held).filter((queue) => held[queue]?.status === 'owned'),
             }),
           },
           on: {
+            'join.accepted': 'awaited',
             'join.failed': 'waiting',
-            'join.refused': {
-              target: 'waiting',
-              actions: {
-                type: 'reportRefused',
-                params: ({ event: { code, message } }) => ({ code, message }),
+            'join.refused': [
+              {
+                guard: { type: 'isTurnedAway', params: ({ event: { isFinal } }) => ({ isFinal }) },
+                target: '#refused',
+                actions: refusal,
               },
-            },
+              { target: 'waiting', actions: refusal },
+            ],
           },
         },
         waiting: { after: { joinRetry: 'asking' } },
+        /** Taken in; the share is told as soon as the queues are divided anew. */
+        awaited: {
+          after: { beatInterval: { target: 'awaited', reenter: true, actions: beat } },
+          on: { 'beat.rejected': 'asking', 'beat.failed': 'asking' },
+        },
       },
     },
     member: {
       type: 'parallel',
       on: {
-        'member.welcomed': changed,
         'members.changed': changed,
-        'queues.changed': { actions: [learnQueues, aim, reconcile] },
         // Our coordinator is behind, or we are: joining again tells which.
         'claim.refused': [
           {
@@ -443,11 +472,17 @@ export const rebalancerMachine = rebalancer.createMachine({
       },
     },
     leaving: {
-      entry: [assign({ target: [] }), reconcile],
-      initial: 'draining',
+      entry: [aimAtNothing, reconcile],
+      initial: 'announcing',
       always: { guard: 'holdsNothing', target: 'left' },
       after: { handOffLimit: 'left' },
       states: {
+        announcing: {
+          always: [
+            { guard: 'isStatic', target: 'draining' },
+            { target: 'draining', actions: { type: 'announceLeaving', params: who } },
+          ],
+        },
         // It is a member until all is given back, so that nobody takes a queue by force.
         draining: { after: { beatInterval: { target: 'draining', reenter: true, actions: beat } } },
       },
@@ -456,8 +491,10 @@ export const rebalancerMachine = rebalancer.createMachine({
       type: 'final',
       entry: {
         type: 'leaveGroup',
-        params: ({ context: { group, clientId, instance } }) => ({ group, clientId, instance }),
+        params: ({ context }) => ({ ...who({ context }), isAway: context.member.isStatic }),
       },
     },
+    /** Another consumer lives under this id. */
+    refused: { id: 'refused', type: 'final' },
   },
 })

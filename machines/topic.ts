@@ -90,6 +90,12 @@ export type QueueRef = { topic: string; brokerName: string; queueId: number }
 export const queueKey = ({ topic, brokerName, queueId }: QueueRef): string =>
   `${topic}/${brokerName}/${queueId}`
 
+/** Of a key that `queueKey` made: no name has a slash. */
+export function queueOfKey(key: string): QueueRef {
+  const [topic = '', brokerName = '', queueId] = key.split('/')
+  return { topic, brokerName, queueId: Number(queueId) }
+}
+
 export const brokerKey = ({ brokerName, brokerId }: { brokerName: string; brokerId: number }): string =>
   `${brokerName}/${brokerId}`
 

@@ -4,12 +4,20 @@
  * The machines own the types they understand (machines/topic.ts); a schema here only proves that bytes have one.
  */
 import { z } from 'zod'
+import { type Allocation, allocations } from '../machines/allocation/index.ts'
 import type { Json } from '../machines/effect.ts'
+import { EXPRESSION_LENGTH_MAX } from '../machines/filter/filter.ts'
+import type { Member, RebalanceNote } from '../machines/group-coordinator.ts'
 import type { Cause, GroupState, Vote } from '../machines/group-state.ts'
+import { DELAY_LEVEL_MAX, TO_DEAD_LETTERS } from '../machines/retry-policy.ts'
 import type { Registration, TopicConfig } from '../machines/topic.ts'
 import type { Held } from './register.ts'
 
+export type { Assignment, Member } from '../machines/group-coordinator.ts'
 export type { ClusterView, QueueRef, Registration, TopicConfig, TopicRoute } from '../machines/topic.ts'
+
+/** The longest subscription expression, in characters. */
+export const SUBSCRIPTION_MAX = 16 * 1024
 
 const whole = z.number().int().nonnegative()
 const name = z.string().min(1).max(255)
@@ -59,6 +67,9 @@ export const onGroup = z.object({ group: name })
 
 export type TopicOverview = TopicConfig & { brokers: string[] }
 
+/** Who reads a queue for a group, under which grant. */
+const queueOwner = z.object({ group: name, clientId: name, assignEpoch: whole })
+
 export const pullRequest = z.object({
   topic: name,
   queueId: whole,
@@ -66,10 +77,33 @@ export const pullRequest = z.object({
   maxBytes: whole,
   /** How long the broker may hold the request while there is nothing to read; 0 = not at all. */
   waitMs: whole,
+  /** Which messages are wanted, as one text (machines/filter/filter.ts); without it all are. */
+  filter: z.string().max(EXPRESSION_LENGTH_MAX).optional(),
   /** Set when the queue is owned for a group; without it anybody may read (broadcasting, reader). */
-  owner: z.object({ group: name, clientId: name, generation: whole }).optional(),
+  owner: queueOwner.optional(),
 })
 export type PullRequest = z.infer<typeof pullRequest>
+
+/** From the owner of a queue: its handler failed on the message at `offset`. */
+export const sendBackRequest = z.object({
+  topic: name,
+  queueId: whole,
+  offset: whole,
+  owner: queueOwner,
+  /** 0: the ladder decides. -1: no more tries. Otherwise the level of machines/retry-policy.ts. */
+  delayLevel: z.number().int().min(TO_DEAD_LETTERS).max(DELAY_LEVEL_MAX),
+  /** How often it was handled, this time included. */
+  attempts: whole.min(1),
+  maxReconsumeTimes: whole,
+  /** Why the handler failed, for people. */
+  reason: z.string().max(512),
+})
+export type SendBackRequest = z.infer<typeof sendBackRequest>
+/** 'done': it was sent back already, or is committed. */
+export type SendBackAnswer =
+  | { to: 'retry'; delayLevel: number; dueTime: number }
+  | { to: 'deadLetters' }
+  | { to: 'done' }
 
 export type QueueBounds = { queueId: number; minOffset: number; maxOffset: number }
 
@@ -81,33 +115,38 @@ export const offsetSearch = z.object({
 })
 export type OffsetSearch = z.infer<typeof offsetSearch>
 
-const owned = { group: name, topic: name, queueId: whole, clientId: name, generation: whole }
-export const claimRequest = z.object({ ...owned, force: z.boolean() })
+const claimed = { group: name, topic: name, queueId: whole, clientId: name, generation: whole }
+export const claimRequest = z.object({
+  ...claimed,
+  /** The owner is no member any more, or did not let go in time. */
+  force: z.boolean(),
+  /** The answer may come only when the owner lets go. */
+  waits: z.boolean(),
+})
 export type ClaimRequest = z.infer<typeof claimRequest>
 /** `granted: false` names who holds the queue; `committed` is null when the group never committed there. */
 export type ClaimAnswer =
-  | { granted: true; committed: number | null; minOffset: number; maxOffset: number }
-  | { granted: false; owner: string; ownerGeneration: number }
+  | { granted: true; assignEpoch: number; committed: number | null; minOffset: number; maxOffset: number }
+  | { granted: false; owner: string | null; ownerGeneration: number }
 
-export const releaseRequest = z.object(owned)
+/** `assignEpoch`: of the grant, 0 when it is not known. `offset`: of the next message to read, committed with the release. */
+export const releaseRequest = z.object({ ...claimed, assignEpoch: whole, offset: whole.nullable() })
 export type ReleaseRequest = z.infer<typeof releaseRequest>
 
 export const commitRequest = z.object({
   group: name,
   clientId: name,
-  /** [topic, queueId, offset of the next message to read, generation of the claim] */
+  /** [topic, queueId, offset of the next message to read, assignEpoch of the grant] */
   offsets: z.array(z.tuple([name, whole, whole, whole])),
 })
 export type CommitRequest = z.infer<typeof commitRequest>
 /** The queues that are another one's by now, or nobody's; all others are committed. */
 export type CommitAnswer = { fenced: [topic: string, queueId: number][] }
 
+/** An operator's order: the group goes on at these offsets, whoever reads. */
 export const offsetReset = z.object({
   group: name,
   topic: name,
-  /** Who belongs to the group, as its coordinator tells: a queue whose owner is gone is nobody's. */
-  generation: whole,
-  members: z.array(name),
   offsets: z.array(z.tuple([whole, whole])),
 })
 export type OffsetReset = z.infer<typeof offsetReset>
@@ -115,17 +154,35 @@ export type OffsetReset = z.infer<typeof offsetReset>
 /** What one broker knows of a group; members only where this broker coordinates it. */
 export type GroupOnBroker = {
   generation: number
-  members: Member[]
+  members: GroupMemberView[]
+  /** How the queues are divided; null where this broker does not coordinate the group. */
+  allocation: string | null
+  /** In what the members are not alike and should be: a sentence each. */
+  disagreements: string[]
+  /** The last divisions of the queues, newest first. */
+  rebalances: (RebalanceNote & { at: number })[]
+  /** Pulls and commits that were refused because another member owned the queue by then. */
+  fenced: number
   queues: {
     topic: string
     queueId: number
     owner: string | null
+    /** Counts the grants of this queue. */
+    assignEpoch: number
     committed: number | null
     minOffset: number
     maxOffset: number
     /** When the oldest message that was not read was stored; null when all was. */
     behindSince: number | null
   }[]
+}
+
+/** `share`: how many queues are its own; null when it divides by a function of its own. */
+export type GroupMemberView = Pick<
+  Member,
+  'clientId' | 'instance' | 'subscriptions' | 'allocation' | 'isStatic'
+> & {
+  share: number | null
 }
 
 export type BrokerDescription = {
@@ -143,6 +200,14 @@ export type BrokerDescription = {
   pop?: { given: number; acknowledged: number; refused: number; deadLetters: number }
   bytesIn: number
   bytesOut: number
+  /** Messages that wait for their time: sent with a delay, or to be tried again. */
+  waiting: number
+  /** Since this replica became master: handed out when due, and dropped as their topic was gone. */
+  delivered: number
+  dropped: number
+  /** Since this replica became master: what consumers could not handle, and what of it is dead. */
+  sentBack: number
+  deadLetters: number
   logBytes: number
   startedAt: number
   accepting: boolean
@@ -175,15 +240,51 @@ export type FollowerView = {
 }
 export type Mastership = { epoch: number; masterId: number | null; cause: Cause; at: number }
 
-const groupMember = z.object({ clientId: name, instance: name, topics: z.array(name) })
-export type Member = z.infer<typeof groupMember>
+const key = z.string().min(1).max(512)
+const groupMember: z.ZodType<Member> = z.object({
+  clientId: name,
+  instance: name,
+  subscriptions: z.record(name, z.string().max(SUBSCRIPTION_MAX)),
+  allocation: z.enum([...(Object.keys(allocations) as Allocation[]), 'custom']),
+  room: z.string().max(255),
+  queues: z.array(key),
+  consumerRooms: z.array(z.string().max(255)),
+  isStatic: z.boolean(),
+  sessionMs: whole.min(1),
+})
 
-export const joinRequest = z.object({ group: name, generation: whole, ...groupMember.shape })
+export const joinRequest = groupMember.and(
+  z.object({
+    group: name,
+    /** The last division that the member followed. */
+    generation: whole,
+    /** The keys of the queues that it has. */
+    held: z.array(key),
+  }),
+)
 export type JoinRequest = z.infer<typeof joinRequest>
-export const memberBeat = z.object({ group: name, clientId: name, instance: name, generation: whole })
+/** `isFinal`: another consumer lives under this id. */
+export type JoinAnswer = { accepted: true } | { accepted: false; isFinal: boolean; message: string }
+const member = { group: name, clientId: name, instance: name }
+export const memberBeat = z.object({ ...member, generation: whole })
 export type MemberBeat = z.infer<typeof memberBeat>
-export const membership = z.object({ group: name, generation: whole, members: z.array(groupMember) })
-export type Membership = z.infer<typeof membership>
+/** 'leaving': it gives back what it has. 'away': it may come back within its session. */
+export const memberLeave = z.object({ ...member, phase: z.enum(['leaving', 'left', 'away']) })
+export type MemberLeave = z.infer<typeof memberLeave>
+export const assignmentPush = z.object({
+  group: name,
+  generation: whole,
+  members: z.array(
+    z.object({
+      clientId: name,
+      instance: name,
+      topics: z.array(name),
+      /** The keys of the queues that are its share; null: it divides by a function of its own. */
+      queues: z.array(key).nullable(),
+    }),
+  ),
+})
+export type AssignmentPush = z.infer<typeof assignmentPush>
 
 export const watchRequest = z.object({ leaseMs: whole.max(60_000) })
 
@@ -239,14 +340,14 @@ export const vote: z.ZodType<Vote> = z.object({
   hearsMaster: z.boolean(),
 })
 
-const member = z.object({ brokerId: whole, lineage: whole })
+const replicaOfSet = z.object({ brokerId: whole, lineage: whole })
 /** What the register holds for a broker group. */
 export const groupState: z.ZodType<GroupState> = z.object({
   writeId: z.string(),
   epoch: whole,
   masterId: whole.nullable(),
   masterIncarnation: whole,
-  syncStateSet: z.array(member),
+  syncStateSet: z.array(replicaOfSet),
   replicas: whole,
   minInSync: whole,
   replication: z.enum(['sync', 'async']),

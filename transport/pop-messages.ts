@@ -1,5 +1,6 @@
 /** What a consumer that pops and a broker say to each other, as schemas. The answer to a receive is in pop-exchange.ts. */
 import { z } from 'zod'
+import { EXPRESSION_LENGTH_MAX } from '../machines/filter/filter.ts'
 
 const whole = z.number().int().nonnegative()
 const name = z.string().min(1).max(255)
@@ -23,7 +24,7 @@ export const popRequest = z.object({
   /** Where a group begins that has no offset in a queue. */
   from: z.enum(['first', 'last']),
   /** A subscription expression; `*` for all. */
-  filter: z.string().max(100_000),
+  filter: z.string().max(EXPRESSION_LENGTH_MAX),
 })
 export type PopRequest = z.infer<typeof popRequest>
 

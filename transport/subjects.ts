@@ -22,6 +22,7 @@ export const subjectsOf = (cluster: string) => {
     ['mq', cluster, ...tokens].join('.')
 
   return {
+    cluster,
     /** To every name server; each decides for itself. */
     nameServer: {
       register: subject<m.Registration>('name-server', 'register'),
@@ -91,6 +92,7 @@ export const subjectsOf = (cluster: string) => {
       return {
         send: to<Uint8Array, Uint8Array>('send'),
         pull: to<m.PullRequest, Uint8Array>('pull'),
+        sendBack: to<m.SendBackRequest, m.SendBackAnswer>('send-back'),
         createTopic: to<m.TopicOrder, m.TopicConfig>('create-topic'),
         deleteTopic: to<{ topic: string }, Record<string, never>>('delete-topic'),
         queues: to<{ topic: string }, m.QueueBounds[]>('queues'),
@@ -113,13 +115,13 @@ export const subjectsOf = (cluster: string) => {
         ack: to<Uint8Array, never>('ack'),
         handOver: to<{ brokerId: number }, { epoch: number }>('hand-over'),
         /** The coordinator of a group is one broker: see `coordinatorOf`. */
-        join: to<m.JoinRequest, m.Membership>('join'),
+        join: to<m.JoinRequest, m.JoinAnswer>('join'),
         beat: to<m.MemberBeat, Record<string, never>>('member-beat'),
-        leave: to<m.MemberBeat, Record<string, never>>('leave'),
+        leave: to<m.MemberLeave, Record<string, never>>('leave'),
       }
     },
-    /** Pushed by a group's coordinator to its members. */
-    membersChanged: (group: string) => subject<m.Membership>('group', group, 'members-changed'),
+    /** Pushed by a group's coordinator to its members: whose share which queues are. */
+    assignmentChanged: (group: string) => subject<m.AssignmentPush>('group', group, 'assignment-changed'),
 
     /** First sight of state. `list` is heard by every process, and each answers for its own actors. */
     inspect: {

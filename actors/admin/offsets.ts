@@ -1,8 +1,8 @@
 /**
  * Moves a group to another place in a topic: to one of the ends, to a time, to an offset.
  *
- * The brokers refuse it while somebody reads. Whoever coordinates the group says who its members are, so that a queue
- * whose owner is gone counts as nobody's.
+ * Consumers may run: whoever owns a queue is refused at its next pull or commit, claims the queue anew and begins at the
+ * new place.
  */
 import type { TopicRoute } from '../../machines/topic.ts'
 import type { GroupOnBroker } from '../../transport/messages.ts'
@@ -17,13 +17,11 @@ type Target = { offset?: number; search: 'first' | 'last' | number }
 
 export class OffsetMove {
   readonly #masters: Masters
-  readonly #group: string
   readonly #topic: string
   readonly #target: Target
 
-  constructor(masters: Masters, group: string, topic: string, to: OffsetPosition) {
+  constructor(masters: Masters, topic: string, to: OffsetPosition) {
     this.#masters = masters
-    this.#group = group
     this.#topic = topic
     this.#target = targetOf(to)
   }
@@ -37,24 +35,6 @@ export class OffsetMove {
       }),
     )
     return changes.flat()
-  }
-
-  async carryOut({ brokers }: TopicRoute, before: GroupOnEach, changes: OffsetChange[]): Promise<void> {
-    const coordinator = before.map(({ value }) => value).sort((a, b) => b.generation - a.generation)[0]
-    const generation = coordinator?.generation ?? 0
-    const members = coordinator?.members.map(({ clientId }) => clientId) ?? []
-    const group = this.#group
-    const topic = this.#topic
-    await Promise.all(
-      brokers.map((master) => {
-        const offsets = changes
-          .filter(({ brokerName }) => brokerName === master.brokerName)
-          .map(({ queueId, to }): [number, number] => [queueId, to])
-        const what = `resetting '${group}' on ${master.brokerName}`
-        const order = { group, topic, generation, members, offsets }
-        return this.#masters.on(master, what, (to) => [to.resetOffsets, order] as const)
-      }),
-    )
   }
 
   async #planOn(master: Master, known: GroupOnBroker['queues']): Promise<OffsetChange[]> {
@@ -78,6 +58,26 @@ export class OffsetMove {
       }),
     )
   }
+}
+
+/** Carries a plan out, on the brokers that it speaks of. */
+export async function setOffsets(
+  masters: Masters,
+  group: string,
+  topic: string,
+  { brokers }: TopicRoute,
+  changes: readonly OffsetChange[],
+): Promise<void> {
+  await Promise.all(
+    brokers.map(async (master) => {
+      const offsets = changes
+        .filter(({ brokerName }) => brokerName === master.brokerName)
+        .map(({ queueId, to }): [number, number] => [queueId, to])
+      if (offsets.length === 0) return
+      const what = `resetting '${group}' on ${master.brokerName}`
+      await masters.on(master, what, (to) => [to.resetOffsets, { group, topic, offsets }] as const)
+    }),
+  )
 }
 
 function targetOf(to: OffsetPosition): Target {

@@ -1,14 +1,17 @@
 /**
- * What a broker knows beside its messages: topics, committed offsets, producers. All of it is derived from the log.
+ * What a broker knows beside its messages: topics, committed offsets, owners of queues, producers. All of it is derived from the log.
  *
  * A change is appended to the log FIRST and takes effect here by the same function that replays it after a restart,
  * so that a restarted broker, or a replica, comes to the same state.
  */
 import type { Json } from '../../machines/effect.ts'
+import type { QueueClaim } from '../../machines/queue-owner.ts'
 import type { TopicConfig } from '../../machines/topic.ts'
-import { type Kind, kindAt, kinds, recordsAt } from '../../transport/frames.ts'
+import { flags, flagsAt, type Kind, kindAt, kinds, recordsAt } from '../../transport/frames.ts'
 import { committedOf, type PopRecord, PopStates, type SavedPops } from './pop/pop-states.ts'
 import { ProducerStates, type SavedProducer } from './producer-states.ts'
+import { type SavedSentBack, SentBack } from './retry/sent-back.ts'
+import { type ScheduleChange, ScheduleState } from './schedule/schedule-state.ts'
 
 /** Offsets of one group: queue `topic/queueId` to the offset of the next message to read. */
 export type GroupOffsets = Map<string, number>
@@ -18,11 +21,27 @@ export const queueOf = (topic: string, queueId: number): string => `${topic}/${q
 export type TopicChange = { set: TopicConfig } | { deleted: string }
 export type OffsetChange = { group: string; offsets: [topic: string, queueId: number, offset: number][] }
 
+export type QueueOwnership = { assignEpoch: number; owner: QueueClaim | null }
+/** `offset`: committed at the same time, or set by an operator. */
+export type OwnerChange = {
+  group: string
+  topic: string
+  queueId: number
+  offset: number | null
+} & QueueOwnership
+
 type Saved = {
   topics: TopicConfig[]
   dataVersion: number
   offsets: [group: string, [queue: string, offset: number][]][]
+  /** Logs of early versions do not say it. */
+  owners?: [group: string, [queue: string, owner: QueueOwnership][]][]
+  /** The same. */
+  assignFloor?: number
   producers: SavedProducer[]
+  /** Missing in logs of earlier versions, as what follows. */
+  schedule?: number[]
+  sentBack?: SavedSentBack
   /** Early logs do not say it. */
   pops?: SavedPops
 }
@@ -30,7 +49,13 @@ type Saved = {
 export class BrokerState {
   readonly topics = new Map<string, TopicConfig>()
   readonly offsets = new Map<string, GroupOffsets>()
+  /** By group and queue: who reads it, and how often it changed hands. */
+  readonly owners = new Map<string, Map<string, QueueOwnership>>()
+  /** The highest assignEpoch of a topic that was deleted: one of the same name NEVER grants under an earlier one again. */
+  assignFloor = 0
   readonly producers: ProducerStates
+  readonly schedule = new ScheduleState()
+  readonly sentBack = new SentBack()
   readonly pops = new PopStates()
   /** Counts the changes of the topic table. */
   dataVersion = 0
@@ -44,10 +69,19 @@ export class BrokerState {
     if ('set' in change) this.topics.set(change.set.topic, change.set)
     else {
       this.topics.delete(change.deleted)
+      this.sentBack.forget(change.deleted)
       this.pops.forgetTopic(change.deleted)
       for (const [group, offsets] of this.offsets) {
         for (const queue of offsets.keys()) if (queue.startsWith(`${change.deleted}/`)) offsets.delete(queue)
         if (offsets.size === 0) this.offsets.delete(group)
+      }
+      for (const [group, owners] of this.owners) {
+        for (const [queue, { assignEpoch }] of owners) {
+          if (!queue.startsWith(`${change.deleted}/`)) continue
+          this.assignFloor = Math.max(this.assignFloor, assignEpoch)
+          owners.delete(queue)
+        }
+        if (owners.size === 0) this.owners.delete(group)
       }
     }
   }
@@ -56,6 +90,7 @@ export class BrokerState {
     const known = this.#offsetsOf(group)
     for (const [topic, queueId, offset] of offsets) {
       const queue = queueOf(topic, queueId)
+      this.sentBack.committed(group, queue, known.get(queue) ?? 0, offset)
       known.set(queue, offset)
       this.pops.move(group, queue, offset)
     }
@@ -75,15 +110,44 @@ export class BrokerState {
     return known
   }
 
+  /** A frame of messages, already stamped, is in the log. */
+  noteMessages(bytes: Buffer, at: number): void {
+    const special = flagsAt(bytes, at)
+    if (special !== 0) {
+      if ((special & flags.sentBack) !== 0) this.sentBack.note(bytes, at)
+      if ((special & flags.delivered) !== 0) return this.schedule.noteDelivered(bytes, at)
+    }
+    this.producers.note(bytes, at)
+  }
+
+  /** Of a queue that was never claimed, too. */
+  ownership(group: string, queue: string): QueueOwnership {
+    return this.owners.get(group)?.get(queue) ?? { assignEpoch: this.assignFloor, owner: null }
+  }
+
+  changeOwner({ group, topic, queueId, assignEpoch, owner, offset }: OwnerChange): void {
+    let known = this.owners.get(group)
+    if (!known) {
+      known = new Map()
+      this.owners.set(group, known)
+    }
+    known.set(queueOf(topic, queueId), { assignEpoch, owner })
+    if (offset !== null) this.changeOffsets({ group, offsets: [[topic, queueId, offset]] })
+  }
+
   /** A frame of the log, after a restart. */
   replay(bytes: Buffer, at: number): void {
     switch (kindAt(bytes, at) as Kind) {
       case kinds.messages:
-        return this.producers.note(bytes, at)
+        return this.noteMessages(bytes, at)
       case kinds.topics:
         return this.changeTopic(payloadOf(bytes, at) as TopicChange)
       case kinds.offsets:
         return this.changeOffsets(payloadOf(bytes, at) as OffsetChange)
+      case kinds.owners:
+        return this.changeOwner(payloadOf(bytes, at) as OwnerChange)
+      case kinds.schedule:
+        return this.schedule.change(payloadOf(bytes, at) as ScheduleChange)
       case kinds.pops:
         return this.changePops(payloadOf(bytes, at) as PopRecord)
     }
@@ -94,20 +158,30 @@ export class BrokerState {
       topics: [...this.topics.values()],
       dataVersion: this.dataVersion,
       offsets: [...this.offsets].map(([group, offsets]) => [group, [...offsets]]),
+      owners: [...this.owners].map(([group, owners]) => [group, [...owners]]),
+      assignFloor: this.assignFloor,
       producers: this.producers.save(),
+      schedule: this.schedule.save(),
+      sentBack: this.sentBack.save(),
       pops: this.pops.save(),
     }
     return saved as unknown as Json
   }
 
   restore(json: Json): void {
-    const { topics, dataVersion, offsets, producers, pops = [] } = json as unknown as Saved
+    const { topics, dataVersion, offsets, owners = [], assignFloor = 0 } = json as unknown as Saved
+    const { producers, schedule, sentBack, pops = [] } = json as unknown as Saved
     this.topics.clear()
     this.offsets.clear()
+    this.owners.clear()
     for (const topic of topics) this.topics.set(topic.topic, topic)
     this.dataVersion = dataVersion
+    this.assignFloor = assignFloor
     for (const [group, queues] of offsets) this.offsets.set(group, new Map(queues))
+    for (const [group, queues] of owners) this.owners.set(group, new Map(queues))
     this.producers.restore(producers)
+    this.schedule.restore(schedule)
+    this.sentBack.restore(sentBack)
     this.pops.restore(pops)
   }
 }

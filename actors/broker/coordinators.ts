@@ -2,26 +2,44 @@
  * Hosts a group-coordinator machine for each consumer group whose members joined at this broker.
  *
  * A coordinator stays when its group is empty, for its generation must not go back. Membership is not kept on disk:
- * after a restart the members' next beat is rejected, and they join again.
+ * after a restart the members' next beat is rejected, and they join again and tell what they hold.
  */
 import { bind } from '../../machines/effect.ts'
-import { groupCoordinatorMachine, membershipOf } from '../../machines/group-coordinator.ts'
-import { type Answer, accept, refuse, tell } from '../../transport/codec.ts'
+import {
+  allocationOf,
+  disagreementsOf,
+  groupCoordinatorMachine,
+  type RebalanceNote,
+} from '../../machines/group-coordinator.ts'
+import { RETRY_PREFIX } from '../../machines/names.ts'
+import { compareText, queueKey, readQueuesOf, type TopicRoute } from '../../machines/topic.ts'
+import { type Answer, accept, ask, refuse, tell } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
-import type { JoinRequest, MemberBeat, Membership } from '../../transport/messages.ts'
+import type { JoinAnswer, JoinRequest, MemberBeat, MemberLeave } from '../../transport/messages.ts'
 import { type Hosted, host } from '../node/host.ts'
 import type { Process } from '../node/process.ts'
+import { type RouteWatch, watchRoute } from '../producer/route.ts'
+import type { Coordinated } from './groups.ts'
 
-type Coordinator = Hosted<typeof groupCoordinatorMachine>
+const REBALANCES_KEPT = 20
+const ASK_MS = 1_000
+
 type Nothing = Record<string, never>
 type Tell<T> = (answer: Answer<T>) => void
+type Watched = { watch: RouteWatch; route: TopicRoute | null }
+type Coordinator = {
+  hosted: Hosted<typeof groupCoordinatorMachine>
+  /** Newest first. */
+  rebalances: (RebalanceNote & { at: number })[]
+  topics: Map<string, Watched>
+}
 
 export class Coordinators {
   readonly #process: Process
   readonly #address: string
-  readonly #hosted = new Map<string, Coordinator>()
+  readonly #coordinators = new Map<string, Coordinator>()
   // The machine answers within the event that asked: AT MOST ONE join and one beat are open at a time.
-  #joining: Tell<Membership> | null = null
+  #joining: Tell<JoinAnswer> | null = null
   #rejected = false
 
   constructor(process: Process, address: string) {
@@ -31,33 +49,57 @@ export class Coordinators {
 
   /** Those that have members. */
   get groups(): string[] {
-    return [...this.#hosted.keys()].filter((group) => this.membership(group).members.length > 0)
+    return [...this.#coordinators.keys()].filter((group) => this.describe(group).members.length > 0)
   }
 
-  membership(group: string): Membership {
-    const hosted = this.#hosted.get(group)
-    if (!hosted) return { group, generation: 0, members: [] }
-    return { group, ...membershipOf(hosted.actor.getSnapshot().context) }
+  describe(group: string): Coordinated {
+    const known = this.#coordinators.get(group)
+    if (!known) return { generation: 0, members: [], allocation: null, disagreements: [], rebalances: [] }
+    const { context } = known.hosted.actor.getSnapshot()
+    const members = Object.values(context.members).sort((a, b) => compareText(a.clientId, b.clientId))
+    const shares = new Map(
+      context.told.members.map(({ clientId, queues }) => [clientId, queues?.length ?? null]),
+    )
+    return {
+      generation: context.told.generation,
+      members: members.map(({ clientId, instance, subscriptions, allocation, isStatic }) => {
+        // Every member reads the retry topic, too: that tells nobody anything.
+        const { [RETRY_PREFIX + group]: _, ...own } = subscriptions
+        const share = shares.get(clientId)
+        return {
+          clientId,
+          instance,
+          subscriptions: own,
+          allocation,
+          isStatic,
+          share: share === undefined ? 0 : share,
+        }
+      }),
+      allocation: members.length > 0 ? allocationOf(context) : null,
+      disagreements: disagreementsOf(members),
+      rebalances: known.rebalances,
+    }
   }
 
-  join({ group, clientId, instance, topics, generation }: JoinRequest, answer: Tell<Membership>): void {
-    const { actor } = this.#hosted.get(group) ?? this.#start(group)
+  join({ group, ...member }: JoinRequest, answer: Tell<JoinAnswer>): void {
+    const { actor } = (this.#coordinators.get(group) ?? this.#start(group)).hosted
     this.#joining = answer
-    actor.send({ type: 'member.joined', clientId, instance, topics, generation })
+    actor.send({ type: 'member.joined', ...member })
     this.#joining = null
   }
 
-  beat({ group, clientId, instance, generation }: MemberBeat, answer: Tell<Nothing>): void {
+  beat({ group, ...beat }: MemberBeat, answer: Tell<Nothing>): void {
     this.#rejected = false
-    const hosted = this.#hosted.get(group)
-    hosted?.actor.send({ type: 'member.beat', clientId, instance, generation })
-    if (!hosted || this.#rejected)
-      answer(refuse(codes.SUBSCRIPTION_GROUP_NOT_EXIST, `${clientId} is to join again`))
+    const known = this.#coordinators.get(group)
+    known?.hosted.actor.send({ type: 'member.beat', ...beat })
+    if (!known || this.#rejected)
+      answer(refuse(codes.SUBSCRIPTION_GROUP_NOT_EXIST, `${beat.clientId} is to join again`))
     else answer(accept({}))
   }
 
-  leave({ group, clientId, instance }: MemberBeat, answer: Tell<Nothing>): void {
-    this.#hosted.get(group)?.actor.send({ type: 'member.left', clientId, instance })
+  leave({ group, phase, ...who }: MemberLeave, answer: Tell<Nothing>): void {
+    const type = ({ leaving: 'member.leaving', left: 'member.left', away: 'member.silent' } as const)[phase]
+    this.#coordinators.get(group)?.hosted.actor.send({ type, ...who })
     answer(accept({}))
   }
 
@@ -65,16 +107,34 @@ export class Coordinators {
     const { world, subjects, directory } = this.#process
     const { transport, clock, log } = world
     const machine = bind(groupCoordinatorMachine, {
-      welcomeMember: ({ generation, members }) =>
-        this.#joining?.(accept({ group, generation, members: [...members] })),
-      pushMembers: ({ generation, members }) =>
-        tell(transport, subjects.membersChanged(group), { group, generation, members: [...members] }),
-      refuseMember: ({ message }) => this.#joining?.(refuse(codes.NO_PERMISSION, message)),
+      acceptMember: () => this.#joining?.(accept({ accepted: true })),
+      refuseMember: ({ isFinal, message }) => this.#joining?.(accept({ accepted: false, isFinal, message })),
       rejectBeat: () => {
         this.#rejected = true
       },
+      pushAssignment: ({ generation, members }) =>
+        tell(transport, subjects.assignmentChanged(group), {
+          group,
+          generation,
+          members: members.map((member) => ({
+            ...member,
+            topics: [...member.topics],
+            queues: member.queues && [...member.queues],
+          })),
+        }),
+      watchTopics: ({ topics }) => this.#watch(coordinator, topics),
+      measureLags: ({ topics }) =>
+        this.#measure(group, coordinator, topics, (lags) =>
+          coordinator.hosted.actor.send({ type: 'lags.measured', lags }),
+        ),
+      noteRebalance: (note) => {
+        coordinator.rebalances = [
+          { ...note, causes: [...note.causes], at: clock.now() },
+          ...coordinator.rebalances,
+        ].slice(0, REBALANCES_KEPT)
+      },
     })
-    const coordinator = host({
+    const hosted = host({
       address: `group-coordinator/${this.#address}/${group}`,
       machine,
       input: { group },
@@ -85,17 +145,72 @@ export class Coordinators {
         this.#forget(group)
       },
     })
-    this.#hosted.set(group, coordinator)
-    coordinator.start()
+    const coordinator: Coordinator = { hosted, rebalances: [], topics: new Map() }
+    this.#coordinators.set(group, coordinator)
+    hosted.start()
     return coordinator
   }
 
+  #watch({ hosted, topics }: Coordinator, wanted: readonly string[]): void {
+    for (const [topic, { watch }] of topics) {
+      if (wanted.includes(topic)) continue
+      watch.stop()
+      topics.delete(topic)
+    }
+    for (const topic of wanted) {
+      if (topics.has(topic)) continue
+      const tellQueues = (route: TopicRoute | null) => {
+        const watched = topics.get(topic)
+        if (watched) watched.route = route
+        hosted.actor.send({ type: 'queues.changed', topic, queues: route ? readQueuesOf(route) : [] })
+      }
+      const watch = watchRoute(this.#process, {
+        topic,
+        createTopic: false,
+        announced: tellQueues,
+        missing: () => tellQueues(null),
+      })
+      topics.set(topic, { watch, route: null })
+    }
+  }
+
+  /** How many messages wait in each queue, as far as brokers answer. */
+  #measure(
+    group: string,
+    { topics }: Coordinator,
+    wanted: readonly string[],
+    measured: (lags: Record<string, number>) => void,
+  ): void {
+    const { world, subjects } = this.#process
+    const masters = new Map<string, number>()
+    for (const topic of wanted) {
+      for (const { brokerName, epoch } of topics.get(topic)?.route?.brokers ?? []) {
+        if (epoch > 0) masters.set(brokerName, epoch)
+      }
+    }
+    const lags: Record<string, number> = {}
+    let left = masters.size
+    if (left === 0) return world.clock.defer(() => measured(lags))
+    for (const [brokerName, epoch] of masters) {
+      ask(world.transport, subjects.broker(brokerName, epoch).group, { group }, ASK_MS, (outcome) => {
+        const rows = outcome.ok && 'value' in outcome.value ? outcome.value.value.queues : []
+        for (const { topic, queueId, committed, minOffset, maxOffset } of rows) {
+          lags[queueKey({ topic, brokerName, queueId })] =
+            maxOffset - Math.max(committed ?? minOffset, minOffset)
+        }
+        if (--left === 0) measured(lags)
+      })
+    }
+  }
+
   #forget(group: string): void {
-    this.#hosted.get(group)?.stop()
-    this.#hosted.delete(group)
+    const known = this.#coordinators.get(group)
+    known?.hosted.stop()
+    for (const { watch } of known?.topics.values() ?? []) watch.stop()
+    this.#coordinators.delete(group)
   }
 
   close(): void {
-    for (const group of this.#hosted.keys()) this.#forget(group)
+    for (const group of [...this.#coordinators.keys()]) this.#forget(group)
   }
 }

@@ -4,6 +4,8 @@
  * It is opened AFTER the epoch is marked in the log, and closed BEFORE another mastership begins. Whoever talks to a
  * closed gate reaches nobody, and knows it in one round trip.
  */
+import { DEFAULT_DELAY_LEVELS, delaysOf } from '../../machines/retry-policy.ts'
+import { PERM_READ, PERM_WRITE } from '../../machines/topic.ts'
 import { type Answer, decode, serve } from '../../transport/codec.ts'
 import { type Code, codes } from '../../transport/codes.ts'
 import { pullAnswer } from '../../transport/exchange.ts'
@@ -17,6 +19,8 @@ import { Delivery } from './delivery.ts'
 import { Groups } from './groups.ts'
 import { Ingest } from './ingest.ts'
 import { Pop } from './pop/pop.ts'
+import { SendBack } from './retry/send-back.ts'
+import { Schedule } from './schedule/schedule.ts'
 import type { Store, StoredQueue } from './store/store.ts'
 import { Topics } from './topics.ts'
 
@@ -26,6 +30,8 @@ export type GateOptions = {
   epoch: number
   store: Store
   state: BrokerState
+  /** The pause of each delay level in milliseconds; RocketMQ's by default. */
+  delaysMs?: readonly number[] | undefined
 }
 
 export type GateHooks = {
@@ -35,12 +41,16 @@ export type GateHooks = {
   handOver(brokerId: number, answer: (answered: Answer<{ epoch: number }>) => void): void
 }
 
+const DELAYS_MS = delaysOf(DEFAULT_DELAY_LEVELS) as number[]
+
 export class Gate {
   readonly ingest: Ingest
   readonly delivery: Delivery
   readonly groups: Groups
   readonly pop: Pop
   readonly coordinators: Coordinators
+  readonly schedule: Schedule
+  readonly sendBack: SendBack
   readonly #topics: Topics
   readonly #process: Process
   readonly #options: GateOptions
@@ -60,8 +70,13 @@ export class Gate {
     this.#options = options
     this.#hooks = hooks
     this.#inherited = store.endPosition
-    this.groups = new Groups(store, state, afterStored)
-    this.ingest = new Ingest(store, state, world.transport, world.clock, epoch)
+    this.groups = new Groups(store, state, world.clock, {
+      afterStored,
+      ownerChanged: (queue) => this.delivery.arrived(queue),
+    })
+    this.ingest = new Ingest(store, state, world.transport, world.clock, epoch, (bytes, at, now) =>
+      this.schedule.take(bytes, at, now),
+    )
     this.delivery = new Delivery(store, state, world, epoch, this.groups.isOwner)
     this.pop = new Pop(store, state, world, epoch, {
       afterStored,
@@ -78,6 +93,23 @@ export class Gate {
       if (!state.topics.has(topic)) this.groups.owners.forget((queue) => queue.startsWith(`${topic}/`))
       hooks.topicChanged(topic)
     })
+    const { appended } = this.ingest
+    const createDerived = (topic: string) => {
+      if (state.topics.has(topic)) return
+      const config = { topic, readQueues: 1, writeQueues: 1, perm: PERM_READ | PERM_WRITE }
+      this.#topics.create({ config, ifMissing: true }, () => {})
+    }
+    this.schedule = new Schedule(store, state, world, {
+      delaysMs: options.delaysMs ?? DELAYS_MS,
+      mayDeliver: () => this.ingest.refusal === null && !this.ingest.isHolding,
+      appended,
+      createDerived,
+    })
+    this.sendBack = new SendBack(store, state, world.clock, this.schedule, {
+      isOwner: (request) => this.groups.isOwner(request),
+      refusal: () => this.ingest.refusal ?? (this.ingest.isHolding ? codes.SERVICE_NOT_AVAILABLE : null),
+      ...{ afterStored, appended, createDerived },
+    })
   }
 
   /** Calls back AFTER the transport knows of every subject: from then on nobody is told "no responders". */
@@ -92,6 +124,9 @@ export class Gate {
     this.#sends = transport.subscribe(to.send, (request, reply) => this.ingest.receive(request, reply))
     this.#subscriptions.push(
       transport.subscribe(to.pull, (request, reply) => this.#pull(request, reply)),
+      serve(transport, to.sendBack, m.sendBackRequest, (request, answer) =>
+        this.sendBack.receive(request, answer),
+      ),
       transport.subscribe(to.popReceive, (request, reply) => pop.receive(request, reply)),
       serve(transport, to.popWait, p.popWait, (request, answer) => pop.wait(request, answer)),
       serve(transport, to.popSettle, p.popSettle, (request, answer) => pop.settle(request, answer)),
@@ -107,7 +142,7 @@ export class Gate {
       serve(transport, to.commit, m.commitRequest, (request, answer) => groups.commit(request, answer)),
       serve(transport, to.resetOffsets, m.offsetReset, (request, answer) => groups.reset(request, answer)),
       serve(transport, to.group, m.onGroup, ({ group }, answer) =>
-        groups.describe(group, coordinators.membership(group), answer),
+        groups.describe(group, coordinators.describe(group), answer),
       ),
       serve(transport, to.groups, m.nothing, (_, answer) =>
         answer({ code: 0, value: [...new Set([...groups.names(), ...coordinators.groups])].sort() }),
@@ -116,9 +151,10 @@ export class Gate {
       serve(transport, to.handOver, m.successor, ({ brokerId }, answer) => handOver(brokerId, answer)),
       serve(transport, to.join, m.joinRequest, (request, answer) => coordinators.join(request, answer)),
       serve(transport, to.beat, m.memberBeat, (request, answer) => coordinators.beat(request, answer)),
-      serve(transport, to.leave, m.memberBeat, (request, answer) => coordinators.leave(request, answer)),
+      serve(transport, to.leave, m.memberLeave, (request, answer) => coordinators.leave(request, answer)),
     )
     transport.flush(opened)
+    this.schedule.open()
   }
 
   #pull(bytes: Buffer, reply: string): void {
@@ -150,6 +186,7 @@ export class Gate {
   /** Readers may see everything up to `position`, and whoever changed topics or offsets is told of it. */
   confirm(position: number): void {
     this.ingest.wake(position, this.#arrived)
+    this.schedule.confirmed()
     if (this.#inherited !== null) {
       if (position >= this.#inherited) this.#inherited = null
       this.delivery.arrivedSomewhere()
@@ -165,12 +202,21 @@ export class Gate {
 
   /** Whether messages are taken, and what a sender is told while they are not; reads and everything else go on. */
   setAccepting(refusal: Code | null): void {
+    const isAnew = this.ingest.refusal !== null && refusal === null
     this.ingest.refusal = refusal
+    if (isAnew) this.schedule.wake()
+  }
+
+  /** Sends that were held while mastership might have gone elsewhere go on. */
+  release(): void {
+    this.ingest.release()
+    this.schedule.wake()
   }
 
   /** No new sends; calls back AFTER everything that was received is stored and answered. */
   drain(drained: () => void): void {
     this.#sends?.unsubscribe()
+    this.schedule.close()
     this.#drained = drained
     this.#tellDrained()
   }
@@ -183,10 +229,12 @@ export class Gate {
   }
 
   close(): void {
+    this.schedule.close()
     this.#sends?.unsubscribe()
     for (const subscription of this.#subscriptions) subscription.unsubscribe()
     this.ingest.close()
     this.delivery.close()
+    this.groups.owners.close()
     this.pop.close()
     this.coordinators.close()
   }

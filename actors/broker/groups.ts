@@ -2,7 +2,7 @@
  * Consumer groups as one broker serves them: owners of queues, committed offsets, membership where it coordinates.
  *
  * An offset is committed by the owner of the queue only, never backwards and never beyond what is stored; the answer
- * comes AFTER the record of it is stored in the log.
+ * comes AFTER the record of it is confirmed.
  *
  * RocketMQ: broker/offset/ConsumerOffsetManager.java, broker/client/ConsumerManager.java
  */
@@ -16,96 +16,132 @@ import type {
   CommitAnswer,
   CommitRequest,
   GroupOnBroker,
-  Membership,
   OffsetReset,
   PullRequest,
   ReleaseRequest,
 } from '../../transport/messages.ts'
+import type { Clock } from '../node/world.ts'
 import { type BrokerState, type OffsetChange, queueOf } from './broker-state.ts'
 import { QueueOwners } from './queue-owners.ts'
-import type { Store } from './store/store.ts'
+import type { Store, StoredQueue } from './store/store.ts'
 
 type Nothing = Record<string, never>
+type Refusal = ReturnType<typeof refuse>
+/** What is known where the group is coordinated. */
+export type Coordinated = Omit<GroupOnBroker, 'queues' | 'fenced'>
 type Tell<T> = (answer: Answer<T>) => void
 
+export type GroupsHooks = {
+  /** Runs what it is given once everything appended so far is confirmed. */
+  afterStored(run: () => void): void
+  /** Whoever pulls the queue may not be its owner any more. */
+  ownerChanged(queue: StoredQueue): void
+}
+
 export class Groups {
-  readonly owners = new QueueOwners()
+  readonly owners: QueueOwners
   readonly #store: Store
   readonly #state: BrokerState
-  readonly #afterStored: (run: () => void) => void
+  readonly #hooks: GroupsHooks
+  /** By group: pulls and commits of members that had been overtaken. */
+  readonly #fenced = new Map<string, number>()
 
-  /** `afterStored` runs what it is given once everything appended so far is stored. */
-  constructor(store: Store, state: BrokerState, afterStored: (run: () => void) => void) {
+  constructor(store: Store, state: BrokerState, clock: Clock, hooks: GroupsHooks) {
     this.#store = store
     this.#state = state
-    this.#afterStored = afterStored
+    this.#hooks = hooks
+    this.owners = new QueueOwners(state, clock, {
+      record: (change) => {
+        this.#store.appendControl(kinds.owners, encode(change))
+        this.#state.changeOwner(change)
+      },
+      afterStored: hooks.afterStored,
+      ownerChanged: (topic, queueId) => hooks.ownerChanged(this.#store.queue(topic, queueId)),
+    })
   }
 
-  readonly isOwner = ({ topic, queueId, owner }: PullRequest): boolean =>
-    owner !== undefined &&
-    this.owners.isOwner(owner.group, queueOf(topic, queueId), owner.clientId, owner.generation)
+  readonly isOwner = ({
+    topic,
+    queueId,
+    owner,
+  }: Pick<PullRequest, 'topic' | 'queueId' | 'owner'>): boolean => {
+    if (owner === undefined) return false
+    const { group, clientId, assignEpoch } = owner
+    if (this.owners.isOwner(group, queueOf(topic, queueId), clientId, assignEpoch)) return true
+    this.#countFenced(group)
+    return false
+  }
+
+  #countFenced(group: string): void {
+    this.#fenced.set(group, (this.#fenced.get(group) ?? 0) + 1)
+  }
 
   claim(
-    { group, topic, queueId, clientId, generation, force }: ClaimRequest,
+    { group, topic, queueId, clientId, generation, force, waits }: ClaimRequest,
     answer: Tell<ClaimAnswer>,
   ): void {
-    const fault = groupFault(group)
-    if (fault) return answer(refuse(codes.INVALID_PARAMETER, fault.message))
-    if (!this.#state.topics.has(topic))
-      return answer(refuse(codes.TOPIC_NOT_EXIST, `there is no topic '${topic}'`))
-    if (!this.#hasQueue(topic, queueId))
-      return answer(refuse(codes.TOPIC_NOT_EXIST, `topic '${topic}' has no queue ${queueId}`))
+    const refusal = this.#refusalOf(group, topic, queueId)
+    if (refusal) return answer(refusal)
     const queue = queueOf(topic, queueId)
-    const holder = this.owners.claim(group, queue, { clientId, generation }, force)
-    if (holder)
-      return answer(accept({ granted: false, owner: holder.clientId, ownerGeneration: holder.generation }))
-    const committed = this.#state.offsets.get(group)?.get(queue) ?? null
-    answer(accept({ granted: true, committed, ...this.#store.bounds(this.#store.queue(topic, queueId)) }))
+    this.owners.claim({ group, topic, queueId }, { clientId, generation }, { force, waits }, (outcome) => {
+      if (outcome === null) return answer(refuse(codes.NOT_MASTER, 'this broker is no longer master'))
+      if (!outcome.granted) {
+        const { clientId: owner = null, generation: ownerGeneration = 0 } = outcome.owner ?? {}
+        return answer(accept({ granted: false, owner, ownerGeneration }))
+      }
+      const committed = this.#state.offsets.get(group)?.get(queue) ?? null
+      const bounds = this.#store.bounds(this.#store.queue(topic, queueId))
+      answer(accept({ granted: true, assignEpoch: outcome.assignEpoch, committed, ...bounds }))
+    })
   }
 
-  release({ group, topic, queueId, clientId, generation }: ReleaseRequest, answer: Tell<Nothing>): void {
-    this.owners.release(group, queueOf(topic, queueId), { clientId, generation })
-    answer(accept({}))
+  release({ group, topic, queueId, ...release }: ReleaseRequest, answer: Tell<Nothing>): void {
+    const refusal = this.#refusalOf(group, topic, queueId)
+    if (refusal) return answer(refusal)
+    const isNews = release.offset !== null && this.#mayCommit(group, topic, queueId, release.offset)
+    this.owners.release({ group, topic, queueId }, { ...release, offset: isNews ? release.offset : null })
+    this.#hooks.afterStored(() => answer(accept({})))
   }
 
   commit({ group, clientId, offsets }: CommitRequest, answer: Tell<CommitAnswer>): void {
-    const committed = this.#state.offsets.get(group)
     const changed: OffsetChange['offsets'] = []
     const fenced: CommitAnswer['fenced'] = []
-    for (const [topic, queueId, offset, generation] of offsets) {
-      const queue = queueOf(topic, queueId)
-      if (!this.owners.isOwner(group, queue, clientId, generation)) fenced.push([topic, queueId])
-      // Whoever read on at an earlier master may be ahead of what is known to be confirmed here, but never of the log.
-      else if (offset > this.#store.queue(topic, queueId).nextOffset) fenced.push([topic, queueId])
-      else if (offset > (committed?.get(queue) ?? -1)) changed.push([topic, queueId, offset])
+    for (const [topic, queueId, offset, assignEpoch] of offsets) {
+      const isOwner = this.owners.isOwner(group, queueOf(topic, queueId), clientId, assignEpoch)
+      if (!isOwner) this.#countFenced(group)
+      if (!isOwner || offset > this.#store.queue(topic, queueId).nextOffset) fenced.push([topic, queueId])
+      else if (this.#mayCommit(group, topic, queueId, offset)) changed.push([topic, queueId, offset])
     }
     this.#record({ group, offsets: changed }, () => answer(accept({ fenced })))
   }
 
-  /** An operator's decision: offsets may go backwards. Refused while somebody reads the queues. */
-  reset({ group, topic, generation, members, offsets }: OffsetReset, answer: Tell<Nothing>): void {
-    const fault = groupFault(group)
-    if (fault) return answer(refuse(codes.INVALID_PARAMETER, fault.message))
-    if (!this.#state.topics.has(topic))
-      return answer(refuse(codes.TOPIC_NOT_EXIST, `there is no topic '${topic}'`))
-    const changed: OffsetChange['offsets'] = []
+  /**
+   * NEVER backwards and never beyond the log. Whoever read on at an earlier master may be ahead of what is known to be
+   * confirmed here, but never of what is stored.
+   */
+  #mayCommit(group: string, topic: string, queueId: number, offset: number): boolean {
+    const committed = this.#state.offsets.get(group)?.get(queueOf(topic, queueId)) ?? -1
+    return offset > committed && offset <= this.#store.queue(topic, queueId).nextOffset
+  }
+
+  /** An operator's decision: offsets may go backwards. Whoever reads the queues claims them anew and begins there. */
+  reset({ group, topic, offsets }: OffsetReset, answer: Tell<Nothing>): void {
+    const refusals = offsets.map(([queueId]) => this.#refusalOf(group, topic, queueId))
+    const refusal = refusals.find((found) => found !== null)
+    if (refusal) return answer(refusal)
     for (const [queueId, offset] of offsets) {
-      if (!this.#hasQueue(topic, queueId))
-        return answer(refuse(codes.TOPIC_NOT_EXIST, `topic '${topic}' has no queue ${queueId}`))
-      const owner = this.owners.of(group, queueOf(topic, queueId))
-      // One that was killed gave nothing back. A list that is older than its claim proves nothing.
-      if (owner && (generation < owner.generation || members.includes(owner.clientId))) {
-        const message = `${owner.clientId} reads queue ${queueId} of '${topic}': stop the consumers of '${group}' first`
-        return answer(refuse(codes.NO_PERMISSION, message))
-      }
       const { minOffset, maxOffset } = this.#store.bounds(this.#store.queue(topic, queueId))
-      changed.push([topic, queueId, Math.max(minOffset, Math.min(offset, maxOffset))])
+      this.owners.unseat({ group, topic, queueId }, Math.max(minOffset, Math.min(offset, maxOffset)))
     }
-    for (const [queueId] of offsets) {
-      const owner = this.owners.of(group, queueOf(topic, queueId))
-      if (owner) this.owners.release(group, queueOf(topic, queueId), owner)
-    }
-    this.#record({ group, offsets: changed }, () => answer(accept({})))
+    this.#hooks.afterStored(() => answer(accept({})))
+  }
+
+  #refusalOf(group: string, topic: string, queueId: number): Refusal | null {
+    const fault = groupFault(group)
+    if (fault) return refuse(codes.INVALID_PARAMETER, fault.message)
+    if (!this.#state.topics.has(topic)) return refuse(codes.TOPIC_NOT_EXIST, `there is no topic '${topic}'`)
+    if (this.#hasQueue(topic, queueId)) return null
+    return refuse(codes.TOPIC_NOT_EXIST, `topic '${topic}' has no queue ${queueId}`)
   }
 
   #hasQueue(topic: string, queueId: number): boolean {
@@ -118,7 +154,7 @@ export class Groups {
       this.#store.appendControl(kinds.offsets, encode(change))
       this.#state.changeOffsets(change)
     }
-    this.#afterStored(stored)
+    this.#hooks.afterStored(stored)
   }
 
   /** The groups that have an offset or an owner here. */
@@ -126,10 +162,10 @@ export class Groups {
     return [...new Set([...this.#state.offsets.keys(), ...this.owners.groups])].sort()
   }
 
-  describe(group: string, { generation, members }: Membership, answer: Tell<GroupOnBroker>): void {
+  describe(group: string, coordinated: Coordinated, answer: Tell<GroupOnBroker>): void {
     const offsets = this.#state.offsets.get(group) ?? new Map<string, number>()
     const owners = this.owners.in(group)
-    const topics = new Set(members.flatMap((member) => member.topics))
+    const topics = new Set(coordinated.members.flatMap(({ subscriptions }) => Object.keys(subscriptions)))
     for (const queue of [...offsets.keys(), ...owners.keys()])
       topics.add(queue.slice(0, queue.lastIndexOf('/')))
     const rows: GroupOnBroker['queues'] = []
@@ -140,14 +176,24 @@ export class Groups {
         const queue = queueOf(topic, queueId)
         const committed = offsets.get(queue) ?? null
         const bounds = this.#store.bounds(this.#store.queue(topic, queueId))
-        const owner = owners.get(queue)?.clientId ?? null
-        const row = { topic, queueId, owner, committed, ...bounds, behindSince: null as number | null }
+        const { assignEpoch = 0, owner } = owners.get(queue) ?? {}
+        const behindSince: number | null = null
+        const row = {
+          topic,
+          queueId,
+          owner: owner?.clientId ?? null,
+          assignEpoch,
+          committed,
+          ...bounds,
+          behindSince,
+        }
         rows.push(row)
         if (committed !== null && committed < bounds.maxOffset) unread.push({ row, offset: committed })
       }
     }
     let left = unread.length
-    const finish = () => answer(accept({ generation, members, queues: rows }))
+    const finish = () =>
+      answer(accept({ ...coordinated, fenced: this.#fenced.get(group) ?? 0, queues: rows }))
     if (left === 0) return finish()
     for (const { row, offset } of unread) {
       this.#store.read(this.#store.queue(row.topic, row.queueId), offset, 1, (outcome) => {

@@ -13,16 +13,12 @@ export type Masters = {
   unreachable(brokerName: string, epoch: number): void
 }
 
-/**
- * Calls back when all brokers have answered, or failed to. What is not committed then is told again by the next call,
- * and to the next master: until one has stored it, it is kept here.
- */
+/** What no broker has confirmed is told again by the next call, and to the next master: until then it is kept here. */
 export function commitOffsets(
   { world, subjects }: Process,
   { group, clientId }: { group: string; clientId: string },
   { epochOf, unreachable }: Masters,
   queues: readonly ProcessQueue[],
-  done: () => void,
 ): void {
   const byBroker = new Map<string, { queue: ProcessQueue; position: number }[]>()
   for (const queue of queues) {
@@ -33,12 +29,10 @@ export function commitOffsets(
     if (listed) listed.push({ queue, position })
     else byBroker.set(brokerName, [{ queue, position }])
   }
-  let left = byBroker.size
-  if (left === 0) return done()
   for (const [brokerName, progress] of byBroker) {
     const offsets = progress.map(({ queue, position }): [string, number, number, number] => {
       const { topic, queueId } = queue.reader.ref
-      return [topic, queueId, position, queue.generation]
+      return [topic, queueId, position, queue.assignEpoch]
     })
     const epoch = epochOf(brokerName)
     const { commit } = subjects.broker(brokerName, epoch)
@@ -53,7 +47,6 @@ export function commitOffsets(
           queue.committed = Math.max(queue.committed, position)
         }
       }
-      if (--left === 0) done()
     })
   }
 }

@@ -3,63 +3,75 @@
  *
  * What is read, and how, is the consumer's: this file only says which queue it owns from which offset on.
  */
-import type { Allocation } from '../../machines/allocation/index.ts'
+import { type Allocate, averagely } from '../../machines/allocation/index.ts'
 import { coordinatorOf } from '../../machines/coordinator-of.ts'
 import { bind } from '../../machines/effect.ts'
 import { rebalancerMachine } from '../../machines/rebalancer.ts'
-import { type QueueRef, queueKey } from '../../machines/topic.ts'
+import { type QueueRef, queueKey, queueOfKey } from '../../machines/topic.ts'
 import { ask, hear } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
-import { type ClaimAnswer, membership } from '../../transport/messages.ts'
+import {
+  type AssignmentPush,
+  assignmentPush,
+  type ClaimAnswer,
+  type Member,
+} from '../../transport/messages.ts'
 import { host } from '../node/host.ts'
 import type { Process } from '../node/process.ts'
 import { watchCluster } from './cluster-watch.ts'
 import type { Masters } from './commit.ts'
 
 const ASK_MS = 2_000
-const RECLAIM_MS = 200
-const RELEASE_TRIES = 5
+/** A claim that waits is answered after two seconds at the latest. */
+const CLAIM_MS = 4_000
+const RELEASE_RETRY_MS = 200
 
 export type Granted = Extract<ClaimAnswer, { granted: true }>
 
 export type GroupMemberOptions = {
   group: string
-  clientId: string
-  topics: string[]
-  allocation: Allocation
+  member: Omit<Member, 'instance'>
+  /** A strategy of the user's own; what it throws is told of, and the share stays as it was. */
+  allocate: Allocate | null
   masters: Masters
   /** The queue is ours: read it. */
-  granted(queue: QueueRef, generation: number, claim: Granted): void
-  /** Finish what was read and commit; then call back. Called for queues that were never granted, too. */
-  drain(queue: QueueRef, drained: () => void): void
+  granted(queue: QueueRef, claim: Granted): void
+  /**
+   * Finish what was read, then call back with the offset where the next owner goes on, null for nothing new. Called for
+   * queues that were never granted, too.
+   */
+  drain(queue: QueueRef, drained: (offset: number | null) => void): void
+  /** It is given back, or nobody knows. */
+  released(queue: QueueRef): void
   /** Another one owns it: forget what was read. */
   drop(queue: QueueRef): void
   assigned(owned: QueueRef[]): void
   /** Every queue that is ours is held; again after each change. */
   settled(): void
-  refused(message: string): void
+  /** `isFinal`: another consumer lives under this id, and this one is no member. */
+  refused(message: string, isFinal: boolean): void
   left(): void
 }
 
 export type GroupMember = {
   queuesChanged(topic: string, queues: QueueRef[]): void
-  /**
-   * Asks the queue's broker whether it is still ours; a new master, or one that was started anew, does not know.
-   * `claim` is null when nobody answered.
-   */
-  reclaim(queue: QueueRef, generation: number, goOn: (claim: Granted | null) => void): void
+  /** A pull or a commit under this grant was refused. */
+  fenced(queue: QueueRef, assignEpoch: number): void
   close(): void
 }
 
 export function joinGroup(process: Process, options: GroupMemberOptions): GroupMember {
   const { world, subjects, directory } = process
   const { transport, clock, random, log } = world
-  const { group, clientId } = options
+  const { group, member } = options
+  const { clientId } = member
   const { epochOf, unreachable } = options.masters
   const cluster = watchCluster(process)
   const instance = random.id()
-  const refs = new Map<string, QueueRef>()
-  const refOf = (key: string): QueueRef => refs.get(key)!
+  /** Of each topic, for a strategy of the user's own. */
+  const queues = new Map<string, QueueRef[]>()
+  let share: string[] = []
+  let told: AssignmentPush | null = null
 
   /** The subjects of the broker that coordinates the group now, or null when no broker is known. */
   function coordinator() {
@@ -72,20 +84,27 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
   }
 
   const machine = bind(rebalancerMachine, {
-    joinGroup: (member) =>
+    joinGroup: (joining) =>
       cluster.refresh(() => {
         const to = coordinator()
         if (!to) {
           const message = 'no name server tells of a broker'
           return rebalancer.actor.send({ type: 'join.failed', code: 'noResponders', message })
         }
-        ask(transport, to.join, member, ASK_MS, (outcome) => {
-          if (!outcome.ok) rebalancer.actor.send({ type: 'join.failed', ...outcome.failure })
-          else if (outcome.value.code === 0 && 'value' in outcome.value) {
-            const { generation, members } = outcome.value.value
-            rebalancer.actor.send({ type: 'member.welcomed', generation, members })
-          } else if ('message' in outcome.value) {
-            rebalancer.actor.send({ type: 'join.refused', code: 'refused', message: outcome.value.message })
+        ask(transport, to.join, joining, ASK_MS, (outcome) => {
+          if (!outcome.ok) return rebalancer.actor.send({ type: 'join.failed', ...outcome.failure })
+          const answer = outcome.value
+          if (!('value' in answer)) {
+            rebalancer.actor.send({
+              type: 'join.refused',
+              code: 'refused',
+              isFinal: false,
+              message: answer.message,
+            })
+          } else if (answer.value.accepted) rebalancer.actor.send({ type: 'join.accepted' })
+          else {
+            const { isFinal, message } = answer.value
+            rebalancer.actor.send({ type: 'join.refused', code: 'NO_PERMISSION', isFinal, message })
           }
         })
       }),
@@ -97,74 +116,101 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
         else if (outcome.value.code !== 0) rebalancer.actor.send({ type: 'beat.rejected' })
       })
     },
-    leaveGroup: (member) => {
+    announceLeaving: (who) => {
       const to = coordinator()
-      if (to) ask(transport, to.leave, { ...member, generation: 0 }, ASK_MS, () => options.left())
+      if (to) ask(transport, to.leave, { ...who, phase: 'leaving' }, ASK_MS, () => {})
+    },
+    leaveGroup: ({ isAway, ...who }) => {
+      const to = coordinator()
+      const phase = isAway ? 'away' : 'left'
+      if (to) ask(transport, to.leave, { ...who, phase }, ASK_MS, () => options.left())
       else options.left()
     },
-    claimQueue: ({ queue, generation, force }) =>
-      claim(refOf(queue), generation, force, (answer) => {
+    claimQueue: ({ queue, generation, force, waits }) =>
+      claim(queueOfKey(queue), generation, { force, waits }, (answer) => {
         if (answer === null) rebalancer.actor.send({ type: 'claim.failed', queue, generation })
         else if (!answer.granted) {
           const { owner, ownerGeneration } = answer
           rebalancer.actor.send({ type: 'claim.refused', queue, generation, owner, ownerGeneration })
         } else {
-          rebalancer.actor.send({ type: 'queue.claimed', queue, generation })
+          const { assignEpoch } = answer
+          rebalancer.actor.send({ type: 'queue.claimed', queue, generation, assignEpoch })
           const holding = rebalancer.actor.getSnapshot().context.held[queue]
-          if (holding?.status === 'owned' && holding.generation === generation) {
-            options.granted(refOf(queue), generation, answer)
+          if (holding?.status === 'owned' && holding.assignEpoch === assignEpoch) {
+            options.granted(queueOfKey(queue), answer)
           }
         }
       }),
-    drainQueue: ({ queue, generation }) => {
-      const drained = () => rebalancer.actor.send({ type: 'queue.drained', queue })
-      options.drain(refOf(queue), () => release(refOf(queue), generation, RELEASE_TRIES, drained))
+    drainQueue: ({ queue, ...claimed }) => {
+      const ref = queueOfKey(queue)
+      options.drain(ref, (offset) =>
+        release(ref, { ...claimed, offset }, () => {
+          options.released(ref)
+          rebalancer.actor.send({ type: 'queue.drained', queue })
+        }),
+      )
     },
-    dropQueue: ({ queue }) => options.drop(refOf(queue)),
-    announceAssignment: ({ owned }) => options.assigned(owned.map(refOf)),
-    reportRefused: ({ message }) => options.refused(message),
+    dropQueue: ({ queue }) => options.drop(queueOfKey(queue)),
+    announceAssignment: ({ owned }) => options.assigned(owned.map(queueOfKey)),
+    reportRefused: ({ message, isFinal }) => options.refused(message, isFinal),
   })
 
   /** Timers of releases that are asked again. */
   const releases = new Set<unknown>()
 
-  /** Asks again while nobody knows whether it was heard: the next owner waits for it. */
-  function release(ref: QueueRef, generation: number, tries: number, released: () => void): void {
+  /**
+   * The last commit and the release in one. Asked again until somebody answers: the next owner waits for it, and begins
+   * where it says. When it takes too long, that one takes the queue by force.
+   */
+  function release(
+    ref: QueueRef,
+    what: { generation: number; assignEpoch: number; offset: number | null },
+    released: () => void,
+  ): void {
     const { topic, brokerName, queueId } = ref
-    const to = subjects.broker(brokerName, epochOf(brokerName))
-    ask(transport, to.release, { group, topic, queueId, clientId, generation }, ASK_MS, (outcome) => {
-      const isUnknown =
-        !outcome.ok && outcome.failure.code !== 'noResponders' && outcome.failure.code !== 'closed'
-      const hasLeft = rebalancer.actor.getSnapshot().status !== 'active'
-      if (!isUnknown || tries === 1 || hasLeft) return released()
-      const again = clock.setTimeout(() => {
-        releases.delete(again)
-        release(ref, generation, tries - 1, released)
-      }, RECLAIM_MS)
-      releases.add(again)
+    const epoch = epochOf(brokerName)
+    const again = () => {
+      // Left at last, or closed: nobody waits for it any more.
+      if (rebalancer.actor.getSnapshot().status !== 'active') return released()
+      const timer = clock.setTimeout(() => {
+        releases.delete(timer)
+        release(ref, what, released)
+      }, RELEASE_RETRY_MS)
+      releases.add(timer)
+    }
+    if (epoch === 0) return again()
+    const request = { group, topic, queueId, clientId, ...what }
+    ask(transport, subjects.broker(brokerName, epoch).release, request, ASK_MS, (outcome) => {
+      if (!outcome.ok) {
+        if (outcome.failure.code === 'closed') return released()
+        if (outcome.failure.code === 'noResponders') unreachable(brokerName, epoch)
+        return again()
+      }
+      if (outcome.value.code === codes.NOT_MASTER) return again()
+      released()
     })
   }
 
   function claim(
     { topic, brokerName, queueId }: QueueRef,
     generation: number,
-    force: boolean,
+    how: { force: boolean; waits: boolean },
     answered: (answer: ClaimAnswer | null) => void,
   ): void {
     const epoch = epochOf(brokerName)
     if (epoch === 0) return void clock.defer(() => answered(null))
-    const to = subjects.broker(brokerName, epoch)
-    ask(transport, to.claim, { group, topic, queueId, clientId, generation, force }, ASK_MS, (outcome) => {
+    const request = { group, topic, queueId, clientId, generation, ...how }
+    ask(transport, subjects.broker(brokerName, epoch).claim, request, CLAIM_MS, (outcome) => {
       if (!outcome.ok && outcome.failure.code === 'noResponders') unreachable(brokerName, epoch)
-      const granted = outcome.ok && outcome.value.code === codes.SUCCESS && 'value' in outcome.value
-      answered(granted ? outcome.value.value : null)
+      const isAnswered = outcome.ok && outcome.value.code === codes.SUCCESS && 'value' in outcome.value
+      answered(isAnswered ? outcome.value.value : null)
     })
   }
 
   const rebalancer = host({
     address: `rebalancer/${group}/${clientId}`,
     machine,
-    input: { group, clientId, instance, topics: options.topics, allocation: options.allocation },
+    input: { group, member: { ...member, instance } },
     clock,
     directory,
     failed: (cause) => log.error(`the rebalancer of '${group}' failed`, { cause }),
@@ -184,24 +230,51 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     },
     error() {},
   })
-  const pushes = hear(transport, subjects.membersChanged(group), membership, ({ generation, members }) =>
-    rebalancer.actor.send({ type: 'members.changed', generation, members }),
-  )
+  const pushes = hear(transport, subjects.assignmentChanged(group), assignmentPush, heed)
   rebalancer.start()
 
-  return {
-    queuesChanged(topic, queues) {
-      for (const queue of queues) refs.set(queueKey(queue), queue)
-      rebalancer.actor.send({ type: 'queues.changed', topic, queues })
-    },
-    reclaim(ref, generation, goOn) {
-      claim(ref, generation, false, (answer) => {
-        // Nobody knows: asked again by the next pull, which is refused again if it is not ours.
-        if (answer === null) clock.setTimeout(() => goOn(null), RECLAIM_MS)
-        else if (answer.granted) goOn(answer)
-        else rebalancer.actor.send({ type: 'queue.fenced', queue: queueKey(ref), generation })
+  function heed(push: AssignmentPush): void {
+    told = push
+    const { generation, members } = push
+    const own = members.find((listed) => listed.clientId === clientId && listed.instance === instance)
+    if (own) share = own.queues ?? ownShare(push, own.topics)
+    rebalancer.actor.send({
+      type: 'members.changed',
+      generation,
+      members: members.map((listed) => listed.clientId),
+      share: own ? share : null,
+    })
+  }
+
+  /** By the user's own strategy, topic by topic; only those who subscribe a topic count for it. */
+  function ownShare({ members }: AssignmentPush, topics: readonly string[]): string[] {
+    try {
+      return topics.flatMap((topic) => {
+        const known = queues.get(topic) ?? []
+        const clientIds = members
+          .filter((listed) => listed.topics.includes(topic))
+          .map((listed) => listed.clientId)
+        const keys = new Set(known.map(queueKey))
+        // What is no queue of the topic cannot be claimed.
+        return (options.allocate ?? averagely)(clientId, known, clientIds)
+          .map(queueKey)
+          .filter((key) => keys.has(key))
       })
+    } catch (error) {
+      log.error(`the allocation strategy of '${group}' failed; its share stays as it was`, {
+        error: String(error),
+      })
+      return share
+    }
+  }
+
+  return {
+    queuesChanged(topic, known) {
+      queues.set(topic, known)
+      if (told && options.allocate) heed(told)
     },
+    fenced: (queue, assignEpoch) =>
+      rebalancer.actor.send({ type: 'queue.fenced', queue: queueKey(queue), assignEpoch }),
     close: () => rebalancer.actor.send({ type: 'consumer.closed' }),
   }
 }

@@ -5,11 +5,15 @@
  * nothing. It stops asking while enough is cached (flow control) and goes on as soon as there is room. Every frame is
  * checked by its checksums before a message of it is handed out.
  *
+ * With a filter, the broker leaves out frames in which nothing is wanted and tells how far they reach; what it sends may
+ * still hold messages that are not wanted.
+ *
  * While the master does not answer and no newer one is known, replicas that have lost it too are asked for what is
  * confirmed. They may have less than was read already, NEVER anything else, so only what is new of theirs is heard.
  *
  * RocketMQ: client/impl/consumer/PullMessageService.java, ProcessQueue.java, docs/cn/SlaveActingMasterMode.md
  */
+import { RETRY_PREFIX } from '../../machines/names.ts'
 import type { QueueRef } from '../../machines/topic.ts'
 import { encode } from '../../transport/codec.ts'
 import { codeName, codes } from '../../transport/codes.ts'
@@ -24,16 +28,8 @@ import type { Outcome } from '../../transport/failures.ts'
 import { countAt, frameBytesAt, frameFault, queueOffsetAt, recordsAt } from '../../transport/frames.ts'
 import type { PullRequest } from '../../transport/messages.ts'
 import type { Process } from '../node/process.ts'
+import { CacheBudget, defaultFlow, type QueueLimits } from './flow-control.ts'
 import { type FrameView, IncomingMessage, viewOf } from './incoming-message.ts'
-
-export type FlowLimits = {
-  /** Messages cached for one queue before pulling pauses; RocketMQ's pullThresholdForQueue. */
-  messages: number
-  /** Bytes cached for one queue; RocketMQ's pullThresholdSizeForQueue. */
-  bytes: number
-}
-
-export const defaultLimits: FlowLimits = { messages: 1_000, bytes: 100 * 1024 * 1024 }
 
 export type QueueReaderHooks = {
   /** The mastership to ask, 0 when none is known. */
@@ -50,8 +46,6 @@ export type QueueReaderHooks = {
   rewound(offset: number): void
 }
 
-/** Throughput of a pull against latency of its first message; below the default max_payload of a NATS server. */
-const PULL_BYTES = 256 * 1024
 const WAIT_MS = 15_000
 const ANSWER_MS = 5_000
 const PAUSE_MS = 200
@@ -59,12 +53,28 @@ const AT_ONCE_MS = 1_000
 /** How often a master that does not answer is asked again: it may only have lost its connection for a moment. */
 const LOST_MS = 500
 
+export type QueueReaderOptions = {
+  limits?: QueueLimits
+  /** What all queues of the consumer may hold together. */
+  budget?: CacheBudget
+  /** Under which grant it is read; undefined: nobody's. */
+  owner?: PullRequest['owner']
+  /** The broker leaves out what is not wanted by it; undefined: it sends all. */
+  filter?: string | undefined
+}
+
 export class QueueReader {
   readonly ref: QueueRef
   readonly #process: Process
   readonly #hooks: QueueReaderHooks
-  readonly #limits: FlowLimits
-  readonly #owner: PullRequest['owner']
+  readonly #limits: QueueLimits
+  readonly #budget: CacheBudget
+  /** Under which grant it reads for a group; undefined where nobody owns the queue. */
+  readonly owner: PullRequest['owner']
+  /** What the broker leaves out what is not wanted by; undefined when it sends all. */
+  #filter: string | undefined
+  /** Its messages were sent to other topics, and failed. */
+  readonly #isRetry: boolean
   /** Of the next message to pull. */
   #offset = 0
   #maxOffset = 0
@@ -87,14 +97,21 @@ export class QueueReader {
     process: Process,
     ref: QueueRef,
     hooks: QueueReaderHooks,
-    limits: FlowLimits = defaultLimits,
-    owner?: PullRequest['owner'],
+    {
+      limits = defaultFlow,
+      budget = new CacheBudget(defaultFlow.totalBytes),
+      owner,
+      filter,
+    }: QueueReaderOptions = {},
   ) {
     this.#process = process
     this.ref = ref
     this.#hooks = hooks
     this.#limits = limits
-    this.#owner = owner
+    this.#budget = budget
+    this.owner = owner
+    this.#filter = filter
+    this.#isRetry = ref.topic.startsWith(RETRY_PREFIX)
   }
 
   /** Of the next message that `next` gives, when there is one. */
@@ -108,8 +125,13 @@ export class QueueReader {
     return this.#maxOffset
   }
 
+  /** Messages that were read and not released. */
   get cachedMessages(): number {
     return this.#cachedMessages
+  }
+
+  get cachedBytes(): number {
+    return this.#cachedBytes
   }
 
   /** Since when the master holds a pull without a word; null while it is not waited for. */
@@ -136,8 +158,11 @@ export class QueueReader {
     this.#offset = this.position
     this.#frames = []
     this.#index = 0
+    const bytes = this.#cachedBytes
     this.#cachedMessages = 0
     this.#cachedBytes = 0
+    this.#budget.forget(this)
+    this.#budget.remove(bytes)
   }
 
   /** The master changed: what was asked of the old one will not be answered. */
@@ -157,32 +182,49 @@ export class QueueReader {
     if (frame === undefined) return null
     const at = this.#record
     const message = new IncomingMessage(frame, at, frame.queueOffset + this.#index)
-    const recordBytes = frame.bytes.readUInt32LE(at)
+    if (this.#isRetry) message.showAsRetried()
     this.#index++
-    this.#record += recordBytes
-    this.#cachedMessages--
-    this.#cachedBytes -= recordBytes
+    this.#record += message.recordBytes
     if (this.#index >= countAt(frame.bytes, 0)) {
       this.#frames.shift()
       this.#index = 0
       const following = this.#frames[0]
       if (following) this.#record = recordsAt(following.bytes, 0)
     }
-    if (!this.#isPulling) this.want()
     return message
+  }
+
+  /** The message that `next` gave is finished: there is room for another one. */
+  release(message: IncomingMessage): void {
+    if (!this.#isRunning) return // What was cached when it stopped is not counted any more.
+    const { recordBytes } = message
+    this.#cachedMessages--
+    this.#cachedBytes -= recordBytes
+    this.#budget.remove(recordBytes)
+    if (!this.#isPulling) this.want()
   }
 
   /** Pulls when there is room and nothing is under way. */
   want(): void {
     if (!this.#isRunning || this.#isPulling || this.#pause !== null) return
-    if (this.#cachedMessages > this.#limits.messages || this.#cachedBytes > this.#limits.bytes) return
-    if (!this.#hooks.mayPull()) return
+    if (!this.#hasRoom || !this.#hooks.mayPull() || !this.#budget.mayPull(this, this.#cachedBytes)) return
     const epoch = this.#hooks.epoch()
     const isLost = epoch === 0 || epoch === this.#lostEpoch
     if (!isLost) return this.#askMaster(epoch, WAIT_MS)
     const isDue = this.#process.world.clock.monotonic() - this.#masterAskedAt >= LOST_MS
     if (epoch !== 0 && isDue) this.#askMaster(epoch, 0)
     else this.#askReplicas(epoch)
+  }
+
+  /** A part of what the queue may hold: a message that is stuck leaves room for another pull. */
+  get #pullBytes(): number {
+    return Math.max(1, Math.min(this.#budget.pullBytes, Math.floor(this.#limits.bytes / 4)))
+  }
+
+  get #hasRoom(): boolean {
+    const bytes = this.#cachedBytes
+    if (this.#cachedMessages > this.#limits.messages) return false
+    return bytes === 0 || bytes + this.#pullBytes <= this.#limits.bytes
   }
 
   #askMaster(epoch: number, waitMs: number): void {
@@ -206,7 +248,7 @@ export class QueueReader {
     this.#ask(pull, 0, AT_ONCE_MS, (outcome) => {
       const before = this.#offset
       const isFound =
-        outcome.ok && outcome.value.length >= PULL_HEAD_BYTES && answerCode(outcome.value) === codes.SUCCESS
+        outcome.ok && outcome.value.length >= PULL_HEAD_BYTES && brings(answerCode(outcome.value))
       if (isFound) this.#take(outcome.value)
       else if (!outcome.ok && outcome.failure.code === 'closed') return
       if (this.#offset > before) return this.want()
@@ -226,9 +268,10 @@ export class QueueReader {
       topic,
       queueId,
       offset: this.#offset,
-      maxBytes: PULL_BYTES,
+      maxBytes: this.#pullBytes,
       waitMs,
-      ...(this.#owner ? { owner: this.#owner } : {}),
+      ...(this.owner ? { owner: this.owner } : {}),
+      ...(this.#filter === undefined ? {} : { filter: this.#filter }),
     }
     const pull = ++this.#pull
     this.#isPulling = true
@@ -258,6 +301,7 @@ export class QueueReader {
     if (code !== codes.NOT_MASTER) this.#lostEpoch = -1
     switch (code) {
       case codes.SUCCESS:
+      case codes.PULL_RETRY_IMMEDIATELY:
         this.#maxOffset = pullMaxOffset(answer)
         this.#take(answer)
         return this.want()
@@ -271,13 +315,30 @@ export class QueueReader {
       case codes.NOT_MASTER:
         this.#hooks.unreachable(epoch)
         return this.#lose(epoch)
+      case codes.SUBSCRIPTION_PARSE_FAILED:
+      case codes.INVALID_PARAMETER:
+        if (this.#filter !== undefined) return this.#goWithoutFilter(code)
+        return this.#refused(code)
       default:
-        this.#process.world.log.warn('a pull was refused and is tried again', {
-          ...this.ref,
-          code: codeName(code),
-        })
-        return this.#pauseThenWant()
+        return this.#refused(code)
     }
+  }
+
+  /** Nothing is lost without it: whoever reads looks at each message itself. */
+  #goWithoutFilter(code: number): void {
+    const message =
+      "the broker does not understand the filter and sends all messages: is its version older than the client's?"
+    this.#process.world.log.error(message, { ...this.ref, filter: this.#filter, code: codeName(code) })
+    this.#filter = undefined
+    this.want()
+  }
+
+  #refused(code: number): void {
+    this.#process.world.log.warn('a pull was refused and is tried again', {
+      ...this.ref,
+      code: codeName(code),
+    })
+    this.#pauseThenWant()
   }
 
   #moved(answer: Buffer): void {
@@ -314,6 +375,8 @@ export class QueueReader {
       if (next > this.#offset) this.#cache(viewOf(answer.subarray(at, end), topic, brokerName, queueId), next)
       at = end
     }
+    const end = pullNextOffset(answer)
+    if (this.#filter !== undefined && end > this.#offset) this.#offset = end
     if (this.#frames.length > 0) this.#hooks.arrived()
   }
 
@@ -323,13 +386,15 @@ export class QueueReader {
     let record = recordsAt(frame.bytes, 0)
     // A frame is sent whole: the messages before the offset asked for are passed over.
     for (; frame.queueOffset + index < this.#offset; index++) record += frame.bytes.readUInt32LE(record)
+    this.#cachedMessages += countAt(frame.bytes, 0) - index
     this.#frames.push(frame)
     if (isFirst) {
       this.#index = index
       this.#record = record
     }
-    this.#cachedMessages += next - this.#offset
-    this.#cachedBytes += frame.bytes.length - record
+    const bytes = frame.bytes.length - record
+    this.#cachedBytes += bytes
+    this.#budget.add(bytes)
     this.#offset = next
   }
 
@@ -341,3 +406,6 @@ export class QueueReader {
     }, PAUSE_MS)
   }
 }
+
+/** With frames, or with how far nothing is wanted. */
+const brings = (code: number): boolean => code === codes.SUCCESS || code === codes.PULL_RETRY_IMMEDIATELY

@@ -3,7 +3,8 @@
  *
  * Nodes and clients begin here. An environment variable that is empty counts as unset.
  */
-import { hostname } from 'node:os'
+import { homedir, hostname } from 'node:os'
+import { join } from 'node:path'
 import { env, pid } from 'node:process'
 import { clusterNameFault } from '../../machines/names.ts'
 import { badInput } from '../errors.ts'
@@ -35,3 +36,7 @@ export function clusterName(given: string | undefined): string {
 }
 
 export const defaultServers = (): string => env.STATEMQ_SERVERS || 'nats://127.0.0.1:4222'
+
+/** Where broadcasting consumers keep their offsets. */
+export const defaultOffsetsDir = (): string =>
+  env.STATEMQ_OFFSETS_DIR || join(homedir(), '.statemq', 'offsets')

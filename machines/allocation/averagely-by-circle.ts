@@ -3,15 +3,14 @@
  *
  * RocketMQ: client/consumer/rebalance/AllocateMessageQueueAveragelyByCircle.java (AVG_BY_CIRCLE)
  */
-import { compareQueues, type QueueRef } from '../topic.ts'
+import type { QueueRef } from '../topic.ts'
+import { allocateOf, type Divide } from './strategy.ts'
+
+export const divideByCircle: Divide = (queues, clientIds) => {
+  const hands = clientIds.map((): QueueRef[] => [])
+  for (const [turn, queue] of queues.entries()) hands[turn % hands.length]?.push(queue)
+  return new Map(clientIds.map((clientId, index) => [clientId, hands[index]!]))
+}
 
 /** The queues of one consumer. Every consumer that calls with the same lists divides them alike. */
-export function averagelyByCircle(
-  clientId: string,
-  queues: readonly QueueRef[],
-  clientIds: readonly string[],
-): QueueRef[] {
-  const index = [...clientIds].sort().indexOf(clientId)
-  if (index < 0) return []
-  return [...queues].sort(compareQueues).filter((_, turn) => turn % clientIds.length === index)
-}
+export const averagelyByCircle = allocateOf(divideByCircle)

@@ -4,19 +4,23 @@
  *
  * RocketMQ: client/consumer/rebalance/AllocateMessageQueueAveragely.java (AVG, the default)
  */
-import { compareQueues, type QueueRef } from '../topic.ts'
+import { allocateOf, type Divide } from './strategy.ts'
+
+/** How many queues the consumer gets that is at `index` when all are sorted. */
+export const averageSize = (queues: number, consumers: number, index: number): number =>
+  Math.floor(queues / consumers) + (index < queues % consumers ? 1 : 0)
+
+export const divideAveragely: Divide = (queues, clientIds) => {
+  let start = 0
+  return new Map(
+    clientIds.map((clientId, index) => {
+      const end = start + averageSize(queues.length, clientIds.length, index)
+      const block = queues.slice(start, end)
+      start = end
+      return [clientId, block]
+    }),
+  )
+}
 
 /** The queues of one consumer. Every consumer that calls with the same lists divides them alike. */
-export function averagely(
-  clientId: string,
-  queues: readonly QueueRef[],
-  clientIds: readonly string[],
-): QueueRef[] {
-  const index = [...clientIds].sort().indexOf(clientId)
-  if (index < 0) return []
-  const share = Math.floor(queues.length / clientIds.length)
-  const remainder = queues.length % clientIds.length
-  const start = index * share + Math.min(index, remainder)
-  const end = start + share + (index < remainder ? 1 : 0)
-  return [...queues].sort(compareQueues).slice(start, end)
-}
+export const averagely = allocateOf(divideAveragely)

@@ -244,7 +244,7 @@ test('pop: a reset that comes while the disk is read counts: the group goes on w
   )
   const disk = slowDisk(bench)
   const reply = ask(bench)
-  bench.groups.reset({ group: 'g', topic: 'orders', generation: 0, members: [], offsets: [[0, 0]] }, () => {})
+  bench.groups.reset({ group: 'g', topic: 'orders', offsets: [[0, 0]] }, () => {})
   disk.goOn()
   t.is(answerCode(bench.answer(reply)!), codes.PULL_NOT_FOUND)
   t.true(popHasMore(bench.answer(reply)!))

@@ -90,7 +90,10 @@ export class BrokerBench {
     const publish: Transport['publish'] = (reply, payload) =>
       void bench.said.push({ reply, bytes: Buffer.from(payload) })
     const transport = { publish, maxPayload: 1024 * 1024 } as Transport
-    bench.groups = new Groups(bench.store, state, (run) => bench.#afterStored(run))
+    bench.groups = new Groups(bench.store, state, clock, {
+      afterStored: (run) => bench.#afterStored(run),
+      ownerChanged: (queue) => bench.delivery.arrived(queue),
+    })
     bench.ingest = new Ingest(bench.store, state, transport, clock, bench.store.epoch)
     bench.delivery = new Delivery(
       bench.store,

@@ -1,5 +1,6 @@
 /** A reader of one queue without a broker: time is virtual, and each pull waits until the test answers it. */
-import { type FlowLimits, QueueReader, type QueueReaderHooks } from '../../actors/consumer/queue-reader.ts'
+import type { QueueLimits } from '../../actors/consumer/flow-control.ts'
+import { QueueReader, type QueueReaderHooks } from '../../actors/consumer/queue-reader.ts'
 import type { Process } from '../../actors/node/process.ts'
 import { codes } from '../../transport/codes.ts'
 import { pullAnswer } from '../../transport/exchange.ts'
@@ -58,7 +59,7 @@ export class ReaderBench {
   readonly rewound: number[] = []
   mayPull = true
 
-  constructor(limits?: FlowLimits) {
+  constructor(limits?: QueueLimits, filter?: string) {
     const process = {
       id: 'p',
       subjects: subjectsOf('test'),
@@ -94,7 +95,8 @@ export class ReaderBench {
       mayPull: () => this.mayPull,
       rewound: (offset) => void this.rewound.push(offset),
     }
-    this.reader = new QueueReader(process, { topic: TOPIC, brokerName: 'a', queueId: 0 }, hooks, limits)
+    const ref = { topic: TOPIC, brokerName: 'a', queueId: 0 }
+    this.reader = new QueueReader(process, ref, hooks, { ...(limits && { limits }), filter })
   }
 
   get open(): Pull[] {
@@ -109,6 +111,13 @@ export class ReaderBench {
 
   give(...frames: Buffer[]): void {
     const head = { code: codes.SUCCESS, epoch: this.epoch, nextOffset: 0, minOffset: 0, maxOffset: 1_000_000 }
+    this.pull.answer(succeed(pullAnswer(head, frames)))
+  }
+
+  /** As a broker with a filter answers: whatever is not in these frames is not wanted, up to `nextOffset`. */
+  giveUpTo(nextOffset: number, ...frames: Buffer[]): void {
+    const code = frames.length > 0 ? codes.SUCCESS : codes.PULL_RETRY_IMMEDIATELY
+    const head = { code, epoch: this.epoch, nextOffset, minOffset: 0, maxOffset: 1_000_000 }
     this.pull.answer(succeed(pullAnswer(head, frames)))
   }
 
@@ -134,6 +143,7 @@ export class ReaderBench {
       if (message.text !== `${message.queueOffset}`)
         throw new Error(`'${message.text}' at ${message.queueOffset}`)
       offsets.push(message.queueOffset)
+      this.reader.release(message)
     }
     return offsets
   }

@@ -5,10 +5,11 @@
  * compiler holds the two against each other. A command can thus be run in a test without a cluster.
  */
 import type { Observable } from 'rxjs'
-import type { ActorView, Member, TopicOverview, Transition } from '../../../transport/messages.ts'
+import type { ActorView, GroupMemberView, TopicOverview, Transition } from '../../../transport/messages.ts'
 import type { Transport } from '../../../transport/transport.ts'
 import type { BrokerProcess, BrokerProcessOptions } from '../../node/broker-process.ts'
 import type { BrokerOverview, Replica } from '../brokers.ts'
+import type { DeadLetter } from '../dead-letters.ts'
 import type { Durability } from '../durability.ts'
 
 export type {
@@ -16,8 +17,9 @@ export type {
   BrokerOverview,
   BrokerProcess,
   BrokerProcessOptions,
+  DeadLetter,
   Durability,
-  Member,
+  GroupMemberView,
   Replica,
   TopicOverview,
   Transition,
@@ -84,6 +86,7 @@ export interface Outgoing {
   keys?: string[]
   properties?: Record<string, string>
   messageGroup?: string
+  delayLevel?: number
 }
 export interface Receipt {
   messageId: string
@@ -106,7 +109,7 @@ export type Position = 'first' | 'last' | Date
 export interface Consumer {
   subscribe(topic: string, expression?: string): unknown
   messages(): AsyncGenerator<Incoming, void>
-  close(): Promise<void>
+  close(): Promise<unknown>
 }
 export interface SimpleConsumerOptions {
   group: string
@@ -152,6 +155,17 @@ export interface Admin {
     to: Position | number,
     options: { dryRun: boolean },
   ): Promise<OffsetChange[]>
+  cloneOffsets(
+    from: string,
+    to: string,
+    options: { topic?: string; dryRun: boolean },
+  ): Promise<(OffsetChange & { topic: string })[]>
+  deadLetters(group: string, options: { max: number }): Promise<DeadLetter[]>
+  deadLetter(group: string, messageId: string): Promise<DeadLetter & { body: Uint8Array }>
+  resendDeadLetters(
+    group: string,
+    which: { messageIds: readonly string[] } | { all: true },
+  ): Promise<Receipt[]>
   brokers(): Promise<Replica[]>
   broker(name: string): Promise<BrokerOverview>
   promote(name: string, id: number, options: { unclean: boolean }): Promise<{ epoch: number }>
@@ -169,14 +183,27 @@ export interface Route {
 }
 export interface GroupDescription {
   group: string
-  members: Member[]
-  /** Members that own no queue, because there are fewer queues than members. */
-  idle: string[]
+  generation: number
+  members: GroupMemberView[]
+  allocation: string | null
+  disagreements: string[]
+  rebalances: {
+    generation: number
+    causes: string[]
+    members: number
+    queues: number
+    moves: number
+    at: number
+  }[]
+  fenced: number
+  /** Members that own no queue, each with the reason. */
+  idle: { clientId: string; why: string }[]
   queues: {
     topic: string
     brokerName: string
     queueId: number
     owner: string | null
+    assignEpoch: number
     committed: number | null
     minOffset: number
     maxOffset: number

@@ -15,6 +15,7 @@ import {
   FRAME_HEAD_BYTES,
   kinds,
   producerIdAt,
+  propertyAt,
   RECORD_HEAD_BYTES,
   sealFrame,
   sequenceAt,
@@ -24,10 +25,6 @@ import { idPrefix, messageIdOf } from '../../producer/batch.ts'
 import { attributes } from '../../producer/message.ts'
 import type { BrokerState } from '../broker-state.ts'
 import type { Store, StoredQueue } from '../store/store.ts'
-import { propertyAt } from './records.ts'
-
-const idName = Buffer.from(attributes.id)
-const retryTopicName = Buffer.from('RETRY_TOPIC')
 
 /** A record of a stored frame: the `index`-th, which begins at the byte `at`. */
 export type RecordPlace = { frame: Buffer; at: number; index: number }
@@ -67,11 +64,11 @@ function copyFor(topic: string, { frame, at, index }: RecordPlace, attempts: num
   const propertyBytes = frame.readUInt16LE(at + 12)
   const bodyAt = at + RECORD_HEAD_BYTES + propertyBytes
   const added: [name: string, value: string][] = [['RECONSUME_TIMES', `${attempts}`]]
-  if (propertyAt(frame, at, idName) === undefined) {
+  if (propertyAt(frame, at, attributes.id) === undefined) {
     const id = messageIdOf(idPrefix(producerIdAt(frame, 0)), sequenceAt(frame, 0) + index)
     added.push([attributes.id, id])
   }
-  if (propertyAt(frame, at, retryTopicName) === undefined) added.push(['RETRY_TOPIC', topicAt(frame, 0)])
+  if (propertyAt(frame, at, 'RETRY_TOPIC') === undefined) added.push(['RETRY_TOPIC', topicAt(frame, 0)])
   const properties = Buffer.concat([
     frame.subarray(at + RECORD_HEAD_BYTES, bodyAt),
     Buffer.from(added.map(([name, value]) => `${name}\u0001${value}\u0002`).join('')),

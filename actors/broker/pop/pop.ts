@@ -29,6 +29,7 @@ import {
 } from '../../../transport/pop-messages.ts'
 import type { World } from '../../node/world.ts'
 import { type BrokerState, queueOf } from '../broker-state.ts'
+import { Filters } from '../filters.ts'
 import type { Store, StoredQueue } from '../store/store.ts'
 import { type Collected, collect } from './collect.ts'
 import { appendDeadLetter } from './dead-letters.ts'
@@ -64,6 +65,7 @@ type Lane = {
 }
 
 export class Pop {
+  readonly #filters = new Filters()
   readonly counters: PopCounters = { given: 0, acknowledged: 0, refused: 0, deadLetters: 0 }
   readonly #store: Store
   readonly #state: BrokerState
@@ -112,7 +114,7 @@ export class Pop {
     const parsed = decode(popRequest, bytes)
     if (!parsed.ok) return this.#refuse(reply, codes.INVALID_PARAMETER, parsed.failure.message)
     const request = parsed.value
-    const wants = recordFilterOf(request.filter)
+    const wants = recordFilterOf(this.#filters, request.filter)
     if (typeof wants === 'object') return this.#refuse(reply, codes.SUBSCRIPTION_PARSE_FAILED, wants.fault)
     const fault = this.#faultOf(request)
     if (fault) return this.#refuse(reply, fault.code, fault.message)

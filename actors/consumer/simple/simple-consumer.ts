@@ -10,6 +10,7 @@
  *
  * RocketMQ: rocketmq-clients SimpleConsumer, apis/consumer/SimpleConsumer.java
  */
+import type { FilterExpression } from '../../../machines/filter/filter.ts'
 import { type QueueRef, readQueuesOf, type TopicRoute } from '../../../machines/topic.ts'
 import { tell } from '../../../transport/codec.ts'
 import { badInput, StateMQError } from '../../errors.ts'
@@ -23,10 +24,10 @@ import {
   checkAwait,
   checkInvisible,
   checkMax,
-  checkSubscription,
   type SimpleConsumerOptions,
   type SimpleConsumerSettings,
   simpleSettingsOf,
+  subscriptionText,
 } from './simple-options.ts'
 
 const ROUTE_MS = 3_000
@@ -68,10 +69,10 @@ export class SimpleConsumer {
     for (const { topic, expression } of options.subscriptions ?? []) this.subscribe(topic, expression)
   }
 
-  /** Which messages of which topic, at any time; `expression`: `*` (default) or tags, `a || b`. */
-  subscribe(topic: string, expression = '*'): this {
+  /** Which messages of which topic, at any time; `filter`: `*` (default), tags as `a || b`, or `{ sql }`. */
+  subscribe(topic: string, filter: FilterExpression = '*'): this {
     this.#refuseWhenClosed()
-    checkSubscription(topic, expression)
+    const expression = subscriptionText(topic, filter)
     const known = this.#subscriptions.get(topic)
     if (known) known.expression = expression
     else {

@@ -1,5 +1,5 @@
 /** What a simple consumer may be told, with what is assumed when it is not, and what is wrong with it. */
-import { tagExpressionFault } from '../../../machines/filter/tag.ts'
+import type { FilterExpression } from '../../../machines/filter/filter.ts'
 import { groupFault, topicFault } from '../../../machines/names.ts'
 import {
   INVISIBLE_MS_MAX,
@@ -8,10 +8,11 @@ import {
   POP_MESSAGES_MAX,
 } from '../../../transport/pop-messages.ts'
 import { badInput } from '../../errors.ts'
+import { subscribed } from '../subscribed.ts'
 
 export type SimpleConsumerOptions = {
   group: string
-  subscriptions?: readonly { topic: string; expression?: string }[]
+  subscriptions?: readonly { topic: string; expression?: FilterExpression }[]
   /** How long a message that was received is kept from the others, milliseconds: 100 ms to 12 h; default 30,000. */
   invisibleMs?: number
   /** How long `receive` waits for a first message, milliseconds; default 20,000. */
@@ -48,7 +49,7 @@ export function simpleSettingsOf(options: SimpleConsumerOptions): SimpleConsumer
   checkAwait(awaitMs)
   if (!Array.isArray(options.subscriptions ?? []))
     invalid('subscriptions: give a list of { topic, expression }')
-  for (const { topic, expression = '*' } of options.subscriptions ?? []) checkSubscription(topic, expression)
+  for (const { topic, expression = '*' } of options.subscriptions ?? []) subscriptionText(topic, expression)
   return { group, invisibleMs, awaitMs, ordered, from, maxAttempts }
 }
 
@@ -69,14 +70,10 @@ export function checkMax(max: unknown): void {
   invalid(`receive(${max}): give a whole number of messages from 1 to ${POP_MESSAGES_MAX}`)
 }
 
-/** Throws what is wrong with a subscription. */
-export function checkSubscription(topic: unknown, expression: unknown): void {
+/** What a subscription says, as one text. Throws what is wrong with it. */
+export function subscriptionText(topic: unknown, expression: unknown): string {
   if (typeof topic !== 'string') throw badInput('the topic is no string')
   const fault = topicFault(topic)
   if (fault) throw badInput(fault.message, fault.code)
-  const broken =
-    typeof expression === 'string'
-      ? tagExpressionFault(expression)
-      : "an expression is text, as 'a || b', or '*' for all"
-  if (broken !== null) throw badInput(broken, 'SUBSCRIPTION_PARSE_FAILED')
+  return subscribed(expression).text ?? '*'
 }

@@ -1,0 +1,157 @@
+/** What a coordinator does, step by step: each a change of what it knows, or an order. */
+import { rebalanced, wantedTopics } from './division.ts'
+import {
+  coordinator,
+  type EventOf,
+  type GroupCoordinatorContext,
+  type GroupCoordinatorEvent,
+  type Standing,
+  type Who,
+} from './vocabulary.ts'
+
+/** More divisions than a predecessor can have made without any of its members hearing of one. */
+const LEAP = 1_000
+/** More causes of one rebalance are not listed. */
+const CAUSES_MAX = 8
+
+export const who = ({ event: { clientId, instance } }: { event: Who }): Who => ({ clientId, instance })
+const because = ({ causes }: GroupCoordinatorContext, cause: string): string[] =>
+  causes.length < CAUSES_MAX ? [...causes, cause] : causes
+
+const join = coordinator.assign(({ context, event }) => {
+  const { type: _, generation, held, ...member } = event as EventOf<'member.joined'>
+  const { members, told } = context
+  const known = members[member.clientId]
+  const isOvertaken = generation > told.generation
+  const target = { ...context.target }
+  for (const queue of held) target[queue] ??= member.clientId
+  const cause = isOvertaken
+    ? `${member.clientId} knows a later division: another coordinator made it`
+    : known
+      ? known.instance === member.instance
+        ? `${member.clientId} changed`
+        : `${member.clientId} was started anew`
+      : `${member.clientId} joined`
+  return {
+    members: { ...members, [member.clientId]: { ...member, isLeaving: false, isSilent: false, rival: null } },
+    told: isOvertaken ? { ...told, generation: generation + LEAP } : told,
+    target,
+    causes: because(context, cause),
+  }
+})
+
+const removeBecause = (what: string) =>
+  coordinator.assign(({ context, event }) => {
+    const { clientId } = event as Who
+    const { [clientId]: _, ...members } = context.members
+    return { members, causes: because(context, `${clientId} ${what}`) }
+  })
+
+const changeMember = (change: (member: Standing, event: GroupCoordinatorEvent) => Partial<Standing>) =>
+  coordinator.assign(({ context: { members }, event }) => {
+    const member = members[(event as Who).clientId]!
+    return { members: { ...members, [member.clientId]: { ...member, ...change(member, event) } } }
+  })
+export const markSilent = changeMember(() => ({ isSilent: true }))
+export const markLeaving = coordinator.assign(({ context, event }) => {
+  const { clientId } = event as Who
+  const { members } = context
+  return {
+    members: { ...members, [clientId]: { ...members[clientId]!, isLeaving: true } },
+    causes: because(context, `${clientId} leaves`),
+  }
+})
+/** It lives: whoever waits for its place waits in vain. Nothing is changed in the common case. */
+export const hear = coordinator.assign(({ context: { members }, event }) => {
+  const member = members[(event as Who).clientId]!
+  if (!member.isSilent && (member.rival === null || member.rival.isRefused)) return {}
+  const rival = member.rival && { ...member.rival, isRefused: true }
+  return { members: { ...members, [member.clientId]: { ...member, isSilent: false, rival } } }
+})
+
+export const armSession = coordinator.enqueueActions(({ event, enqueue }) => {
+  const { clientId, instance } = event as Who
+  enqueue.cancel(`session/${clientId}`)
+  enqueue.raise(
+    { type: 'member.expired', clientId, instance },
+    { id: `session/${clientId}`, delay: 'memberSession' },
+  )
+  enqueue.cancel(`silence/${clientId}`)
+  enqueue.raise(
+    { type: 'member.silent', clientId, instance },
+    { id: `silence/${clientId}`, delay: 'silenceLimit' },
+  )
+})
+const disarm = coordinator.enqueueActions(({ event, enqueue }) => {
+  enqueue.cancel(`session/${(event as Who).clientId}`)
+  enqueue.cancel(`silence/${(event as Who).clientId}`)
+})
+
+export const learnQueues = coordinator.assign(({ context, event }) => {
+  const { topic, queues } = event as EventOf<'queues.changed'>
+  const known = context.queues[topic]
+  const cause = known
+    ? `topic '${topic}' has ${queues.length} queues, and had ${known.length}`
+    : `topic '${topic}' is known`
+  return { queues: { ...context.queues, [topic]: queues }, causes: because(context, cause) }
+})
+
+export const rebalance = coordinator.enqueueActions(({ context, enqueue }) => {
+  const { next, note } = rebalanced(context)
+  enqueue.assign(next)
+  enqueue({ type: 'noteRebalance', params: note })
+  enqueue({ type: 'pushAssignment', params: next.told! })
+})
+export const rebalanceIfBetter = coordinator.enqueueActions(({ context, enqueue }) => {
+  const { next, note } = rebalanced(context)
+  if (note.moves > 0) enqueue(rebalance)
+  else enqueue.assign({ target: next.target! })
+})
+
+export const learnLags = coordinator.assign({ lags: ({ event }) => (event as EventOf<'lags.measured'>).lags })
+
+export const accept = { type: 'acceptMember', params: who } as const
+export const push = {
+  type: 'pushAssignment',
+  params: ({ context: { told } }: { context: GroupCoordinatorContext }) => told,
+} as const
+export const watch = {
+  type: 'watchTopics',
+  params: ({ context }: { context: GroupCoordinatorContext }) => ({ topics: wantedTopics(context) }),
+} as const
+export const measure = {
+  type: 'measureLags',
+  params: ({ context }: { context: GroupCoordinatorContext }) => ({ topics: wantedTopics(context) }),
+} as const
+
+export const refused = {
+  guard: { type: 'isAnothers', params: who },
+  actions: [
+    {
+      type: 'refuseMember',
+      params: ({ context, event }: { context: GroupCoordinatorContext; event: Who }) => ({
+        ...who({ event }),
+        isFinal: context.members[event.clientId]?.rival?.isRefused ?? false,
+        message:
+          `client id '${event.clientId}' is in use by another consumer of group '${context.group}': ` +
+          'give each consumer its own, or wait until the other one is stopped',
+      }),
+    },
+    changeMember((member, event) => ({
+      rival:
+        member.rival?.instance === (event as Who).instance
+          ? member.rival
+          : { instance: (event as Who).instance, isRefused: false },
+    })),
+  ],
+} as const
+export const rejected = { actions: { type: 'rejectBeat', params: who } } as const
+export const remembers = {
+  type: 'remembersMore',
+  params: ({ event: { generation } }: { event: { generation: number } }) => ({ generation }),
+} as const
+/** The queues are to be divided anew, as soon as nothing else happens. */
+export const outdate = coordinator.raise({ type: 'division.outdated' })
+export const taken = [join, armSession, accept, watch, outdate] as const
+export const gone = (what: string) => [removeBecause(what), disarm, outdate] as const
+export const ofMember = { type: 'isMember', params: who } as const
