@@ -47,8 +47,9 @@ export type PopHooks = {
   afterStored(run: () => void): void
   /** Who owns a queue, as a member in clustering. */
   ownerOf(group: string, queue: string): string | null
-  topicMade(topic: string): void
-  arrived(queue: StoredQueue): void
+  createDerived(topic: string): void
+  /** A message was appended: the readers of its queue are told when it is confirmed. */
+  appended(queue: StoredQueue): void
   /** Went out, for the broker's own count. */
   sent(messages: number, bytes: number): void
 }
@@ -176,19 +177,9 @@ export class Pop {
   #give({ group, invisibleMs }: PopRequest, reply: string, found: Collected): void {
     const { clock, random, transport } = this.#world
     const { record, pieces, attempts, dead, hasMore, failure } = found
-    const deadLetters = dead.map(({ place, attempts: times }) =>
-      appendDeadLetter(
-        {
-          store: this.#store,
-          state: this.#state,
-          now: () => clock.now(),
-          topicMade: (topic) => this.#hooks.afterStored(() => this.#hooks.topicMade(topic)),
-        },
-        group,
-        place,
-        times,
-      ),
-    )
+    const { createDerived, appended } = this.#hooks
+    const letters = { store: this.#store, now: clock.now(), createDerived, appended }
+    for (const { place, attempts: times } of dead) appendDeadLetter(letters, group, place, times)
     const isGiving = attempts.length > 0
     const token = isGiving ? random.below(TOKENS) : 0
     const until = isGiving ? clock.now() + invisibleMs : 0
@@ -200,7 +191,6 @@ export class Pop {
     const text = isGiving ? '' : (failure ?? '')
     const answer = popAnswer({ code, epoch: this.#epoch, hasMore, token, until, text }, attempts, pieces)
     this.#hooks.afterStored(() => {
-      for (const queue of new Set(deadLetters)) this.#hooks.arrived(queue)
       this.#hooks.sent(attempts.length, answer.length)
       if (reply !== '') transport.publish(reply, answer)
     })
