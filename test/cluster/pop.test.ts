@@ -255,6 +255,20 @@ test('pop: what no subscription asks for is passed over, and the group goes on',
   t.true(queues.every(({ lag }) => lag === 0))
 })
 
+test('pop: a subscription by SQL gives what it asks for, and a wrong one is refused with the column', async (t) => {
+  const client = await clientOf(t)
+  const producer = client.producer()
+  await Promise.all(
+    numbers(20).map((body) => producer.send({ topic: TOPIC, body, properties: { price: body } })),
+  )
+  const consumer = client.simpleConsumer({ group: 'billing', from: 'first' })
+  const error = t.throws(() => consumer.subscribe(TOPIC, { sql: 'price >' }))
+  t.is((error as { code?: string }).code, 'SUBSCRIPTION_PARSE_FAILED')
+  t.regex(error!.message, /column/)
+  consumer.subscribe(TOPIC, { sql: 'price >= 15' })
+  t.deepEqual(sorted(texts(await drain(consumer, 5))), numbers(5, 15))
+})
+
 test('pop: a group whose consumers own queues is refused, with what to do', async (t) => {
   const client = await clientOf(t)
   await send(client, ['a'])
