@@ -40,6 +40,15 @@ const isDerived = (topic: string): boolean =>
 export const topicFault = (topic: string): NameFault | null =>
   nameFault('topic', topic, topicCharacters, isDerived(topic) ? DERIVED_TOPIC_LENGTH_MAX : TOPIC_LENGTH_MAX)
 
+/** Of a topic that an operator makes, changes or deletes. */
+export function ownTopicFault(topic: string): NameFault | null {
+  if (!closedTopics.includes(topic)) return topicFault(topic)
+  return {
+    code: 'INVALID_PARAMETER',
+    message: `topic '${topic}' belongs to the system: give the name of a topic of your own`,
+  }
+}
+
 /** Of a topic that a client sends to. */
 export function sendTopicFault(topic: string): NameFault | null {
   const fault = topicFault(topic)

@@ -8,7 +8,9 @@ import { compareText, type TopicRoute } from '../../machines/topic.ts'
 import type { QueueBounds, TopicConfig, TopicOverview } from '../../transport/messages.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
+import type { Receipt } from '../producer/batch.ts'
 import { type BrokerOverview, describeBroker, describeReplicas, promote, type Replica } from './brokers.ts'
+import { type DeadLetter, DeadLetters, type DeadLetterWithBody } from './dead-letters.ts'
 import { type Durability, durabilityOf } from './durability.ts'
 import { describeGroup, type GroupDescription } from './groups.ts'
 import { Masters } from './masters.ts'
@@ -165,6 +167,38 @@ export class Admin {
       }
     }
     return changes
+  }
+
+  /** What a group could not handle in all its tries, the newest first; at most `max`, default 100. */
+  async deadLetters(group: string, { max = 100 }: { max?: number } = {}): Promise<DeadLetter[]> {
+    return this.#dead(group).list(max)
+  }
+
+  /** One of them with its body. Throws QUERY_NOT_FOUND. */
+  async deadLetter(group: string, messageId: string): Promise<DeadLetterWithBody> {
+    if (typeof messageId !== 'string' || messageId === '') throw badInput('give the id of a dead letter')
+    return this.#dead(group).show(messageId)
+  }
+
+  /**
+   * Sends dead letters to the topics that they were sent to first, under their ids; each stays what it is. They go to ALL
+   * groups that read the topic: one that had handled such a message knows it by its id.
+   */
+  async resendDeadLetters(
+    group: string,
+    which: { messageIds: readonly string[] } | { all: true },
+  ): Promise<Receipt[]> {
+    if ('all' in which && which.all === true) return this.#dead(group).resend('all')
+    const { messageIds } = which as { messageIds?: unknown }
+    const isList = Array.isArray(messageIds) && messageIds.length > 0
+    if (!isList || !messageIds.every((id) => typeof id === 'string' && id !== ''))
+      throw badInput('give { messageIds: [id, …] } or { all: true }', 'INVALID_PARAMETER')
+    return this.#dead(group).resend(messageIds)
+  }
+
+  #dead(group: string): DeadLetters {
+    checkGroupName(group)
+    return new DeadLetters(this.#masters, group)
   }
 
   /** Every replica of every broker; one that does not answer is listed as that. */

@@ -7,6 +7,12 @@ import {
   allocations,
 } from '../../machines/allocation/index.ts'
 import { groupFault } from '../../machines/names.ts'
+import {
+  DEFAULT_MAX_RECONSUME_TIMES,
+  RECONSUME_TIMES_MAX,
+  SUSPEND_MS_MAX,
+  SUSPEND_MS_MIN,
+} from '../../machines/retry-policy.ts'
 import { badInput } from '../errors.ts'
 import { defaultOffsetsDir } from '../node/surroundings.ts'
 import { defaultFlow, type FlowOptions } from './flow-control.ts'
@@ -44,6 +50,15 @@ export type ConsumerOptions = {
   clientId?: string
   /** How much is read ahead of the handler: limits of a queue, of a topic and of the consumer. */
   flow?: Partial<FlowOptions>
+  /**
+   * How often a message that failed is tried again before it becomes a dead letter. Default 16; with `ordered` a message
+   * is tried for as long as it fails, unless this is given.
+   */
+  maxReconsumeTimes?: number
+  /** With `ordered`: how long a queue stands still when its handler fails, 10 to 30,000; default 1,000. */
+  suspendMs?: number
+  /** A handler that runs longer has failed: its message is sent back. Default 15 minutes. Not with `ordered`. */
+  consumeTimeoutMs?: number
   /** How long `close` waits for handlers that run; default 30,000. */
   closeTimeoutMs?: number
   /**
@@ -69,6 +84,8 @@ const SESSION_MS_MIN = 6_000
 const SESSION_MS_MAX = 30 * 60_000
 /** A timer of more milliseconds fires at once. */
 const TIMER_MS_MAX = 2 ** 31 - 1
+const SUSPEND_MS = 1_000
+const CONSUME_TIMEOUT_MS = 15 * 60_000
 
 /** Throws INVALID_PARAMETER with what is allowed. */
 export function settingsOf(options: ConsumerOptions, madeUpId: string): ConsumerSettings {
@@ -83,6 +100,8 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
   const { clientId = instanceId ?? madeUpId } = options
   const isStatic = instanceId !== undefined
   const { sessionMs = isStatic ? 60_000 : 10_000 } = options
+  const { maxReconsumeTimes = ordered ? RECONSUME_TIMES_MAX : DEFAULT_MAX_RECONSUME_TIMES } = options
+  const { suspendMs = SUSPEND_MS, consumeTimeoutMs = CONSUME_TIMEOUT_MS } = options
   const fault = groupFault(group)
   if (fault) throw badInput(fault.message, fault.code)
   if (messageModel !== 'clustering' && messageModel !== 'broadcasting') {
@@ -110,7 +129,17 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
   if (typeof clientId !== 'string' || !/^[\w%|@-]{1,120}$/.test(clientId)) {
     invalid(`clientId '${clientId}': give 1 to 120 letters, digits, _, -, @, % or |`)
   }
+  if (!(Number.isInteger(maxReconsumeTimes) && maxReconsumeTimes >= 0)) {
+    invalid(`maxReconsumeTimes ${maxReconsumeTimes}: give a whole number from 0 on`)
+  }
+  if (!(suspendMs >= SUSPEND_MS_MIN && suspendMs <= SUSPEND_MS_MAX)) {
+    invalid(`suspendMs ${suspendMs}: give milliseconds from ${SUSPEND_MS_MIN} to ${SUSPEND_MS_MAX}`)
+  }
+  if (!(typeof consumeTimeoutMs === 'number' && consumeTimeoutMs > 0)) {
+    invalid(`consumeTimeoutMs ${consumeTimeoutMs}: give milliseconds above 0, or Infinity`)
+  }
   return {
+    ...{ maxReconsumeTimes: Math.min(maxReconsumeTimes, RECONSUME_TIMES_MAX), suspendMs, consumeTimeoutMs },
     ...{ group, messageModel, allocation, ordered, concurrency, clientId, closeTimeoutMs, place },
     ...{ sessionMs, isStatic },
     from: from instanceof Date ? { time: Math.max(0, from.getTime()) } : from,

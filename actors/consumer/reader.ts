@@ -5,6 +5,7 @@
  *
  * RocketMQ: client/consumer/DefaultLitePullConsumer.java (assign and seek)
  */
+import type { FilterExpression } from '../../machines/filter/filter.ts'
 import { topicFault } from '../../machines/names.ts'
 import {
   compareQueues,
@@ -21,6 +22,7 @@ import type { IncomingMessage } from './incoming-message.ts'
 import { MasterProbe } from './master-probe.ts'
 import { QueueReader } from './queue-reader.ts'
 import { findOffset, positionOf, type SeekPosition, type StartPosition } from './start-position.ts'
+import { type Subscribed, subscribed } from './subscribed.ts'
 
 export type ReaderOptions = {
   topic: string
@@ -28,6 +30,8 @@ export type ReaderOptions = {
   queues?: (queue: QueueRef) => boolean
   /** Where to begin when `seek` is not called; default 'first'. */
   from?: 'first' | 'last'
+  /** Which messages: `*` (default), tags as `a || b`, or `{ sql }`. */
+  filter?: FilterExpression
 }
 
 const LIMITS = { messages: 500, bytes: 16 * 1024 * 1024 }
@@ -41,6 +45,7 @@ export class Reader {
   readonly #released: () => void
   readonly #wants: (queue: QueueRef) => boolean
   readonly #from: 'first' | 'last'
+  readonly #subscribed: Subscribed
   readonly #route: RouteWatch
   readonly #readers = new Map<string, QueueReader>()
   readonly #epochs = new Map<string, number>()
@@ -58,12 +63,13 @@ export class Reader {
 
   constructor(
     process: Process,
-    { topic, queues = () => true, from = 'first' }: ReaderOptions,
+    { topic, queues = () => true, from = 'first', filter = '*' }: ReaderOptions,
     released: () => void,
   ) {
     if (typeof topic !== 'string') throw badInput('a reader needs a topic: client.reader({ topic })')
     const fault = topicFault(topic)
     if (fault) throw badInput(fault.message, fault.code)
+    this.#subscribed = subscribed(filter)
     this.topic = topic
     this.#process = process
     this.#released = released
@@ -169,18 +175,21 @@ export class Reader {
     }
     await this.#ready()
     await this.#begin(this.#order)
-    const found = this.#take(max)
-    if (found.length > 0 || waitMs <= 0 || this.#isClosed) return found
     const { clock } = this.#process.world
-    await new Promise<void>((resolve) => {
-      const timer = clock.setTimeout(resolve, waitMs)
-      this.#wake = () => {
-        clock.clearTimeout(timer)
-        resolve()
-      }
-    })
-    this.#wake = null
-    return this.#take(max)
+    const until = clock.monotonic() + waitMs
+    for (;;) {
+      const found = this.#take(max)
+      const left = until - clock.monotonic()
+      if (found.length > 0 || left <= 0 || this.#isClosed) return found
+      await new Promise<void>((resolve) => {
+        const timer = clock.setTimeout(resolve, left)
+        this.#wake = () => {
+          clock.clearTimeout(timer)
+          resolve()
+        }
+      })
+      this.#wake = null
+    }
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<IncomingMessage, void, undefined> {
@@ -204,7 +213,7 @@ export class Reader {
     while (found.length < max && empty < this.#order.length) {
       if (this.#cursor >= this.#order.length) this.#cursor = 0
       const reader = this.#order[this.#cursor]!
-      const message = this.#isPaused(reader.ref) ? null : reader.next()
+      const message = this.#isPaused(reader.ref) ? null : this.#next(reader)
       if (message) {
         reader.release(message)
         found.push(message)
@@ -219,6 +228,16 @@ export class Reader {
 
   #isPaused(ref: QueueRef): boolean {
     return this.#paused.size > 0 && this.#paused.has(queueKey(ref))
+  }
+
+  #next(reader: QueueReader): IncomingMessage | null {
+    const { filter } = this.#subscribed
+    let message = reader.next()
+    while (message !== null && filter !== null && !filter(message)) {
+      reader.release(message)
+      message = reader.next()
+    }
+    return message
   }
 
   async #ready(): Promise<void> {
@@ -269,9 +288,7 @@ export class Reader {
           mayPull: () => !this.#isPaused(ref),
           rewound: (offset) => reader.start(offset),
         },
-        LIMITS,
-        undefined,
-        this.#budget,
+        { limits: LIMITS, budget: this.#budget, filter: this.#subscribed.text },
       )
       this.#readers.set(key, reader)
       // A queue that appears later is read from its start: nothing of it was there before.

@@ -16,6 +16,9 @@ const commands = [
   'group reset',
   'group skip',
   'group clone',
+  'dead-letter list',
+  'dead-letter show',
+  'dead-letter resend',
   'broker list',
   'broker show',
   'broker promote',
@@ -220,6 +223,42 @@ test('consume: acknowledges exactly the messages that it printed', async (t) => 
     [{ group: 'billing', messageModel: 'clustering', from: 'last', ordered: false }, 'orders', 'a || b'],
   ])
   t.is(named('close').length, 1)
+})
+
+test('consume: filters by SQL, and refuses a filter that does not parse, or two, as a wrong command line', async (t) => {
+  const { run, named } = stage()
+  const consume = (...filter: string[]) => run('consume', 'orders', '--group', 'g', '--limit', '1', ...filter)
+  t.is((await consume('--sql', 'price > 5')).code, 0)
+  t.is((await consume()).code, 0)
+  t.deepEqual(
+    named('consume').map(([, , filter]) => filter),
+    ['sql:price > 5', undefined],
+  )
+  const broken = await consume('--sql', 'price >')
+  t.is(broken.code, 2)
+  t.regex(broken.stderr, /--sql .*'price >'.*column 8: expected the name of a property/s)
+  t.is((await consume('--tags', 'a |')).code, 2)
+  const both = await consume('--tags', 'a', '--sql', 'price > 5')
+  t.is(both.code, 2)
+  t.regex(both.stderr, /give --tags or --sql/)
+})
+
+test('consume: with --pop it receives no more than it may print, and acknowledges what it printed', async (t) => {
+  const { run, named } = stage()
+  const { code, stdout } = await run('consume', 'orders', '--group', 'billing', '--limit', '2', '--pop')
+  t.is(code, 0)
+  t.is(stdout, 'broker-a/0@0  paid  body 0\nbroker-a/0@1  paid  body 1\n')
+  t.deepEqual(named('ack'), [['handle 0'], ['handle 1']])
+  const subscriptions = [{ topic: 'orders', expression: '*' }]
+  t.deepEqual(named('pop'), [[{ group: 'billing', subscriptions, ordered: false, from: 'last' }]])
+})
+
+test('consume: --pop neither goes with --broadcasting nor begins at a time', async (t) => {
+  for (const more of [['--broadcasting'], ['--from', '15m']]) {
+    const { code, stderr } = await stage().run('consume', 'orders', '--group', 'g', '--pop', ...more)
+    t.is(code, 2)
+    t.regex(stderr, /--pop/)
+  }
 })
 
 test('start: brokers share the transport of the first node, and all are closed on Ctrl-C', async (t) => {

@@ -4,6 +4,7 @@ import type {
   BrokerOverview,
   BrokerProcessOptions,
   Client,
+  DeadLetter,
   GroupDescription,
   Incoming,
   Library,
@@ -73,6 +74,12 @@ const overview: Omit<BrokerOverview, 'replicas'> = {
   ],
 }
 
+const letter: DeadLetter = {
+  ...{ messageId: 'M7', topic: 'orders', tag: 'paid', keys: ['A-7'], properties: { town: 'Köln' } },
+  ...{ attempts: 17, reason: 'Error: no stock', bornTime: 0, time: 60_000 },
+  ...{ brokerName: 'broker-a', queueOffset: 3 },
+}
+
 export function stage(
   lines: string[] = [],
   { hasInput = true, answer = 'no', replicas = pair } = {} as Partial<{
@@ -115,6 +122,21 @@ export function stage(
       },
       close: async () => {},
     }),
+    simpleConsumer: (options) => {
+      calls.push(['pop', options])
+      let offset = 0
+      return {
+        receive: async (max) =>
+          Array.from({ length: max }, () => ({
+            ...incoming(offset, () => {}),
+            receiptHandle: `handle ${offset++}`,
+          })),
+        async ack(handle) {
+          calls.push(['ack', handle])
+        },
+        close: async () => {},
+      }
+    },
     admin: () => ({
       createTopic: call('createTopic', {}),
       deleteTopic: call('deleteTopic', {}),
@@ -128,6 +150,15 @@ export function stage(
       resetOffsets: call('resetOffsets', [{ brokerName: 'broker-a', queueId: 0, from: 5, to: 0 }]),
       cloneOffsets: call('cloneOffsets', [
         { topic: 'orders', brokerName: 'broker-a', queueId: 0, from: null, to: 5 },
+      ]),
+      deadLetters: call('deadLetters', [letter]),
+      deadLetter(...args) {
+        calls.push(['deadLetter', ...args])
+        if (args[1] !== 'M7') throw new StateMQError('QUERY_NOT_FOUND', `no dead letter ${args[1]}`)
+        return Promise.resolve({ ...letter, body: Buffer.from('A-7 costs 12 €') })
+      },
+      resendDeadLetters: call('resendDeadLetters', [
+        { messageId: 'M7', topic: 'orders', brokerName: 'broker-a', queueId: 1, queueOffset: 9 },
       ]),
       brokers: call('brokers', replicas),
       broker: (name) =>

@@ -111,14 +111,15 @@ test('group: its description tells members, owners, offsets and lag', async (t) 
   const client = await clientOf(t, { brokers: 2 })
   await client.admin().createTopic('orders', { queues: 2 })
   await fill(client, 'orders', numbers(20))
-  let isOpen = false
+  let open = () => {}
+  const opened = new Promise<void>((resolve) => {
+    open = resolve
+  })
   const listener = await listen(client, 'orders', {
     group: 'billing',
     from: 'first',
     clientId: 'me',
-    handle: async () => {
-      if (!isOpen) throw new Error('closed')
-    },
+    handle: () => opened,
   })
   await hears(listener, 20)
   const before = await client.admin().group('billing')
@@ -135,7 +136,7 @@ test('group: its description tells members, owners, offsets and lag', async (t) 
       ['broker-b', 1, 'me', 5],
     ],
   )
-  isOpen = true
+  open()
   await until('nothing is left to read', async () => {
     const { queues } = await client.admin().group('billing')
     return queues.every(({ lag, behindSince }) => lag === 0 && behindSince === null)
