@@ -9,6 +9,8 @@ import { Inspect } from './admin/inspect.ts'
 import { Consumer } from './consumer/consumer.ts'
 import type { ConsumerOptions } from './consumer/consumer-options.ts'
 import { Reader, type ReaderOptions } from './consumer/reader.ts'
+import { SimpleConsumer } from './consumer/simple/simple-consumer.ts'
+import type { SimpleConsumerOptions } from './consumer/simple/simple-options.ts'
 import { errorOfFailure, StateMQError } from './errors.ts'
 import { createDirectory } from './node/inspection.ts'
 import type { Process } from './node/process.ts'
@@ -82,6 +84,17 @@ export class Client {
     this.#refuseWhenClosed()
     const clientId = `${this.#process.id}-${++this.#consumers}`
     const consumer: Consumer = new Consumer(this.#process, options, clientId, () =>
+      this.#open.delete(consumer),
+    )
+    this.#open.add(consumer)
+    return consumer
+  }
+
+  /** Receives and acknowledges message by message; any number of them share a queue. */
+  simpleConsumer(options: SimpleConsumerOptions): SimpleConsumer {
+    this.#refuseWhenClosed()
+    const clientId = `${this.#process.id}-${++this.#consumers}`
+    const consumer: SimpleConsumer = new SimpleConsumer(this.#process, options, clientId, () =>
       this.#open.delete(consumer),
     )
     this.#open.add(consumer)

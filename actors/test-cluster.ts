@@ -21,6 +21,8 @@ export type TestClusterOptions = {
   nameServers?: number
   flush?: 'sync' | 'async'
   autoCreateTopic?: boolean
+  /** RocketMQ's messageDelayLevel, 18 pauses: short ones let a test see a message retried to its end. */
+  messageDelayLevel?: string
   cluster?: string
 }
 
@@ -42,7 +44,7 @@ const COLLECT_MS = 1
 
 export async function createTestCluster(options: TestClusterOptions = {}): Promise<TestCluster> {
   const { brokers = 1, slaves = 0, nameServers = 1, flush = 'async', autoCreateTopic = true } = options
-  const { cluster = 'test', replication = 'sync' } = options
+  const { cluster = 'test', replication = 'sync', messageDelayLevel } = options
   const random = realRandom()
   const log = consoleLog({ level: 'error' })
   const disk = new SimulatedDisk({ clock: realClock, random }).mount()
@@ -65,7 +67,10 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
     const replicas = slaves === 0 ? {} : { id, replication, replicas: slaves + 1 }
     return start(`${name}/${id}`, {
       roles: ['broker'],
-      broker: { name, flush, autoCreateTopic, ...replicas },
+      broker: {
+        ...{ name, flush, autoCreateTopic, ...replicas },
+        ...(messageDelayLevel === undefined ? {} : { messageDelayLevel }),
+      },
       dir: 'test',
     })
   }

@@ -20,6 +20,8 @@ const BROKER_LENGTH_MAX = 127
 
 const topicCharacters = /^[%|a-zA-Z0-9_-]+$/
 const plainCharacters = /^[a-zA-Z0-9_-]+$/
+/** `room@broker` tells the machine room of a broker (machines/allocation/machine-room.ts). */
+const brokerCharacters = /^[a-zA-Z0-9_-]+(@[a-zA-Z0-9_-]+)?$/
 
 /** Only the system itself writes to these. */
 const closedTopics: readonly string[] = [
@@ -38,6 +40,15 @@ const isDerived = (topic: string): boolean =>
 export const topicFault = (topic: string): NameFault | null =>
   nameFault('topic', topic, topicCharacters, isDerived(topic) ? DERIVED_TOPIC_LENGTH_MAX : TOPIC_LENGTH_MAX)
 
+/** Of a topic that an operator makes, changes or deletes. */
+export function ownTopicFault(topic: string): NameFault | null {
+  if (!closedTopics.includes(topic)) return topicFault(topic)
+  return {
+    code: 'INVALID_PARAMETER',
+    message: `topic '${topic}' belongs to the system: give the name of a topic of your own`,
+  }
+}
+
 /** Of a topic that a client sends to. */
 export function sendTopicFault(topic: string): NameFault | null {
   const fault = topicFault(topic)
@@ -53,7 +64,10 @@ export const groupFault = (group: string): NameFault | null =>
   nameFault('group', group, topicCharacters, GROUP_LENGTH_MAX)
 
 export const brokerNameFault = (brokerName: string): NameFault | null =>
-  nameFault('broker name', brokerName, plainCharacters, BROKER_LENGTH_MAX)
+  nameFault('broker name', brokerName, brokerCharacters, BROKER_LENGTH_MAX)
+
+export const roomFault = (room: string): NameFault | null =>
+  nameFault('machine room', room, plainCharacters, BROKER_LENGTH_MAX)
 
 export const clusterNameFault = (cluster: string): NameFault | null =>
   nameFault('cluster name', cluster, plainCharacters, BROKER_LENGTH_MAX)
@@ -67,5 +81,7 @@ function nameFault(noun: string, name: string, allowed: RegExp, lengthMax: numbe
   return { code: 'INVALID_PARAMETER', message: `the ${noun} has ${name.length} characters: ${rule}` }
 }
 
-const spelled = (allowed: RegExp): string =>
-  allowed === plainCharacters ? 'a-z A-Z 0-9 _ -' : 'a-z A-Z 0-9 _ - % |'
+function spelled(allowed: RegExp): string {
+  if (allowed === topicCharacters) return 'a-z A-Z 0-9 _ - % |'
+  return allowed === plainCharacters ? 'a-z A-Z 0-9 _ -' : 'a-z A-Z 0-9 _ -, and one @ after its machine room'
+}

@@ -10,6 +10,8 @@
  *             ▼                                                               │
  *   free ──queue.claimed──▶ owned ──queue.claimed, forced by a later list──▶ owned by another
  *                             └──queue.claimed by another──▶ it waits, and is granted what is released
+ *
+ * RocketMQ: broker/client/rebalance/RebalanceLockManager.java
  */
 import { setup } from 'xstate'
 import { effect } from './effect.ts'
@@ -65,6 +67,9 @@ const queueOwner = setup({
     isAwaited: ({ context: { waiting } }) => waiting !== null,
     isWaiting: ({ context: { waiting } }, claim: QueueClaim) =>
       waiting?.clientId === claim.clientId && waiting.generation === claim.generation,
+    /** What it claimed and was not granted yet: NEVER is a queue granted to one that has gone on. */
+    isGivenUp: ({ context: { waiting } }, { clientId, generation, assignEpoch }: Release) =>
+      assignEpoch === 0 && waiting?.clientId === clientId && waiting.generation <= generation,
   },
 })
 
@@ -158,6 +163,7 @@ export const queueOwnerMachine = queueOwner.createMachine({
             actions: [free, grantWaiting],
           },
           { guard: { type: 'isReleased', params: released }, target: 'free', actions: free },
+          { guard: { type: 'isGivenUp', params: released }, actions: forgetWaiting },
         ],
         'claim.expired': {
           guard: { type: 'isWaiting', params: ({ event }: { event: QueueClaim }) => claimOf(event) },

@@ -32,6 +32,8 @@ export const codes = {
   NOT_MASTER: 9004,
   CORRUPT_FRAME: 9005,
   IN_SYNC_REPLICAS_NOT_ENOUGH: 9006,
+  /** The name that RocketMQ's gRPC has for it. */
+  INVALID_RECEIPT_HANDLE: 9010,
 } as const
 
 export type CodeName = keyof typeof codes

@@ -15,7 +15,7 @@
  *  40  u64 producerId    a random number below 2^53, one for each (producer, queue); 0 = no idempotence
  *  48  u32 sequence      of the first message, counted by that producer id from 0 without a gap
  *  52  u32 bodyCrc       CRC32 of bytes 64..frameBytes
- *  56  u16 queueId       58 u16 count      60 u8 topicBytes   61 u8 flags (0)   62 u16 0
+ *  56  u16 queueId       58 u16 count      60 u8 topicBytes   61 u8 flags        62 u16 0
  *  64  topic (ASCII), then `count` records
  *
  * A record (all little endian):
@@ -25,6 +25,8 @@
  * RocketMQ: common/message/MessageDecoder.java (its record holds one message; ours holds a batch).
  */
 import { crc32 } from 'node:zlib'
+
+export { javaHash } from '../machines/filter/tag.ts'
 
 export const FRAME_HEAD_BYTES = 64
 export const RECORD_HEAD_BYTES = 16
@@ -40,8 +42,27 @@ export const MAX_PROPERTY_BYTES = 32_767
 export const MAX_FRAME_BYTES = MAX_BODY_BYTES + MAX_PROPERTY_BYTES + 4_096
 export const MAX_FRAME_COUNT = 65_535
 
+/** What is special about a frame of messages; 0 for nearly all. A sender sets `scheduled` only, of one message. */
+export const flags = {
+  /** It is due later: its properties say when, and where it then goes. */
+  scheduled: 1,
+  /** It was due. `sequence` is its offset in the queue where it waited (modulo 2^32), `producerId` says which that is. */
+  delivered: 2,
+  /** A copy of what a consumer could not handle; its properties say of which message. */
+  sentBack: 4,
+} as const
+
 /** What a frame is for. Only `messages` reach consumers; the others are the log's own memory. */
-export const kinds = { messages: 0, epoch: 1, topics: 2, offsets: 3, state: 4, owners: 5 } as const
+export const kinds = {
+  messages: 0,
+  epoch: 1,
+  topics: 2,
+  offsets: 3,
+  state: 4,
+  owners: 5,
+  pops: 6,
+  schedule: 7,
+} as const
 export type Kind = (typeof kinds)[keyof typeof kinds]
 
 export const readU64 = (bytes: Buffer, at: number): number =>
@@ -61,6 +82,7 @@ export const producerIdAt = (bytes: Buffer, at: number): number => readU64(bytes
 export const sequenceAt = (bytes: Buffer, at: number): number => bytes.readUInt32LE(at + 48)
 export const queueIdAt = (bytes: Buffer, at: number): number => bytes.readUInt16LE(at + 56)
 export const countAt = (bytes: Buffer, at: number): number => bytes.readUInt16LE(at + 58)
+export const flagsAt = (bytes: Buffer, at: number): number => bytes[at + 61]!
 export const topicAt = (bytes: Buffer, at: number): string =>
   bytes.toString('latin1', at + FRAME_HEAD_BYTES, at + FRAME_HEAD_BYTES + bytes[at + 60]!)
 /** Where the first record begins; for kinds other than `messages`, the payload. */
@@ -74,6 +96,7 @@ export type FrameHead = {
   queueId: number
   count: number
   topicBytes: number
+  flags?: number
 }
 
 /** Completes a frame whose topic and records stand at `at + 64 … at + frameBytes`: writes the head and both checksums. */
@@ -90,7 +113,7 @@ export function sealFrame(bytes: Buffer, at: number, frameBytes: number, head: F
   bytes.writeUInt16LE(head.queueId, at + 56)
   bytes.writeUInt16LE(head.count, at + 58)
   bytes[at + 60] = head.topicBytes
-  bytes[at + 61] = 0
+  bytes[at + 61] = head.flags ?? 0
   bytes.writeUInt16LE(0, at + 62)
   sealHead(bytes, at)
 }
@@ -168,9 +191,23 @@ export function recordsAddUp(bytes: Buffer, at: number): boolean {
   return next === end
 }
 
-/** Java's String.hashCode, which RocketMQ's brokers compare tags by. */
-export function javaHash(text: string): number {
-  let hash = 0
-  for (let i = 0; i < text.length; i++) hash = (Math.imul(31, hash) + text.charCodeAt(i)) | 0
-  return hash
+export const recordBytesAt = (bytes: Buffer, record: number): number => bytes.readUInt32LE(record)
+export const tagsCodeAt = (bytes: Buffer, record: number): number => bytes.readInt32LE(record + 8)
+
+/** One property of the record at `record`, without looking at the others. `name`: ASCII. BEFORE: the record is sound. */
+export function propertyAt(bytes: Buffer, record: number, name: string): string | undefined {
+  const { length } = name
+  let at = record + RECORD_HEAD_BYTES
+  const end = at + bytes.readUInt16LE(record + 12)
+  while (at < end) {
+    let same = 0
+    while (same < length && bytes[at + same] === name.charCodeAt(same)) same++
+    const isFound = same === length && bytes[at + same] === 1 && at + same < end
+    if (isFound) at += same + 1
+    const from = at
+    while (at < end && bytes[at] !== 2) at++
+    if (isFound) return bytes.toString('utf8', from, at)
+    at++
+  }
+  return undefined
 }

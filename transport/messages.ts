@@ -6,8 +6,10 @@
 import { z } from 'zod'
 import { type Allocation, allocations } from '../machines/allocation/index.ts'
 import type { Json } from '../machines/effect.ts'
+import { EXPRESSION_LENGTH_MAX } from '../machines/filter/filter.ts'
 import type { Member, RebalanceNote } from '../machines/group-coordinator.ts'
 import type { Cause, GroupState, Vote } from '../machines/group-state.ts'
+import { DELAY_LEVEL_MAX, TO_DEAD_LETTERS } from '../machines/retry-policy.ts'
 import type { Registration, TopicConfig } from '../machines/topic.ts'
 import type { Held } from './register.ts'
 
@@ -65,6 +67,9 @@ export const onGroup = z.object({ group: name })
 
 export type TopicOverview = TopicConfig & { brokers: string[] }
 
+/** Who reads a queue for a group, under which grant. */
+const queueOwner = z.object({ group: name, clientId: name, assignEpoch: whole })
+
 export const pullRequest = z.object({
   topic: name,
   queueId: whole,
@@ -72,10 +77,33 @@ export const pullRequest = z.object({
   maxBytes: whole,
   /** How long the broker may hold the request while there is nothing to read; 0 = not at all. */
   waitMs: whole,
+  /** Which messages are wanted, as one text (machines/filter/filter.ts); without it all are. */
+  filter: z.string().max(EXPRESSION_LENGTH_MAX).optional(),
   /** Set when the queue is owned for a group; without it anybody may read (broadcasting, reader). */
-  owner: z.object({ group: name, clientId: name, assignEpoch: whole }).optional(),
+  owner: queueOwner.optional(),
 })
 export type PullRequest = z.infer<typeof pullRequest>
+
+/** From the owner of a queue: its handler failed on the message at `offset`. */
+export const sendBackRequest = z.object({
+  topic: name,
+  queueId: whole,
+  offset: whole,
+  owner: queueOwner,
+  /** 0: the ladder decides. -1: no more tries. Otherwise the level of machines/retry-policy.ts. */
+  delayLevel: z.number().int().min(TO_DEAD_LETTERS).max(DELAY_LEVEL_MAX),
+  /** How often it was handled, this time included. */
+  attempts: whole.min(1),
+  maxReconsumeTimes: whole,
+  /** Why the handler failed, for people. */
+  reason: z.string().max(512),
+})
+export type SendBackRequest = z.infer<typeof sendBackRequest>
+/** 'done': it was sent back already, or is committed. */
+export type SendBackAnswer =
+  | { to: 'retry'; delayLevel: number; dueTime: number }
+  | { to: 'deadLetters' }
+  | { to: 'done' }
 
 export type QueueBounds = { queueId: number; minOffset: number; maxOffset: number }
 
@@ -168,8 +196,18 @@ export type BrokerDescription = {
   groups: number
   messagesIn: number
   messagesOut: number
+  /** A master's: messages that were popped, acknowledged, refused under their handles, and given up. */
+  pop?: { given: number; acknowledged: number; refused: number; deadLetters: number }
   bytesIn: number
   bytesOut: number
+  /** Messages that wait for their time: sent with a delay, or to be tried again. */
+  waiting: number
+  /** Since this replica became master: handed out when due, and dropped as their topic was gone. */
+  delivered: number
+  dropped: number
+  /** Since this replica became master: what consumers could not handle, and what of it is dead. */
+  sentBack: number
+  deadLetters: number
   logBytes: number
   startedAt: number
   accepting: boolean

@@ -10,6 +10,7 @@ import type { Json } from '../machines/effect.ts'
 import type { Vote } from '../machines/group-state.ts'
 import type { TopicRoute } from '../machines/topic.ts'
 import type * as m from './messages.ts'
+import type * as p from './pop-messages.ts'
 import type { Held } from './register.ts'
 
 declare const carries: unique symbol
@@ -91,6 +92,7 @@ export const subjectsOf = (cluster: string) => {
       return {
         send: to<Uint8Array, Uint8Array>('send'),
         pull: to<m.PullRequest, Uint8Array>('pull'),
+        sendBack: to<m.SendBackRequest, m.SendBackAnswer>('send-back'),
         createTopic: to<m.TopicOrder, m.TopicConfig>('create-topic'),
         deleteTopic: to<{ topic: string }, Record<string, never>>('delete-topic'),
         queues: to<{ topic: string }, m.QueueBounds[]>('queues'),
@@ -98,6 +100,11 @@ export const subjectsOf = (cluster: string) => {
         claim: to<m.ClaimRequest, m.ClaimAnswer>('claim'),
         release: to<m.ReleaseRequest, Record<string, never>>('release'),
         commit: to<m.CommitRequest, m.CommitAnswer>('commit'),
+        /** The answer is binary (pop-exchange.ts). */
+        popReceive: to<p.PopRequest, Uint8Array>('pop-receive'),
+        popWait: to<p.PopWait, p.PopWaitAnswer>('pop-wait'),
+        popSettle: to<p.PopSettle, p.PopSettleAnswer>('pop-settle'),
+        popLeave: to<p.PopLeave, Record<string, never>>('pop-leave'),
         resetOffsets: to<m.OffsetReset, Record<string, never>>('reset-offsets'),
         group: to<{ group: string }, m.GroupOnBroker>('group'),
         groups: to<Record<string, never>, string[]>('groups'),

@@ -5,42 +5,22 @@
  */
 import { brokerNameFault, groupFault, topicFault } from '../../machines/names.ts'
 import { compareText, type TopicRoute } from '../../machines/topic.ts'
-import type {
-  GroupMemberView,
-  GroupOnBroker,
-  QueueBounds,
-  TopicConfig,
-  TopicOverview,
-} from '../../transport/messages.ts'
+import type { QueueBounds, TopicConfig, TopicOverview } from '../../transport/messages.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
+import type { Receipt } from '../producer/batch.ts'
 import { type BrokerOverview, describeBroker, describeReplicas, promote, type Replica } from './brokers.ts'
+import { type DeadLetter, DeadLetters, type DeadLetterWithBody } from './dead-letters.ts'
 import { type Durability, durabilityOf } from './durability.ts'
+import { describeGroup, type GroupDescription } from './groups.ts'
 import { Masters } from './masters.ts'
-import { type OffsetChange, OffsetMove, type OffsetPosition } from './offsets.ts'
+import { type OffsetChange, OffsetMove, type OffsetPosition, setOffsets } from './offsets.ts'
 
 export type TopicDescription = {
   topic: string
   queues: (QueueBounds & { brokerName: string })[]
   /** What a message to this topic survives, on each broker that has it. */
   durability: (Durability & { brokerName: string })[]
-}
-
-export type GroupDescription = {
-  group: string
-  generation: number
-  members: GroupMemberView[]
-  /** How the queues are divided; null while the group has no members. */
-  allocation: string | null
-  /** In what the members are not alike and should be: a sentence each. */
-  disagreements: string[]
-  /** The last divisions of the queues with their causes, newest first. */
-  rebalances: GroupOnBroker['rebalances']
-  /** Pulls and commits that were refused because another member owned the queue by then. */
-  fenced: number
-  /** Members that own no queue: there are fewer queues than members. */
-  idle: string[]
-  queues: (GroupOnBroker['queues'][number] & { brokerName: string; lag: number })[]
 }
 
 export class Admin {
@@ -130,34 +110,13 @@ export class Admin {
   async group(group: string): Promise<GroupDescription> {
     checkGroupName(group)
     const parts = await this.#masters.onEach(`group '${group}'`, (to) => [to.group, { group }] as const)
-    const coordinator = parts.map(({ value }) => value).sort((a, b) => b.generation - a.generation)[0]
-    const members = coordinator?.members ?? []
-    const queues = parts.flatMap(({ brokerName, value }) =>
-      value.queues.map((row) => ({
-        brokerName,
-        ...row,
-        lag: Math.max(0, row.maxOffset - Math.max(row.committed ?? row.minOffset, row.minOffset)),
-      })),
+    const found = describeGroup(group, parts)
+    if (found.members.length > 0 || found.queues.length > 0) return found
+    throw new StateMQError(
+      'SUBSCRIPTION_GROUP_NOT_EXIST',
+      `no broker knows the group '${group}': see 'statemq group list'`,
+      { retryable: false },
     )
-    if (members.length === 0 && queues.length === 0) {
-      throw new StateMQError(
-        'SUBSCRIPTION_GROUP_NOT_EXIST',
-        `no broker knows the group '${group}': see 'statemq group list'`,
-        { retryable: false },
-      )
-    }
-    const owners = new Set(queues.map(({ owner }) => owner))
-    return {
-      group,
-      generation: coordinator?.generation ?? 0,
-      members,
-      allocation: coordinator?.allocation ?? null,
-      disagreements: coordinator?.disagreements ?? [],
-      rebalances: coordinator?.rebalances ?? [],
-      fenced: parts.reduce((sum, { value }) => sum + value.fenced, 0),
-      idle: members.map(({ clientId }) => clientId).filter((clientId) => !owners.has(clientId)),
-      queues,
-    }
   }
 
   /** Moves a group to another place; its consumers go on there at once. `dryRun` tells what would be done. */
@@ -168,12 +127,78 @@ export class Admin {
     { dryRun = false }: { dryRun?: boolean } = {},
   ): Promise<OffsetChange[]> {
     checkGroupName(group)
-    const move = new OffsetMove(this.#masters, group, topic, to)
+    const move = new OffsetMove(this.#masters, topic, to)
     const route = await this.route(topic)
     const before = await this.#masters.onEach(`group '${group}'`, (of) => [of.group, { group }] as const)
     const changes = await move.plan(route, before)
-    if (!dryRun) await move.carryOut(route, changes)
+    if (!dryRun) await setOffsets(this.#masters, group, topic, route, changes)
     return changes
+  }
+
+  /** The group goes on at the end of the topic: what waits for it is not read. */
+  skipBacklog(group: string, topic: string, options: { dryRun?: boolean } = {}): Promise<OffsetChange[]> {
+    return this.resetOffsets(group, topic, 'last', options)
+  }
+
+  /**
+   * Group `to` goes on where `from` is: in one topic, or in all that `from` has read. Queues of which `from` has
+   * committed nothing are left alone.
+   */
+  async cloneOffsets(
+    from: string,
+    to: string,
+    { topic, dryRun = false }: { topic?: string; dryRun?: boolean } = {},
+  ): Promise<(OffsetChange & { topic: string })[]> {
+    checkGroupName(to)
+    if (topic !== undefined) checkTopicName(topic)
+    const source = await this.group(from)
+    const target = await this.#masters.onEach(`group '${to}'`, (of) => [of.group, { group: to }] as const)
+    const changes = source.queues.flatMap(({ topic: name, brokerName, queueId, committed }) => {
+      if (committed === null || (topic !== undefined && name !== topic)) return []
+      const known = target.find((part) => part.brokerName === brokerName)?.value.queues ?? []
+      const before = known.find((row) => row.topic === name && row.queueId === queueId)?.committed ?? null
+      return { topic: name, brokerName, queueId, from: before, to: committed }
+    })
+    if (!dryRun) {
+      for (const name of new Set(changes.map((change) => change.topic))) {
+        const route = await this.route(name)
+        const own = changes.filter((change) => change.topic === name)
+        await setOffsets(this.#masters, to, name, route, own)
+      }
+    }
+    return changes
+  }
+
+  /** What a group could not handle in all its tries, the newest first; at most `max`, default 100. */
+  async deadLetters(group: string, { max = 100 }: { max?: number } = {}): Promise<DeadLetter[]> {
+    return this.#dead(group).list(max)
+  }
+
+  /** One of them with its body. Throws QUERY_NOT_FOUND. */
+  async deadLetter(group: string, messageId: string): Promise<DeadLetterWithBody> {
+    if (typeof messageId !== 'string' || messageId === '') throw badInput('give the id of a dead letter')
+    return this.#dead(group).show(messageId)
+  }
+
+  /**
+   * Sends dead letters to the topics that they were sent to first, under their ids; each stays what it is. They go to ALL
+   * groups that read the topic: one that had handled such a message knows it by its id.
+   */
+  async resendDeadLetters(
+    group: string,
+    which: { messageIds: readonly string[] } | { all: true },
+  ): Promise<Receipt[]> {
+    if ('all' in which && which.all === true) return this.#dead(group).resend('all')
+    const { messageIds } = which as { messageIds?: unknown }
+    const isList = Array.isArray(messageIds) && messageIds.length > 0
+    if (!isList || !messageIds.every((id) => typeof id === 'string' && id !== ''))
+      throw badInput('give { messageIds: [id, …] } or { all: true }', 'INVALID_PARAMETER')
+    return this.#dead(group).resend(messageIds)
+  }
+
+  #dead(group: string): DeadLetters {
+    checkGroupName(group)
+    return new DeadLetters(this.#masters, group)
   }
 
   /** Every replica of every broker; one that does not answer is listed as that. */

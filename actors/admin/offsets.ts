@@ -17,13 +17,11 @@ type Target = { offset?: number; search: 'first' | 'last' | number }
 
 export class OffsetMove {
   readonly #masters: Masters
-  readonly #group: string
   readonly #topic: string
   readonly #target: Target
 
-  constructor(masters: Masters, group: string, topic: string, to: OffsetPosition) {
+  constructor(masters: Masters, topic: string, to: OffsetPosition) {
     this.#masters = masters
-    this.#group = group
     this.#topic = topic
     this.#target = targetOf(to)
   }
@@ -37,20 +35,6 @@ export class OffsetMove {
       }),
     )
     return changes.flat()
-  }
-
-  async carryOut({ brokers }: TopicRoute, changes: OffsetChange[]): Promise<void> {
-    const group = this.#group
-    const topic = this.#topic
-    await Promise.all(
-      brokers.map((master) => {
-        const offsets = changes
-          .filter(({ brokerName }) => brokerName === master.brokerName)
-          .map(({ queueId, to }): [number, number] => [queueId, to])
-        const what = `resetting '${group}' on ${master.brokerName}`
-        return this.#masters.on(master, what, (to) => [to.resetOffsets, { group, topic, offsets }] as const)
-      }),
-    )
   }
 
   async #planOn(master: Master, known: GroupOnBroker['queues']): Promise<OffsetChange[]> {
@@ -74,6 +58,26 @@ export class OffsetMove {
       }),
     )
   }
+}
+
+/** Carries a plan out, on the brokers that it speaks of. */
+export async function setOffsets(
+  masters: Masters,
+  group: string,
+  topic: string,
+  { brokers }: TopicRoute,
+  changes: readonly OffsetChange[],
+): Promise<void> {
+  await Promise.all(
+    brokers.map(async (master) => {
+      const offsets = changes
+        .filter(({ brokerName }) => brokerName === master.brokerName)
+        .map(({ queueId, to }): [number, number] => [queueId, to])
+      if (offsets.length === 0) return
+      const what = `resetting '${group}' on ${master.brokerName}`
+      await masters.on(master, what, (to) => [to.resetOffsets, { group, topic, offsets }] as const)
+    }),
+  )
 }
 
 function targetOf(to: OffsetPosition): Target {

@@ -7,8 +7,11 @@
 import type { Json } from '../../machines/effect.ts'
 import type { QueueClaim } from '../../machines/queue-owner.ts'
 import type { TopicConfig } from '../../machines/topic.ts'
-import { type Kind, kindAt, kinds, recordsAt } from '../../transport/frames.ts'
+import { flags, flagsAt, type Kind, kindAt, kinds, recordsAt } from '../../transport/frames.ts'
+import { committedOf, type PopRecord, PopStates, type SavedPops } from './pop/pop-states.ts'
 import { ProducerStates, type SavedProducer } from './producer-states.ts'
+import { type SavedSentBack, SentBack } from './retry/sent-back.ts'
+import { type ScheduleChange, ScheduleState } from './schedule/schedule-state.ts'
 
 /** Offsets of one group: queue `topic/queueId` to the offset of the next message to read. */
 export type GroupOffsets = Map<string, number>
@@ -33,7 +36,14 @@ type Saved = {
   offsets: [group: string, [queue: string, offset: number][]][]
   /** Logs of early versions do not say it. */
   owners?: [group: string, [queue: string, owner: QueueOwnership][]][]
+  /** The same. */
+  assignFloor?: number
   producers: SavedProducer[]
+  /** Missing in logs of earlier versions, as what follows. */
+  schedule?: number[]
+  sentBack?: SavedSentBack
+  /** Early logs do not say it. */
+  pops?: SavedPops
 }
 
 export class BrokerState {
@@ -41,7 +51,12 @@ export class BrokerState {
   readonly offsets = new Map<string, GroupOffsets>()
   /** By group and queue: who reads it, and how often it changed hands. */
   readonly owners = new Map<string, Map<string, QueueOwnership>>()
+  /** The highest assignEpoch of a topic that was deleted: one of the same name NEVER grants under an earlier one again. */
+  assignFloor = 0
   readonly producers: ProducerStates
+  readonly schedule = new ScheduleState()
+  readonly sentBack = new SentBack()
+  readonly pops = new PopStates()
   /** Counts the changes of the topic table. */
   dataVersion = 0
 
@@ -54,24 +69,60 @@ export class BrokerState {
     if ('set' in change) this.topics.set(change.set.topic, change.set)
     else {
       this.topics.delete(change.deleted)
+      this.sentBack.forget(change.deleted)
+      this.pops.forgetTopic(change.deleted)
       for (const [group, offsets] of this.offsets) {
         for (const queue of offsets.keys()) if (queue.startsWith(`${change.deleted}/`)) offsets.delete(queue)
         if (offsets.size === 0) this.offsets.delete(group)
       }
       for (const [group, owners] of this.owners) {
-        for (const queue of owners.keys()) if (queue.startsWith(`${change.deleted}/`)) owners.delete(queue)
+        for (const [queue, { assignEpoch }] of owners) {
+          if (!queue.startsWith(`${change.deleted}/`)) continue
+          this.assignFloor = Math.max(this.assignFloor, assignEpoch)
+          owners.delete(queue)
+        }
         if (owners.size === 0) this.owners.delete(group)
       }
     }
   }
 
   changeOffsets({ group, offsets }: OffsetChange): void {
+    const known = this.#offsetsOf(group)
+    for (const [topic, queueId, offset] of offsets) {
+      const queue = queueOf(topic, queueId)
+      this.sentBack.committed(group, queue, known.get(queue) ?? 0, offset)
+      known.set(queue, offset)
+      this.pops.move(group, queue, offset)
+    }
+  }
+
+  changePops(record: PopRecord): void {
+    for (const { group, queue, change } of record)
+      this.#offsetsOf(group).set(queue, committedOf(this.pops.apply(group, queue, change)))
+  }
+
+  #offsetsOf(group: string): GroupOffsets {
     let known = this.offsets.get(group)
     if (!known) {
       known = new Map()
       this.offsets.set(group, known)
     }
-    for (const [topic, queueId, offset] of offsets) known.set(queueOf(topic, queueId), offset)
+    return known
+  }
+
+  /** A frame of messages, already stamped, is in the log. */
+  noteMessages(bytes: Buffer, at: number): void {
+    const special = flagsAt(bytes, at)
+    if (special !== 0) {
+      if ((special & flags.sentBack) !== 0) this.sentBack.note(bytes, at)
+      if ((special & flags.delivered) !== 0) return this.schedule.noteDelivered(bytes, at)
+    }
+    this.producers.note(bytes, at)
+  }
+
+  /** Of a queue that was never claimed, too. */
+  ownership(group: string, queue: string): QueueOwnership {
+    return this.owners.get(group)?.get(queue) ?? { assignEpoch: this.assignFloor, owner: null }
   }
 
   changeOwner({ group, topic, queueId, assignEpoch, owner, offset }: OwnerChange): void {
@@ -88,13 +139,17 @@ export class BrokerState {
   replay(bytes: Buffer, at: number): void {
     switch (kindAt(bytes, at) as Kind) {
       case kinds.messages:
-        return this.producers.note(bytes, at)
+        return this.noteMessages(bytes, at)
       case kinds.topics:
         return this.changeTopic(payloadOf(bytes, at) as TopicChange)
       case kinds.offsets:
         return this.changeOffsets(payloadOf(bytes, at) as OffsetChange)
       case kinds.owners:
         return this.changeOwner(payloadOf(bytes, at) as OwnerChange)
+      case kinds.schedule:
+        return this.schedule.change(payloadOf(bytes, at) as ScheduleChange)
+      case kinds.pops:
+        return this.changePops(payloadOf(bytes, at) as PopRecord)
     }
   }
 
@@ -104,21 +159,30 @@ export class BrokerState {
       dataVersion: this.dataVersion,
       offsets: [...this.offsets].map(([group, offsets]) => [group, [...offsets]]),
       owners: [...this.owners].map(([group, owners]) => [group, [...owners]]),
+      assignFloor: this.assignFloor,
       producers: this.producers.save(),
+      schedule: this.schedule.save(),
+      sentBack: this.sentBack.save(),
+      pops: this.pops.save(),
     }
     return saved as unknown as Json
   }
 
   restore(json: Json): void {
-    const { topics, dataVersion, offsets, owners = [], producers } = json as unknown as Saved
+    const { topics, dataVersion, offsets, owners = [], assignFloor = 0 } = json as unknown as Saved
+    const { producers, schedule, sentBack, pops = [] } = json as unknown as Saved
     this.topics.clear()
     this.offsets.clear()
     this.owners.clear()
     for (const topic of topics) this.topics.set(topic.topic, topic)
     this.dataVersion = dataVersion
+    this.assignFloor = assignFloor
     for (const [group, queues] of offsets) this.offsets.set(group, new Map(queues))
     for (const [group, queues] of owners) this.owners.set(group, new Map(queues))
     this.producers.restore(producers)
+    this.schedule.restore(schedule)
+    this.sentBack.restore(sentBack)
+    this.pops.restore(pops)
   }
 }
 

@@ -8,6 +8,7 @@
 import { brokerRoleMachine } from '../../machines/broker-role.ts'
 import { bind } from '../../machines/effect.ts'
 import type { Head, Member } from '../../machines/group-state.ts'
+import { delaysOf } from '../../machines/retry-policy.ts'
 import { type Answer, accept, refuse, serve } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
 import type { Failure } from '../../transport/failures.ts'
@@ -39,6 +40,8 @@ export type BrokerOptions = {
   /** Whether clients may make topics by using them; default true. */
   autoCreateTopic?: boolean
   segmentBytes?: number
+  /** RocketMQ's messageDelayLevel, checked: the pauses of the 18 delay levels. THE SAME on all replicas and brokers. */
+  messageDelayLevel?: string
   retention?: Partial<RetentionOptions>
   /** Without it the broker is the only replica, and elects itself. */
   replication?: ReplicationOptions
@@ -66,6 +69,8 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   const { world, subjects, directory } = process
   const { clock, log, transport } = world
   const address = `broker/${brokerName}/${brokerId}`
+  const { messageDelayLevel } = options
+  const delaysMs = messageDelayLevel === undefined ? undefined : (delaysOf(messageDelayLevel) as number[])
   const startedAt = clock.now()
   const durable = new DurableFile(world, folder)
   const nextSession = sessions(world.random)
@@ -396,6 +401,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
         minInSync,
         mode,
         replication: replication ?? null,
+        delaysMs,
       },
       {
         marked: () => role.actor.send({ type: 'epoch.marked', epoch }),

@@ -11,6 +11,7 @@ import {
   groupCoordinatorMachine,
   type RebalanceNote,
 } from '../../machines/group-coordinator.ts'
+import { RETRY_PREFIX } from '../../machines/names.ts'
 import { compareText, queueKey, readQueuesOf, type TopicRoute } from '../../machines/topic.ts'
 import { type Answer, accept, ask, refuse, tell } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
@@ -62,11 +63,13 @@ export class Coordinators {
     return {
       generation: context.told.generation,
       members: members.map(({ clientId, instance, subscriptions, allocation, isStatic }) => {
+        // Every member reads the retry topic, too: that tells nobody anything.
+        const { [RETRY_PREFIX + group]: _, ...own } = subscriptions
         const share = shares.get(clientId)
         return {
           clientId,
           instance,
-          subscriptions,
+          subscriptions: own,
           allocation,
           isStatic,
           share: share === undefined ? 0 : share,

@@ -2,25 +2,32 @@
  * Delivery: stored frames on their way to consumers, verbatim.
  *
  * A pull that finds nothing is held until something is stored or its time is over. Nobody is shown a byte that is not
- * confirmed. A queue that is owned for a group is read by its owner only.
+ * confirmed. A queue that is owned for a group is read by its owner only. A reader with a filter gets the frames it wants
+ * and is told how far the others reach: a pull that finds only those goes on waiting behind them.
  *
  * RocketMQ: broker/processor/PullMessageProcessor.java, broker/longpolling/PullRequestHoldService.java
  */
+import type { Filter } from '../../machines/filter/filter.ts'
 import { PERM_READ } from '../../machines/topic.ts'
 import { type Code, codes } from '../../transport/codes.ts'
 import { PULL_HEAD_BYTES, pullAnswer } from '../../transport/exchange.ts'
+import type { Outcome } from '../../transport/failures.ts'
 import { countAt } from '../../transport/frames.ts'
 import type { PullRequest } from '../../transport/messages.ts'
 import type { Transport } from '../../transport/transport.ts'
 import type { Clock, Log } from '../node/world.ts'
 import type { BrokerState } from './broker-state.ts'
+import { type FilteredResult, Filters, readFiltered } from './filters.ts'
 import type { Store, StoredQueue } from './store/store.ts'
 
 const LOOK_MS = 250
 const WAIT_MS_MAX = 60_000
 const READ_BYTES_MAX = 1024 * 1024
+/** A reader that waits learns within this time what was left out: its group's lag counts that until then. */
+const TELL_MS = 1_000
 
-type Held = { request: PullRequest; reply: string; until: number }
+/** A pull under way. `offset` is what comes next: behind what the filter left out. */
+type Held = { request: PullRequest; reply: string; filter: Filter | null; offset: number; until: number }
 
 export type DeliveryCounters = { messagesOut: number; bytesOut: number }
 
@@ -34,6 +41,7 @@ export class Delivery {
   readonly #epoch: number
   readonly #isOwner: (request: PullRequest) => boolean
   readonly #held = new Map<StoredQueue, Held[]>()
+  readonly #filters = new Filters()
   #timer: unknown = null
   #isClosed = false
 
@@ -64,35 +72,61 @@ export class Delivery {
       this.#letGo(queue, request)
       return this.#answer(reply, codes.FENCED_OWNER, request.offset, 0, 0)
     }
-    this.#read(queue, request, reply, this.#clock.monotonic() + Math.min(request.waitMs, WAIT_MS_MAX))
+    const filter = this.#filterOf(request)
+    if (filter === undefined)
+      return this.#answer(reply, codes.SUBSCRIPTION_PARSE_FAILED, request.offset, 0, 0)
+    const until = this.#clock.monotonic() + Math.min(request.waitMs, WAIT_MS_MAX)
+    this.#read(queue, { request, reply, filter, offset: request.offset, until })
   }
 
-  #read(queue: StoredQueue, request: PullRequest, reply: string, until: number): void {
+  /** Null wants all messages; undefined: the text is no filter. */
+  #filterOf({ filter }: PullRequest): Filter | null | undefined {
+    if (filter === undefined) return null
+    const parsed = this.#filters.of(filter)
+    return parsed.ok ? parsed.filter : undefined
+  }
+
+  #read(queue: StoredQueue, held: Held): void {
+    const { request, reply, filter, offset } = held
     const bytesMax = Math.min(request.maxBytes, READ_BYTES_MAX, this.#transport.maxPayload - PULL_HEAD_BYTES)
-    this.#store.read(queue, request.offset, bytesMax, (outcome) => {
-      if (this.#isClosed) return this.#answer(reply, codes.NOT_MASTER, request.offset, 0, 0)
+    const done = (outcome: Outcome<FilteredResult>): void => {
+      if (this.#isClosed) return this.#answer(reply, codes.NOT_MASTER, offset, 0, 0)
       if (!outcome.ok) {
         this.#log.error('a read failed', {
           topic: request.topic,
           queueId: request.queueId,
           failure: outcome.failure,
         })
-        return this.#answer(reply, codes.SYSTEM_ERROR, request.offset, 0, 0)
+        return this.#answer(reply, codes.SYSTEM_ERROR, offset, 0, 0)
       }
       const { status, frames, nextOffset, minOffset, maxOffset } = outcome.value
       // The queue may have changed hands while the request was held, or while the disk was read.
       if (request.owner && !this.#isOwner(request)) {
-        return this.#answer(reply, codes.FENCED_OWNER, request.offset, minOffset, maxOffset)
+        return this.#answer(reply, codes.FENCED_OWNER, offset, minOffset, maxOffset)
       }
       // A reader may be ahead of what a new master knows to be confirmed: what it has read is here, and will be.
-      if (status === 'atEnd' || (status === 'aboveMax' && request.offset <= queue.nextOffset)) {
-        if (until > this.#clock.monotonic()) this.#hold(queue, { request, reply, until })
-        else this.#answer(reply, codes.PULL_NOT_FOUND, request.offset, minOffset, maxOffset)
+      if (status === 'atEnd' || (status === 'aboveMax' && offset <= queue.nextOffset)) {
+        this.#wait(queue, held, Math.max(offset, nextOffset), minOffset, maxOffset)
       } else if (status === 'found') {
         for (const frame of frames) this.counters.messagesOut += countAt(frame, 0)
         this.#answer(reply, codes.SUCCESS, nextOffset, minOffset, maxOffset, frames)
+      } else if (status === 'passed') {
+        this.#answer(reply, codes.PULL_RETRY_IMMEDIATELY, nextOffset, minOffset, maxOffset)
       } else this.#answer(reply, codes.PULL_OFFSET_MOVED, nextOffset, minOffset, maxOffset)
-    })
+    }
+    if (filter === null) this.#store.read(queue, offset, bytesMax, done)
+    else readFiltered(this.#store, queue, offset, bytesMax, { filter, text: request.filter! }, done)
+  }
+
+  /** Nothing wanted is there up to `offset`. */
+  #wait(queue: StoredQueue, held: Held, offset: number, minOffset: number, maxOffset: number): void {
+    const { request, reply } = held
+    const now = this.#clock.monotonic()
+    if (offset > held.offset) held.until = Math.min(held.until, now + TELL_MS)
+    held.offset = offset
+    if (held.until > now) return this.#hold(queue, held)
+    const code = offset > request.offset ? codes.PULL_RETRY_IMMEDIATELY : codes.PULL_NOT_FOUND
+    this.#answer(reply, code, offset, minOffset, maxOffset)
   }
 
   #answer(
@@ -134,7 +168,7 @@ export class Delivery {
   arrived(queue: StoredQueue): void {
     const held = this.#held.get(queue)
     if (held === undefined || held.length === 0) return
-    for (const { request, reply, until } of held.splice(0)) this.#read(queue, request, reply, until)
+    for (const pull of held.splice(0)) this.#read(queue, pull)
   }
 
   /** What earlier masters took may be read now: nobody knows in which queues it is. */

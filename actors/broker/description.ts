@@ -4,6 +4,7 @@ import type { BrokerDescription, FollowerView, Mastership } from '../../transpor
 import type { BrokerState } from './broker-state.ts'
 import type { Gate } from './gate.ts'
 import type { OrphanReads } from './orphan-reads.ts'
+import { SCHEDULE_TOPIC } from './schedule/schedule-state.ts'
 import type { Store } from './store/store.ts'
 
 export type Describable = {
@@ -39,6 +40,12 @@ export function describeBroker(described: Describable): BrokerDescription {
     groups: new Set(groups).size,
     ...(gate?.ingest.counters ?? { messagesIn: 0, bytesIn: 0 }),
     ...((gate ?? described.orphanReads)?.delivery.counters ?? { messagesOut: 0, bytesOut: 0 }),
+    waiting: store ? waitingIn(store, state) : 0,
+    delivered: gate?.schedule.counters.delivered ?? 0,
+    dropped: gate?.schedule.counters.dropped ?? 0,
+    sentBack: gate?.sendBack.counters.sentBack ?? 0,
+    deadLetters: gate?.sendBack.counters.deadLetters ?? 0,
+    ...(gate ? { pop: { ...gate.pop.counters } } : {}),
     logBytes: store ? store.endPosition - store.minPosition : 0,
     startedAt,
     accepting: gate !== null && gate.ingest.refusal === null,
@@ -54,4 +61,11 @@ export function describeBroker(described: Describable): BrokerDescription {
     lastCut: described.lastCut,
     alarm: context.alarm,
   }
+}
+
+function waitingIn(store: Store, { schedule }: BrokerState): number {
+  let waiting = 0
+  for (const { queueId, nextOffset } of store.queuesOf(SCHEDULE_TOPIC))
+    waiting += Math.max(0, nextOffset - schedule.next(queueId))
+  return waiting
 }

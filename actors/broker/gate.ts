@@ -4,10 +4,13 @@
  * It is opened AFTER the epoch is marked in the log, and closed BEFORE another mastership begins. Whoever talks to a
  * closed gate reaches nobody, and knows it in one round trip.
  */
+import { DEFAULT_DELAY_LEVELS, delaysOf } from '../../machines/retry-policy.ts'
+import { PERM_READ, PERM_WRITE } from '../../machines/topic.ts'
 import { type Answer, decode, serve } from '../../transport/codec.ts'
 import { type Code, codes } from '../../transport/codes.ts'
 import { pullAnswer } from '../../transport/exchange.ts'
 import * as m from '../../transport/messages.ts'
+import * as p from '../../transport/pop-messages.ts'
 import type { Subscription } from '../../transport/transport.ts'
 import type { Process } from '../node/process.ts'
 import type { BrokerState } from './broker-state.ts'
@@ -15,6 +18,9 @@ import { Coordinators } from './coordinators.ts'
 import { Delivery } from './delivery.ts'
 import { Groups } from './groups.ts'
 import { Ingest } from './ingest.ts'
+import { Pop } from './pop/pop.ts'
+import { SendBack } from './retry/send-back.ts'
+import { Schedule } from './schedule/schedule.ts'
 import type { Store, StoredQueue } from './store/store.ts'
 import { Topics } from './topics.ts'
 
@@ -24,6 +30,8 @@ export type GateOptions = {
   epoch: number
   store: Store
   state: BrokerState
+  /** The pause of each delay level in milliseconds; RocketMQ's by default. */
+  delaysMs?: readonly number[] | undefined
 }
 
 export type GateHooks = {
@@ -33,11 +41,16 @@ export type GateHooks = {
   handOver(brokerId: number, answer: (answered: Answer<{ epoch: number }>) => void): void
 }
 
+const DELAYS_MS = delaysOf(DEFAULT_DELAY_LEVELS) as number[]
+
 export class Gate {
   readonly ingest: Ingest
   readonly delivery: Delivery
   readonly groups: Groups
+  readonly pop: Pop
   readonly coordinators: Coordinators
+  readonly schedule: Schedule
+  readonly sendBack: SendBack
   readonly #topics: Topics
   readonly #process: Process
   readonly #options: GateOptions
@@ -61,12 +74,41 @@ export class Gate {
       afterStored,
       ownerChanged: (queue) => this.delivery.arrived(queue),
     })
-    this.ingest = new Ingest(store, state, world.transport, world.clock, epoch)
+    this.ingest = new Ingest(store, state, world.transport, world.clock, epoch, (bytes, at, now) =>
+      this.schedule.take(bytes, at, now),
+    )
     this.delivery = new Delivery(store, state, world, epoch, this.groups.isOwner)
+    this.pop = new Pop(store, state, world, epoch, {
+      afterStored,
+      ownerOf: (group, queue) => this.groups.owners.of(group, queue)?.clientId ?? null,
+      topicMade: hooks.topicChanged,
+      arrived: this.#arrived,
+      sent: (messages, bytes) => {
+        this.delivery.counters.messagesOut += messages
+        this.delivery.counters.bytesOut += bytes
+      },
+    })
     this.coordinators = new Coordinators(process, options.brokerName)
     this.#topics = new Topics(store, state, afterStored, (topic) => {
       if (!state.topics.has(topic)) this.groups.owners.forget((queue) => queue.startsWith(`${topic}/`))
       hooks.topicChanged(topic)
+    })
+    const { appended } = this.ingest
+    const createDerived = (topic: string) => {
+      if (state.topics.has(topic)) return
+      const config = { topic, readQueues: 1, writeQueues: 1, perm: PERM_READ | PERM_WRITE }
+      this.#topics.create({ config, ifMissing: true }, () => {})
+    }
+    this.schedule = new Schedule(store, state, world, {
+      delaysMs: options.delaysMs ?? DELAYS_MS,
+      mayDeliver: () => this.ingest.refusal === null && !this.ingest.isHolding,
+      appended,
+      createDerived,
+    })
+    this.sendBack = new SendBack(store, state, world.clock, this.schedule, {
+      isOwner: (request) => this.groups.isOwner(request),
+      refusal: () => this.ingest.refusal ?? (this.ingest.isHolding ? codes.SERVICE_NOT_AVAILABLE : null),
+      ...{ afterStored, appended, createDerived },
     })
   }
 
@@ -77,11 +119,18 @@ export class Gate {
     const { brokerName, epoch } = this.#options
     const { describe, handOver } = this.#hooks
     const to = subjects.broker(brokerName, epoch)
-    const { groups, coordinators } = this
+    const { groups, coordinators, pop } = this
     const topics = this.#topics
     this.#sends = transport.subscribe(to.send, (request, reply) => this.ingest.receive(request, reply))
     this.#subscriptions.push(
       transport.subscribe(to.pull, (request, reply) => this.#pull(request, reply)),
+      serve(transport, to.sendBack, m.sendBackRequest, (request, answer) =>
+        this.sendBack.receive(request, answer),
+      ),
+      transport.subscribe(to.popReceive, (request, reply) => pop.receive(request, reply)),
+      serve(transport, to.popWait, p.popWait, (request, answer) => pop.wait(request, answer)),
+      serve(transport, to.popSettle, p.popSettle, (request, answer) => pop.settle(request, answer)),
+      serve(transport, to.popLeave, p.popLeave, (request, answer) => pop.leave(request, answer)),
       serve(transport, to.createTopic, m.topicOrder, (order, answer) => topics.create(order, answer)),
       serve(transport, to.deleteTopic, m.onTopic, (order, answer) => topics.delete(order, answer)),
       serve(transport, to.queues, m.onTopic, (request, answer) => topics.queues(request, answer)),
@@ -105,6 +154,7 @@ export class Gate {
       serve(transport, to.leave, m.memberLeave, (request, answer) => coordinators.leave(request, answer)),
     )
     transport.flush(opened)
+    this.schedule.open()
   }
 
   #pull(bytes: Buffer, reply: string): void {
@@ -122,7 +172,10 @@ export class Gate {
     else this.#waiting.push({ end: store.endPosition, run })
   }
 
-  readonly #arrived = (queue: StoredQueue): void => this.delivery.arrived(queue)
+  readonly #arrived = (queue: StoredQueue): void => {
+    this.delivery.arrived(queue)
+    this.pop.arrived(queue)
+  }
 
   /** Producers may be told of everything up to `position`. */
   answer(position: number): void {
@@ -133,9 +186,11 @@ export class Gate {
   /** Readers may see everything up to `position`, and whoever changed topics or offsets is told of it. */
   confirm(position: number): void {
     this.ingest.wake(position, this.#arrived)
+    this.schedule.confirmed()
     if (this.#inherited !== null) {
       if (position >= this.#inherited) this.#inherited = null
       this.delivery.arrivedSomewhere()
+      this.pop.arrivedSomewhere()
     }
     if (this.#waiting.length > 0) {
       const ready = this.#waiting.filter(({ end }) => end <= position)
@@ -147,12 +202,21 @@ export class Gate {
 
   /** Whether messages are taken, and what a sender is told while they are not; reads and everything else go on. */
   setAccepting(refusal: Code | null): void {
+    const isAnew = this.ingest.refusal !== null && refusal === null
     this.ingest.refusal = refusal
+    if (isAnew) this.schedule.wake()
+  }
+
+  /** Sends that were held while mastership might have gone elsewhere go on. */
+  release(): void {
+    this.ingest.release()
+    this.schedule.wake()
   }
 
   /** No new sends; calls back AFTER everything that was received is stored and answered. */
   drain(drained: () => void): void {
     this.#sends?.unsubscribe()
+    this.schedule.close()
     this.#drained = drained
     this.#tellDrained()
   }
@@ -165,11 +229,13 @@ export class Gate {
   }
 
   close(): void {
+    this.schedule.close()
     this.#sends?.unsubscribe()
     for (const subscription of this.#subscriptions) subscription.unsubscribe()
     this.ingest.close()
     this.delivery.close()
     this.groups.owners.close()
+    this.pop.close()
     this.coordinators.close()
   }
 }

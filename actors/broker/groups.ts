@@ -60,7 +60,11 @@ export class Groups {
     })
   }
 
-  readonly isOwner = ({ topic, queueId, owner }: PullRequest): boolean => {
+  readonly isOwner = ({
+    topic,
+    queueId,
+    owner,
+  }: Pick<PullRequest, 'topic' | 'queueId' | 'owner'>): boolean => {
     if (owner === undefined) return false
     const { group, clientId, assignEpoch } = owner
     if (this.owners.isOwner(group, queueOf(topic, queueId), clientId, assignEpoch)) return true

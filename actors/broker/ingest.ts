@@ -9,6 +9,7 @@ import { type Code, codes } from '../../transport/codes.ts'
 import { sendAnswer, setSendResult } from '../../transport/exchange.ts'
 import {
   countAt,
+  flagsAt,
   frameBytesAt,
   frameFault,
   kindAt,
@@ -30,6 +31,9 @@ const UNSTORED_BYTES_MAX = 128 * 1024 * 1024
 /** Answered entries are cut off the lists in one go, not one by one. */
 const COMPACT_AT = 4_096
 
+/** Takes a frame that is not to be stored where it says; gives its offset, or -1 when it can be stored nowhere. */
+export type Divert = (bytes: Buffer, at: number, now: number) => number
+
 export type IngestCounters = { messagesIn: number; bytesIn: number }
 
 /** A topic that is being written to, with its queues at hand. */
@@ -49,6 +53,7 @@ export class Ingest {
   readonly #transport: Transport
   readonly #clock: Clock
   readonly #epoch: number
+  readonly #divert: Divert
   readonly #topics = new Map<string, WritableTopic>()
   // Answers that wait for their frames to be stored, in the order of the log.
   #answers: Buffer[] = []
@@ -60,13 +65,21 @@ export class Ingest {
   #queueEnds: number[] = []
   #woken = 0
 
-  constructor(store: Store, state: BrokerState, transport: Transport, clock: Clock, epoch: number) {
+  constructor(
+    store: Store,
+    state: BrokerState,
+    transport: Transport,
+    clock: Clock,
+    epoch: number,
+    divert: Divert = () => -1,
+  ) {
     this.#store = store
     this.#answerable = store.confirmPosition
     this.#state = state
     this.#transport = transport
     this.#clock = clock
     this.#epoch = epoch
+    this.#divert = divert
   }
 
   /** The bytes of the request become part of the log: they are stamped in place and kept until they are written. */
@@ -110,6 +123,13 @@ export class Ingest {
     if (known === GAP) return setSendResult(answer, frame, codes.OUT_OF_ORDER_SEQUENCE, 0)
     if (known !== NEXT) return setSendResult(answer, frame, codes.SUCCESS, known)
     const bytes = frameBytesAt(request, at)
+    if (flagsAt(request, at) !== 0) {
+      const offset = this.#divert(request, at, now)
+      if (offset < 0) return setSendResult(answer, frame, codes.MESSAGE_ILLEGAL, 0)
+      this.counters.messagesIn++
+      this.counters.bytesIn += bytes
+      return setSendResult(answer, frame, codes.SUCCESS, offset)
+    }
     const queueOffset = this.#store.append(queue, request, at, bytes, now)
     this.#state.producers.note(request, at)
     this.counters.messagesIn += countAt(request, at)
@@ -117,6 +137,12 @@ export class Ingest {
     this.#queues.push(queue)
     this.#queueEnds.push(this.#store.endPosition)
     setSendResult(answer, frame, codes.SUCCESS, queueOffset)
+  }
+
+  /** The broker itself appended to this queue: its readers are told when that is confirmed. */
+  readonly appended = (queue: StoredQueue): void => {
+    this.#queues.push(queue)
+    this.#queueEnds.push(this.#store.endPosition)
   }
 
   #topicOf(name: string): WritableTopic | undefined {
@@ -177,6 +203,10 @@ export class Ingest {
   /** True when every request that was received is answered. */
   get isDrained(): boolean {
     return this.#ends.length === 0
+  }
+
+  get isHolding(): boolean {
+    return this.#held !== null
   }
 
   /** Keeps sends back until `release`, or until this mastership is over. */

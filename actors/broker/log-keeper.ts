@@ -7,6 +7,7 @@
 import { type Outcome, succeed } from '../../transport/failures.ts'
 import type { World } from '../node/world.ts'
 import { BrokerState } from './broker-state.ts'
+import { SCHEDULE_TOPIC } from './schedule/schedule-state.ts'
 import { type Cut, cutLog, emptyLog } from './store/cut.ts'
 import { openStore, type Store, type StoreHooks, type StoreOptions } from './store/store.ts'
 
@@ -79,6 +80,7 @@ export class LogKeeper {
       restore: (json) => state.restore(json),
       replay: (bytes, at) => state.replay(bytes, at),
       snapshot: () => state.save(),
+      isNeeded: (queues) => state.schedule.waitsBefore(queues[SCHEDULE_TOPIC] ?? []),
       ...hooks,
     })
     if (!outcome.ok) return outcome

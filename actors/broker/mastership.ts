@@ -28,6 +28,7 @@ export type MastershipOptions = {
   mode: 'sync' | 'async'
   /** Null: there are no other replicas. */
   replication: ReplicationOptions | null
+  delaysMs?: readonly number[] | undefined
 }
 
 export type MastershipHooks = GateHooks & {
@@ -157,7 +158,7 @@ export class Mastership {
 
   release(): void {
     this.followers?.drainFor(null)
-    this.gate.ingest.release()
+    this.gate.release()
   }
 
   drain(drained: () => void): void {

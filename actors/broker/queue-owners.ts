@@ -39,6 +39,8 @@ export class QueueOwners {
   readonly #clock: Clock
   readonly #hooks: QueueOwnersHooks
   readonly #hosted = new Map<string, Map<string, Hosted>>()
+  /** Grants that are not confirmed yet: whoever claimed is told at once when they cannot be any more. */
+  readonly #unconfirmed = new Set<Answer>()
 
   constructor(state: BrokerState, clock: Clock, hooks: QueueOwnersHooks) {
     this.#state = state
@@ -67,12 +69,8 @@ export class QueueOwners {
   claim(place: Place, claim: QueueClaim, how: { force: boolean; waits: boolean }, answer: Answer): void {
     const hosted = this.#host(place)
     const { clientId, generation } = claim
-    let isAnswered = false
-    this.#send(place, hosted, { type: 'queue.claimed', clientId, generation, ...how }, (outcome) => {
-      isAnswered = true
-      answer(outcome)
-    })
-    if (isAnswered) return
+    // A grant is settled, too, though it is told later: only a claim that waits is kept.
+    if (this.#send(place, hosted, { type: 'queue.claimed', clientId, generation, ...how }, answer)) return
     const timer = this.#clock.setTimeout(
       () => this.#send(place, hosted, { type: 'claim.expired', clientId, generation }),
       CLAIM_WAIT_MS,
@@ -96,17 +94,22 @@ export class QueueOwners {
       this.#hosted.set(group, queues)
     }
     const queue = queueOf(topic, queueId)
+    const input = this.#state.ownership(group, queue)
     let hosted = queues.get(queue)
+    // The topic may be another one of the same name by now.
+    if (hosted && !isSame(hosted.snapshot.context, input)) {
+      this.#turnAway(hosted)
+      hosted = undefined
+    }
     if (!hosted) {
-      const input = this.#state.owners.get(group)?.get(queue) ?? { assignEpoch: 0, owner: null }
       hosted = { snapshot: initialTransition(queueOwnerMachine, input)[0], waiting: null }
       queues.set(queue, hosted)
     }
     return hosted
   }
 
-  /** `answer`: to the claim that is in `event`, when it is settled at once. */
-  #send(place: Place, hosted: Hosted, event: QueueOwnerEvent, answer: Answer | null = null): void {
+  /** `answer`: to the claim that is in `event`. Whether it is settled; else it waits. */
+  #send(place: Place, hosted: Hosted, event: QueueOwnerEvent, answer: Answer | null = null): boolean {
     const [snapshot, effects] = transition(queueOwnerMachine, hosted.snapshot, event)
     hosted.snapshot = snapshot
     let asked = answer
@@ -133,7 +136,7 @@ export class QueueOwners {
         case 'grantQueue': {
           const { assignEpoch } = effect.params
           const tell = answerOf(effect.params, true)
-          if (tell) this.#hooks.afterStored(() => tell({ granted: true, assignEpoch }))
+          if (tell) this.#tellStored(tell, assignEpoch)
           break
         }
         case 'refuseClaim':
@@ -141,15 +144,28 @@ export class QueueOwners {
           break
       }
     }
+    return asked === null
+  }
+
+  #tellStored(tell: Answer, assignEpoch: number): void {
+    this.#unconfirmed.add(tell)
+    this.#hooks.afterStored(() => {
+      if (this.#unconfirmed.delete(tell)) tell({ granted: true, assignEpoch })
+    })
+  }
+
+  /** The queue is no more. */
+  #turnAway({ waiting }: Hosted): void {
+    this.#clock.clearTimeout(waiting?.timer)
+    waiting?.answer({ granted: false, owner: null })
   }
 
   /** The topic is gone. */
   forget(isGone: (queue: string) => boolean): void {
     for (const queues of this.#hosted.values()) {
-      for (const [queue, { waiting }] of queues) {
+      for (const [queue, hosted] of queues) {
         if (!isGone(queue)) continue
-        this.#clock.clearTimeout(waiting?.timer)
-        waiting?.answer({ granted: false, owner: null })
+        this.#turnAway(hosted)
         queues.delete(queue)
       }
     }
@@ -164,7 +180,12 @@ export class QueueOwners {
       }
     }
     this.#hosted.clear()
+    for (const tell of this.#unconfirmed) tell(null)
+    this.#unconfirmed.clear()
   }
 }
+
+const isSame = (a: QueueOwnership, b: QueueOwnership): boolean =>
+  a.assignEpoch === b.assignEpoch && a.owner?.clientId === b.owner?.clientId
 
 const none: ReadonlyMap<string, QueueOwnership> = new Map()

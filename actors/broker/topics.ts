@@ -5,7 +5,7 @@
  *
  * RocketMQ: broker/topic/TopicConfigManager.java
  */
-import { topicFault } from '../../machines/names.ts'
+import { ownTopicFault } from '../../machines/names.ts'
 import { PERM_READ, PERM_WRITE, type TopicConfig } from '../../machines/topic.ts'
 import { type Answer, accept, encode, refuse } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
@@ -38,7 +38,7 @@ export class Topics {
   }
 
   create({ config, ifMissing }: TopicOrder, answer: Tell<TopicConfig>): void {
-    const fault = topicFault(config.topic) ?? configFault(config)
+    const fault = ownTopicFault(config.topic) ?? configFault(config)
     if (fault) return answer(refuse(codes.INVALID_PARAMETER, fault.message))
     const known = this.#state.topics.get(config.topic)
     if (known && (ifMissing || isSame(known, config))) return answer(accept(known))

@@ -1,7 +1,18 @@
 /** What a consumer may be told, with what is assumed when it is not, and what is wrong with it. */
-import { type Allocate, type Allocation, allocations } from '../../machines/allocation/index.ts'
+import {
+  type Allocate,
+  type Allocation,
+  type AllocationSettings,
+  allocationFault,
+  allocations,
+} from '../../machines/allocation/index.ts'
 import { groupFault } from '../../machines/names.ts'
-import { type QueueRef, queueKey } from '../../machines/topic.ts'
+import {
+  DEFAULT_MAX_RECONSUME_TIMES,
+  RECONSUME_TIMES_MAX,
+  SUSPEND_MS_MAX,
+  SUSPEND_MS_MIN,
+} from '../../machines/retry-policy.ts'
 import { badInput } from '../errors.ts'
 import { defaultOffsetsDir } from '../node/surroundings.ts'
 import { defaultFlow, type FlowOptions } from './flow-control.ts'
@@ -16,12 +27,12 @@ export type ConsumerOptions = {
    * group needs: it gives the queues of one consumer out of those of a topic.
    */
   allocation?: Allocation | Allocate
-  /** With 'by-config': the queues that this consumer wants. */
-  queues?: readonly QueueRef[]
-  /** With 'machine-room-nearby': where this consumer runs. Brokers are in a room when they are named `room@broker`. */
+  /** The machine room that this consumer runs in; 'machine-room-nearby' needs it. */
   room?: string
-  /** With 'by-machine-room': the rooms whose brokers are read. */
-  consumerRooms?: readonly string[]
+  /** 'by-config': the queues that this consumer reads, each as `topic/broker/number`. */
+  queues?: string[]
+  /** 'by-machine-room': the rooms whose brokers (`room@broker`) the group reads. */
+  consumerRooms?: string[]
   /** It counts as gone when nothing is heard of it for so long; default 10,000, with `instanceId` 60,000. */
   sessionMs?: number
   /**
@@ -39,6 +50,15 @@ export type ConsumerOptions = {
   clientId?: string
   /** How much is read ahead of the handler: limits of a queue, of a topic and of the consumer. */
   flow?: Partial<FlowOptions>
+  /**
+   * How often a message that failed is tried again before it becomes a dead letter. Default 16; with `ordered` a message
+   * is tried for as long as it fails, unless this is given.
+   */
+  maxReconsumeTimes?: number
+  /** With `ordered`: how long a queue stands still when its handler fails, 10 to 30,000; default 1,000. */
+  suspendMs?: number
+  /** A handler that runs longer has failed: its message is sent back. Default 15 minutes. Not with `ordered`. */
+  consumeTimeoutMs?: number
   /** How long `close` waits for handlers that run; default 30,000. */
   closeTimeoutMs?: number
   /**
@@ -48,12 +68,10 @@ export type ConsumerOptions = {
   offsetsDir?: string
 }
 
-export type ConsumerSettings = Required<
-  Omit<ConsumerOptions, 'from' | 'flow' | 'offsetsDir' | 'instanceId' | 'queues' | 'consumerRooms'>
-> & {
-  /** Keys. */
-  queues: string[]
-  consumerRooms: string[]
+type Reshaped = 'from' | 'flow' | 'offsetsDir' | 'room' | 'queues' | 'consumerRooms' | 'instanceId'
+export type ConsumerSettings = Required<Omit<ConsumerOptions, Reshaped>> & {
+  /** What its allocation goes by. */
+  place: { room: string; queues: string[]; consumerRooms: string[] }
   isStatic: boolean
   from: StartPosition
   flow: FlowOptions
@@ -66,6 +84,8 @@ const SESSION_MS_MIN = 6_000
 const SESSION_MS_MAX = 30 * 60_000
 /** A timer of more milliseconds fires at once. */
 const TIMER_MS_MAX = 2 ** 31 - 1
+const SUSPEND_MS = 1_000
+const CONSUME_TIMEOUT_MS = 15 * 60_000
 
 /** Throws INVALID_PARAMETER with what is allowed. */
 export function settingsOf(options: ConsumerOptions, madeUpId: string): ConsumerSettings {
@@ -76,10 +96,12 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
     return invalid('a consumer needs a group: client.consumer({ group })')
   }
   const { group, messageModel = 'clustering', allocation = 'averagely', from = 'last' } = options
-  const { ordered = false, concurrency = 20, flow = {}, instanceId, room = '' } = options
-  const { clientId = instanceId ?? madeUpId, queues = [], consumerRooms = [] } = options
+  const { ordered = false, concurrency = 20, flow = {}, instanceId } = options
+  const { clientId = instanceId ?? madeUpId } = options
   const isStatic = instanceId !== undefined
   const { sessionMs = isStatic ? 60_000 : 10_000 } = options
+  const { maxReconsumeTimes = ordered ? RECONSUME_TIMES_MAX : DEFAULT_MAX_RECONSUME_TIMES } = options
+  const { suspendMs = SUSPEND_MS, consumeTimeoutMs = CONSUME_TIMEOUT_MS } = options
   const fault = groupFault(group)
   if (fault) throw badInput(fault.message, fault.code)
   if (messageModel !== 'clustering' && messageModel !== 'broadcasting') {
@@ -89,16 +111,10 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
   if (!(Number.isInteger(sessionMs) && sessionMs >= SESSION_MS_MIN && sessionMs <= SESSION_MS_MAX)) {
     invalid(`sessionMs ${sessionMs}: give ${SESSION_MS_MIN} to ${SESSION_MS_MAX} milliseconds`)
   }
-  if (typeof room !== 'string' || room.length > 255) invalid('room: give the name of a machine room')
-  if (!Array.isArray(consumerRooms) || consumerRooms.some((name) => typeof name !== 'string')) {
-    invalid("consumerRooms: give names of machine rooms, e.g. ['berlin']")
-  }
-  if (!Array.isArray(queues) || !queues.every(isQueue)) {
-    invalid('queues: give a list of { topic, brokerName, queueId }')
-  }
   if (typeof allocation !== 'function' && !Object.hasOwn(allocations, allocation)) {
     invalid(`allocation '${allocation}': give a function, or one of ${Object.keys(allocations).join(', ')}`)
   }
+  const place = placeOf(options, allocation)
   if (from instanceof Date ? Number.isNaN(from.getTime()) : from !== 'first' && from !== 'last') {
     invalid("from: give 'first', 'last' or a Date")
   }
@@ -113,13 +129,35 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
   if (typeof clientId !== 'string' || !/^[\w%|@-]{1,120}$/.test(clientId)) {
     invalid(`clientId '${clientId}': give 1 to 120 letters, digits, _, -, @, % or |`)
   }
+  if (!(Number.isInteger(maxReconsumeTimes) && maxReconsumeTimes >= 0)) {
+    invalid(`maxReconsumeTimes ${maxReconsumeTimes}: give a whole number from 0 on`)
+  }
+  if (!(suspendMs >= SUSPEND_MS_MIN && suspendMs <= SUSPEND_MS_MAX)) {
+    invalid(`suspendMs ${suspendMs}: give milliseconds from ${SUSPEND_MS_MIN} to ${SUSPEND_MS_MAX}`)
+  }
+  if (!(typeof consumeTimeoutMs === 'number' && consumeTimeoutMs > 0)) {
+    invalid(`consumeTimeoutMs ${consumeTimeoutMs}: give milliseconds above 0, or Infinity`)
+  }
   return {
-    ...{ group, messageModel, allocation, ordered, concurrency, clientId, closeTimeoutMs },
-    ...{ room, sessionMs, isStatic, queues: queues.map(queueKey), consumerRooms: [...consumerRooms] },
+    ...{ maxReconsumeTimes: Math.min(maxReconsumeTimes, RECONSUME_TIMES_MAX), suspendMs, consumeTimeoutMs },
+    ...{ group, messageModel, allocation, ordered, concurrency, clientId, closeTimeoutMs, place },
+    ...{ sessionMs, isStatic },
     from: from instanceof Date ? { time: Math.max(0, from.getTime()) } : from,
     flow: flowOf(flow),
     offsetsDir: offsetsDirOf(options),
   }
+}
+
+function placeOf(options: ConsumerOptions, allocation: Allocation | Allocate): ConsumerSettings['place'] {
+  const { room = '', queues, consumerRooms } = options
+  const settings: AllocationSettings & { room: string } = {
+    room,
+    ...(queues === undefined ? {} : { queues }),
+    ...(consumerRooms === undefined ? {} : { consumerRooms }),
+  }
+  const fault = allocationFault(typeof allocation === 'function' ? 'custom' : allocation, settings)
+  if (fault) throw badInput(fault.message, fault.code)
+  return { room, queues: [...(queues ?? [])], consumerRooms: [...(consumerRooms ?? [])] }
 }
 
 function flowOf(given: Partial<FlowOptions>): FlowOptions {
@@ -154,10 +192,3 @@ function offsetsDirOf({ messageModel, clientId, offsetsDir }: ConsumerOptions): 
     "give messageModel 'broadcasting' and a clientId with it; else the offsets are the brokers', or nobody's"
   throw badInput(`offsetsDir: ${what}`, 'INVALID_PARAMETER')
 }
-
-const isQueue = (queue: unknown): boolean =>
-  typeof queue === 'object' &&
-  queue !== null &&
-  typeof (queue as QueueRef).topic === 'string' &&
-  typeof (queue as QueueRef).brokerName === 'string' &&
-  Number.isInteger((queue as QueueRef).queueId)

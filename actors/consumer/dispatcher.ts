@@ -1,60 +1,112 @@
 /**
  * Dispatcher: gives the messages of the owned queues to the handler, at most `concurrency` at a time. Queues take turns.
  *
- * A handler that throws, or whose promise rejects, gets the same message again after a pause that doubles each time;
- * until it succeeds the message counts as unfinished. In order, it holds up its own queue and no other.
+ * A handler that throws, or whose promise rejects, has failed. The message then goes back to its broker, which has it
+ * tried again later; it counts as finished AFTER the broker has stored that. In order, a queue stands still instead and
+ * its message is tried again here, until it has had all its tries; then it is a dead letter and the queue goes on. Where
+ * nobody owns a queue (broadcasting) a message that failed is told of and passed over.
  *
  * RocketMQ: client/impl/consumer/ConsumeMessageConcurrentlyService.java, ConsumeMessageOrderlyService.java
  */
+import { retryLevelFault, suspensionOf, TO_DEAD_LETTERS } from '../../machines/retry-policy.ts'
 import type { QueueRef } from '../../machines/topic.ts'
 import type { Clock, Log } from '../node/world.ts'
+import type { ConsumerSettings } from './consumer-options.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import type { ProcessQueue } from './process-queue.ts'
+import { RunningHandlers } from './running-handlers.ts'
+import { reasonOf, type SendMessageBack, type SentBackTo } from './send-back.ts'
 
 export type MessageContext = {
   readonly group: string
   readonly queue: QueueRef
   /** Messages of the queue that were stored after this one, when the broker last told. */
   readonly behind: number
+  /** Of the ownership under which it is handled. It rises with each owner: others can refuse what an older one writes. */
+  readonly assignEpoch: number
+  /**
+   * BEFORE it throws, a handler may say when the message is tried again: 0 (default) as the ladder says (10 s, 30 s, 1
+   * min, …), 1 to 18 that delay level, -1 never again: it becomes a dead letter. Not heard in order.
+   */
+  delayLevel: number
+  /** How long an ordered queue stands still when the handler throws, milliseconds; kept within 10 and 30,000. */
+  suspendMs: number
 }
 
 /** What it returns, or its promise resolves to, is ignored, except `unhandled`. */
 export type Handler = (message: IncomingMessage, context: MessageContext) => unknown
 
+/** What became of the tries that failed, since the consumer was started. */
+export type FailureCounts = {
+  /** Handlers that threw, or ran for too long. */
+  failed: number
+  /** Messages that wait for another try, at the broker. */
+  sentBack: number
+  deadLetters: number
+  /** Orders to a broker of which nobody knows whether it carried them out: the message is tried again here. */
+  sendBackFailed: number
+  /** The queue was another one's by then. */
+  fenced: number
+  /** Handlers that ran longer than `consumeTimeoutMs`, and those of them that ended after all. */
+  timedOut: number
+  late: number
+  /** Passed over, in broadcasting. */
+  dropped: number
+}
+
 /** Of a consumer that is closing: the message was not handled, and is not given to this handler again. */
 export const unhandled = Symbol('unhandled')
 
-const RETRY_MS_MIN = 1_000
-const RETRY_MS_MAX = 30_000
+/** RocketMQ tries here again so long after it could not send a message back. */
+const TRY_HERE_MS = 5_000
+/** RocketMQ's level for what took too long. */
+const TIMED_OUT_LEVEL = 3
 /** Messages that are given out before other work of the process has a turn. */
 const TURN_MESSAGES = 2_000
 
+type Settings = Pick<
+  ConsumerSettings,
+  'group' | 'ordered' | 'concurrency' | 'maxReconsumeTimes' | 'suspendMs' | 'consumeTimeoutMs'
+>
+
 export class Dispatcher {
+  readonly counts: FailureCounts = {
+    ...{ failed: 0, sentBack: 0, deadLetters: 0, sendBackFailed: 0 },
+    ...{ fenced: 0, timedOut: 0, late: 0, dropped: 0 },
+  }
   readonly #clock: Clock
   readonly #log: Log
-  readonly #group: string
+  readonly #settings: Settings
   readonly #ordered: boolean
   readonly #concurrency: number
   readonly #handler: Handler
+  readonly #sendBack: SendMessageBack | null
+  readonly #handlers: RunningHandlers<Run>
   #queues: readonly ProcessQueue[] = []
   #cursor = 0
   #running = 0
   #isGiving = false
   #isTurnOver = false
-  /** Timers of messages that failed and wait for their next try. */
+  /** Timers of messages that failed and wait here for their next try. */
   readonly #retries = new Set<unknown>()
 
+  /** `sendBack` null: no broker takes anything back (broadcasting). */
   constructor(
     { clock, log }: { clock: Clock; log: Log },
-    { group, ordered, concurrency }: { group: string; ordered: boolean; concurrency: number },
+    settings: Settings,
     handler: Handler,
+    sendBack: SendMessageBack | null,
   ) {
     this.#clock = clock
     this.#log = log
-    this.#group = group
-    this.#ordered = ordered
-    this.#concurrency = concurrency
+    this.#settings = settings
+    this.#ordered = settings.ordered
+    this.#concurrency = settings.concurrency
     this.#handler = handler
+    this.#sendBack = sendBack
+    const timeoutMs =
+      settings.ordered || sendBack === null ? Number.POSITIVE_INFINITY : settings.consumeTimeoutMs
+    this.#handlers = new RunningHandlers(clock, timeoutMs, (run) => this.#timedOut(run))
   }
 
   /** The queues to take messages from, from now on. */
@@ -90,84 +142,172 @@ export class Dispatcher {
       const message = queue.take(this.#ordered)
       if (message === null || this.#ordered) this.#cursor++
       if (message === null) continue
-      this.#handle(queue, message)
+      this.#handle(new Run(this.#settings.group, queue, message))
       return true
     }
     return false
   }
 
-  #handle(queue: ProcessQueue, message: IncomingMessage): void {
+  #handle(run: Run): void {
     this.#running++
     let result: unknown
     try {
-      result = this.#handler(message, new Context(this.#group, queue, message))
+      result = this.#handler(run.message, run)
     } catch (error) {
-      return this.#failed(queue, message, error)
+      this.#running--
+      return this.#failed(run, error)
     }
-    if (!isThenable(result)) return this.#finished(queue, message)
+    if (!isThenable(result)) return this.#finished(run)
+    const place = this.#handlers.begin(run)
     result.then(
-      (value) => (value === unhandled ? this.#letGo(queue) : this.#finished(queue, message)),
-      (error: unknown) => this.#failed(queue, message, error),
+      (value) => {
+        if (!this.#handlers.end(place, run)) return this.#late()
+        if (value !== unhandled) return this.#finished(run)
+        this.#running--
+        run.processQueue.letGo()
+      },
+      (error: unknown) => {
+        if (!this.#handlers.end(place, run)) return this.#late()
+        this.#running--
+        this.#failed(run, error)
+      },
     )
   }
 
-  #finished(queue: ProcessQueue, message: IncomingMessage): void {
+  #finished({ processQueue, message }: Run): void {
     this.#running--
-    queue.finished(message)
+    processQueue.finished(message)
     this.give()
   }
 
-  #letGo(queue: ProcessQueue): void {
+  /** It ran for too long, and its message was sent back; until it ends it takes the place of another. */
+  #late(): void {
+    this.counts.late++
     this.#running--
-    queue.letGo()
+    this.give()
   }
 
-  #failed(queue: ProcessQueue, message: IncomingMessage, error: unknown): void {
-    this.#running--
-    const { messageId, deliveryAttempt } = message
-    const pause = Math.min(RETRY_MS_MIN * 2 ** (deliveryAttempt - 1), RETRY_MS_MAX)
-    this.#log.warn(`the handler of '${this.#group}' failed; it gets the message again in ${pause} ms`, {
-      messageId,
-      deliveryAttempt,
-      error: String(error),
+  #timedOut(run: Run): void {
+    this.counts.timedOut++
+    this.counts.failed++
+    const reason = `the handler ran longer than ${this.#settings.consumeTimeoutMs} ms`
+    this.#tell(run, `${reason}; the message is sent back, and what the handler returns is ignored`, reason)
+    this.#giveBack(run, TIMED_OUT_LEVEL, reason)
+  }
+
+  #failed(run: Run, error: unknown): void {
+    this.counts.failed++
+    const reason = reasonOf(error)
+    if (this.#sendBack === null) this.#drop(run, reason)
+    else if (this.#ordered) this.#suspend(run, reason)
+    else {
+      const fault = retryLevelFault(run.delayLevel)
+      if (fault !== null) this.#log.warn(`${fault}; the ladder decides`)
+      this.#tell(run, 'the handler failed; the message is sent back', reason)
+      this.#giveBack(run, fault === null ? run.delayLevel : 0, reason)
+    }
+    this.give()
+  }
+
+  #drop(run: Run, reason: string): void {
+    this.counts.dropped++
+    this.#tell(
+      run,
+      'the handler failed; broadcasting tries nothing again, the message is passed over',
+      reason,
+    )
+    run.processQueue.finished(run.message)
+  }
+
+  /** In order: nothing of the queue is given out until this message has another try. */
+  #suspend(run: Run, reason: string): void {
+    const { maxReconsumeTimes, suspendMs } = this.#settings
+    if (run.message.deliveryAttempt > maxReconsumeTimes) {
+      this.#tell(run, 'the handler failed for the last time; the message becomes a dead letter', reason)
+      return this.#giveBack(run, TO_DEAD_LETTERS, reason)
+    }
+    const pause = suspensionOf(run.suspendMs || suspendMs)
+    this.#tell(run, `the handler failed; its queue stands still for ${pause} ms`, reason)
+    run.processQueue.failed(true)
+    this.#tryHere(run, pause)
+  }
+
+  /** The queue is not given back while the answer is awaited: whoever read it next would handle the message again. */
+  #giveBack(run: Run, delayLevel: number, reason: string): void {
+    const { processQueue, message } = run
+    this.#sendBack!(processQueue, message, { delayLevel, reason }, (to, why) => {
+      this.#count(to)
+      if (to === 'failed' || to === 'fenced') {
+        this.#tell(
+          run,
+          `the message could not be sent back; it is tried again here in ${TRY_HERE_MS} ms`,
+          why,
+        )
+        processQueue.failed(this.#ordered)
+        this.#tryHere(run, TRY_HERE_MS)
+      } else processQueue.finished(message)
+      this.give()
     })
-    queue.failed(this.#ordered)
+  }
+
+  #count(to: SentBackTo): void {
+    if (to === 'retry') this.counts.sentBack++
+    else if (to === 'deadLetters') this.counts.deadLetters++
+    else if (to === 'fenced') this.counts.fenced++
+    else if (to === 'failed') this.counts.sendBackFailed++
+  }
+
+  /** Of a queue that is another one's by then nothing is tried: it is the next owner's. */
+  #tryHere({ processQueue, message }: Run, ms: number): void {
     const retry = this.#clock.setTimeout(() => {
       this.#retries.delete(retry)
-      queue.redeliver(message)
+      processQueue.redeliver(message)
       this.give()
-    }, pause)
+    }, ms)
     this.#retries.add(retry)
-    this.give()
+  }
+
+  #tell({ message: { messageId, deliveryAttempt } }: Run, what: string, error: string): void {
+    this.#log.warn(`'${this.#settings.group}': ${what}`, { messageId, deliveryAttempt, error })
   }
 
   /** Nothing is tried again: a process that closed its consumer ends without waiting for it. */
   stop(): void {
+    this.#handlers.stop()
     for (const retry of this.#retries) this.#clock.clearTimeout(retry)
     this.#retries.clear()
   }
 }
 
-/** Looked at by few handlers: it costs one small object and computes on demand. */
-class Context implements MessageContext {
+/** One try. Looked at by few handlers: it costs one small object and computes on demand. */
+class Run implements MessageContext {
   readonly group: string
-  /** @internal */ private readonly processQueue: ProcessQueue
-  /** @internal */ private readonly offset: number
+  /** Set by few; without a slot in each object. */
+  declare delayLevel: number
+  declare suspendMs: number
+  /** @internal */ readonly processQueue: ProcessQueue
+  /** @internal */ readonly message: IncomingMessage
 
   constructor(group: string, queue: ProcessQueue, message: IncomingMessage) {
     this.group = group
     this.processQueue = queue
-    this.offset = message.queueOffset
+    this.message = message
   }
 
   get queue(): QueueRef {
     return this.processQueue.reader.ref
   }
 
+  get assignEpoch(): number {
+    return this.processQueue.assignEpoch
+  }
+
   get behind(): number {
-    return Math.max(0, this.processQueue.reader.maxOffset - this.offset - 1)
+    return Math.max(0, this.processQueue.reader.maxOffset - this.message.queueOffset - 1)
   }
 }
+Run.prototype.delayLevel = 0
+Run.prototype.suspendMs = 0
 
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'

@@ -20,7 +20,10 @@ export type FlowOptions = {
   bytes: number
   /** How far the newest message may run ahead of the oldest unfinished one. RocketMQ's consumeConcurrentlyMaxSpan. */
   span: number
-  /** In place of `messages`: of all owned queues of a topic together, each gets its part. RocketMQ's pullThresholdForTopic. */
+  /**
+   * In place of `messages`: of all owned queues of a topic together. Each gets its part, anew whenever they change; what
+   * a queue holds beyond a part that became smaller is handled first. RocketMQ's pullThresholdForTopic.
+   */
   topicMessages: number | null
   /** In place of `bytes`, likewise. RocketMQ's pullThresholdSizeForTopic. */
   topicBytes: number | null

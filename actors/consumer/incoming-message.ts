@@ -5,13 +5,15 @@ import {
   bornTimeAt,
   epochAt,
   producerIdAt,
+  propertyAt,
   queueOffsetAt,
   RECORD_HEAD_BYTES,
   sequenceAt,
   storeTimeAt,
 } from '../../transport/frames.ts'
+import { systemProperties } from '../../transport/records.ts'
 import { idPrefix, messageIdOf } from '../producer/batch.ts'
-import { attributes } from '../producer/message.ts'
+import { attributes, hiddenProperties } from '../producer/message.ts'
 
 /** What all messages of one frame share. */
 export type FrameView = {
@@ -36,7 +38,7 @@ export class IncomingMessage {
   readonly queueId: number
   /** Its place in the queue, counted from 0 without gaps. */
   readonly queueOffset: number
-  /** 1 when it is handled for the first time by this consumer. */
+  /** 1 when it is handled for the first time, 2 when it failed once and is tried again, … */
   deliveryAttempt = 1
   /** @internal */ private readonly frame: FrameView
   /** @internal */ private readonly at: number
@@ -49,6 +51,14 @@ export class IncomingMessage {
     this.queueOffset = queueOffset
     this.frame = frame
     this.at = at
+  }
+
+  /** @internal It was read from a retry queue: its handler is to see the topic it was sent to, and which try this is. */
+  showAsRetried(): void {
+    const { [systemProperties.retryTopic]: topic, [systemProperties.reconsumeTimes]: times } = this.all()
+    if (topic !== undefined) (this as { topic: string }).topic = topic
+    const before = Number(times)
+    if (Number.isSafeInteger(before) && before > 0) this.deliveryAttempt = 1 + before
   }
 
   /** The bytes that were sent; a view, so a copy is needed to keep one body of a large frame for long. */
@@ -100,9 +110,7 @@ export class IncomingMessage {
 
   /** The sender's own properties, without tag, keys and message group. */
   get properties(): Record<string, string> {
-    const own = { ...this.all() }
-    for (const name of Object.values(attributes)) delete own[name]
-    return own
+    return Object.fromEntries(Object.entries(this.all()).filter(([name]) => !hiddenProperties.has(name)))
   }
 
   /** @internal What it takes in the cache. */
@@ -113,6 +121,11 @@ export class IncomingMessage {
   /** @internal Java's hash of the tag, 0 without one. */
   get tagsCode(): number {
     return this.frame.bytes.readInt32LE(this.at + 8)
+  }
+
+  /** @internal One property, tag and keys among them, without decoding the others. */
+  property(name: string): string | undefined {
+    return propertyAt(this.frame.bytes, this.at, name)
   }
 
   /** When the producer took it, milliseconds since 1970 by the producer's clock. */
@@ -141,7 +154,7 @@ export class IncomingMessage {
   }
 
   /** @internal */
-  private attribute(name: string): string | undefined {
+  attribute(name: string): string | undefined {
     if (this.frame.bytes.readUInt16LE(this.at + 12) === 0) return undefined
     return this.all()[name]
   }

@@ -6,17 +6,24 @@
  *
  * RocketMQ: client/impl/consumer/ProcessQueue.java
  */
-import { javaHash } from '../../transport/frames.ts'
+import type { Filter } from '../../machines/filter/filter.ts'
 import { defaultFlow } from './flow-control.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { OffsetTracker } from './offset-tracker.ts'
 import type { QueueReader } from './queue-reader.ts'
 
-/** Which messages are wanted; null for all. */
-export type TagFilter = { tags: ReadonlySet<string>; codes: ReadonlySet<number> } | null
-
-export const tagFilterOf = (tags: ReadonlySet<string> | null): TagFilter =>
-  tags && { tags, codes: new Set([...tags].map(javaHash)) }
+export type ProcessQueueStart = {
+  /** Which messages are wanted; null for all. */
+  filter: Filter | null
+  /** Of the grant under which it is read, 0 where there is none. */
+  assignEpoch: number
+  /** Where reading begins. */
+  offset: number
+  /** What the broker has confirmed, or -1. */
+  committed: number
+  /** How far the newest message may run ahead of the oldest unfinished one. */
+  span?: number
+}
 
 export class ProcessQueue {
   readonly reader: QueueReader
@@ -25,7 +32,7 @@ export class ProcessQueue {
   running = 0
   /** The offset that the broker has confirmed as committed, or -1. */
   committed: number
-  readonly #filter: TagFilter
+  readonly #filter: Filter | null
   readonly #span: number
   readonly #tracker: OffsetTracker
   #expected: number
@@ -38,11 +45,7 @@ export class ProcessQueue {
 
   constructor(
     reader: QueueReader,
-    filter: TagFilter,
-    assignEpoch: number,
-    offset: number,
-    committed: number,
-    span = defaultFlow.span,
+    { filter, assignEpoch, offset, committed, span = defaultFlow.span }: ProcessQueueStart,
   ) {
     this.reader = reader
     this.assignEpoch = assignEpoch
@@ -55,6 +58,7 @@ export class ProcessQueue {
 
   /** What may be committed. */
   get position(): number {
+    this.#passTo(this.reader.position)
     return this.#tracker.position
   }
 
@@ -64,7 +68,7 @@ export class ProcessQueue {
 
   /** Whether the next pull may go: the oldest unfinished message must not be too far behind. */
   get isWithinSpan(): boolean {
-    return this.#expected - this.#tracker.position <= this.#span
+    return this.#expected - this.#tracker.position - this.#tracker.passedAbove <= this.#span
   }
 
   /** The next message to run, or null. `ordered`: only while none runs. */
@@ -79,10 +83,9 @@ export class ProcessQueue {
       const message = this.reader.next()
       if (message === null) return null
       const { queueOffset } = message
-      // Messages between were removed by retention before they were read.
-      for (; this.#expected < queueOffset; this.#expected++) this.#tracker.finish(this.#expected)
+      if (queueOffset > this.#expected) this.#passTo(queueOffset)
       this.#expected = queueOffset + 1
-      if (this.#isWanted(message)) {
+      if (this.#filter === null || this.#filter(message)) {
         this.running++
         return message
       }
@@ -91,10 +94,11 @@ export class ProcessQueue {
     }
   }
 
-  #isWanted(message: IncomingMessage): boolean {
-    if (this.#filter === null) return true
-    const { tags, codes } = this.#filter
-    return codes.has(message.tagsCode) && tags.has(message.tag ?? '')
+  /** What lies below and was not given out was left out by the broker, or removed there before it was read. */
+  #passTo(offset: number): void {
+    if (offset <= this.#expected) return
+    this.#tracker.pass(this.#expected, offset)
+    this.#expected = offset
   }
 
   finished(message: IncomingMessage): void {

@@ -5,11 +5,15 @@
  * nothing. It stops asking while enough is cached (flow control) and goes on as soon as there is room. Every frame is
  * checked by its checksums before a message of it is handed out.
  *
+ * With a filter, the broker leaves out frames in which nothing is wanted and tells how far they reach; what it sends may
+ * still hold messages that are not wanted.
+ *
  * While the master does not answer and no newer one is known, replicas that have lost it too are asked for what is
  * confirmed. They may have less than was read already, NEVER anything else, so only what is new of theirs is heard.
  *
  * RocketMQ: client/impl/consumer/PullMessageService.java, ProcessQueue.java, docs/cn/SlaveActingMasterMode.md
  */
+import { RETRY_PREFIX } from '../../machines/names.ts'
 import type { QueueRef } from '../../machines/topic.ts'
 import { encode } from '../../transport/codec.ts'
 import { codeName, codes } from '../../transport/codes.ts'
@@ -49,13 +53,28 @@ const AT_ONCE_MS = 1_000
 /** How often a master that does not answer is asked again: it may only have lost its connection for a moment. */
 const LOST_MS = 500
 
+export type QueueReaderOptions = {
+  limits?: QueueLimits
+  /** What all queues of the consumer may hold together. */
+  budget?: CacheBudget
+  /** Under which grant it is read; undefined: nobody's. */
+  owner?: PullRequest['owner']
+  /** The broker leaves out what is not wanted by it; undefined: it sends all. */
+  filter?: string | undefined
+}
+
 export class QueueReader {
   readonly ref: QueueRef
   readonly #process: Process
   readonly #hooks: QueueReaderHooks
   readonly #limits: QueueLimits
   readonly #budget: CacheBudget
-  readonly #owner: PullRequest['owner']
+  /** Under which grant it reads for a group; undefined where nobody owns the queue. */
+  readonly owner: PullRequest['owner']
+  /** What the broker leaves out what is not wanted by; undefined when it sends all. */
+  #filter: string | undefined
+  /** Its messages were sent to other topics, and failed. */
+  readonly #isRetry: boolean
   /** Of the next message to pull. */
   #offset = 0
   #maxOffset = 0
@@ -78,16 +97,21 @@ export class QueueReader {
     process: Process,
     ref: QueueRef,
     hooks: QueueReaderHooks,
-    limits: QueueLimits = defaultFlow,
-    owner?: PullRequest['owner'],
-    budget: CacheBudget = new CacheBudget(defaultFlow.totalBytes),
+    {
+      limits = defaultFlow,
+      budget = new CacheBudget(defaultFlow.totalBytes),
+      owner,
+      filter,
+    }: QueueReaderOptions = {},
   ) {
     this.#process = process
     this.ref = ref
     this.#hooks = hooks
     this.#limits = limits
     this.#budget = budget
-    this.#owner = owner
+    this.owner = owner
+    this.#filter = filter
+    this.#isRetry = ref.topic.startsWith(RETRY_PREFIX)
   }
 
   /** Of the next message that `next` gives, when there is one. */
@@ -158,6 +182,7 @@ export class QueueReader {
     if (frame === undefined) return null
     const at = this.#record
     const message = new IncomingMessage(frame, at, frame.queueOffset + this.#index)
+    if (this.#isRetry) message.showAsRetried()
     this.#index++
     this.#record += message.recordBytes
     if (this.#index >= countAt(frame.bytes, 0)) {
@@ -191,8 +216,9 @@ export class QueueReader {
     else this.#askReplicas(epoch)
   }
 
+  /** A part of what the queue may hold: a message that is stuck leaves room for another pull. */
   get #pullBytes(): number {
-    return Math.min(this.#budget.pullBytes, this.#limits.bytes)
+    return Math.max(1, Math.min(this.#budget.pullBytes, Math.floor(this.#limits.bytes / 4)))
   }
 
   get #hasRoom(): boolean {
@@ -222,7 +248,7 @@ export class QueueReader {
     this.#ask(pull, 0, AT_ONCE_MS, (outcome) => {
       const before = this.#offset
       const isFound =
-        outcome.ok && outcome.value.length >= PULL_HEAD_BYTES && answerCode(outcome.value) === codes.SUCCESS
+        outcome.ok && outcome.value.length >= PULL_HEAD_BYTES && brings(answerCode(outcome.value))
       if (isFound) this.#take(outcome.value)
       else if (!outcome.ok && outcome.failure.code === 'closed') return
       if (this.#offset > before) return this.want()
@@ -244,7 +270,8 @@ export class QueueReader {
       offset: this.#offset,
       maxBytes: this.#pullBytes,
       waitMs,
-      ...(this.#owner ? { owner: this.#owner } : {}),
+      ...(this.owner ? { owner: this.owner } : {}),
+      ...(this.#filter === undefined ? {} : { filter: this.#filter }),
     }
     const pull = ++this.#pull
     this.#isPulling = true
@@ -274,6 +301,7 @@ export class QueueReader {
     if (code !== codes.NOT_MASTER) this.#lostEpoch = -1
     switch (code) {
       case codes.SUCCESS:
+      case codes.PULL_RETRY_IMMEDIATELY:
         this.#maxOffset = pullMaxOffset(answer)
         this.#take(answer)
         return this.want()
@@ -287,13 +315,30 @@ export class QueueReader {
       case codes.NOT_MASTER:
         this.#hooks.unreachable(epoch)
         return this.#lose(epoch)
+      case codes.SUBSCRIPTION_PARSE_FAILED:
+      case codes.INVALID_PARAMETER:
+        if (this.#filter !== undefined) return this.#goWithoutFilter(code)
+        return this.#refused(code)
       default:
-        this.#process.world.log.warn('a pull was refused and is tried again', {
-          ...this.ref,
-          code: codeName(code),
-        })
-        return this.#pauseThenWant()
+        return this.#refused(code)
     }
+  }
+
+  /** Nothing is lost without it: whoever reads looks at each message itself. */
+  #goWithoutFilter(code: number): void {
+    const message =
+      "the broker does not understand the filter and sends all messages: is its version older than the client's?"
+    this.#process.world.log.error(message, { ...this.ref, filter: this.#filter, code: codeName(code) })
+    this.#filter = undefined
+    this.want()
+  }
+
+  #refused(code: number): void {
+    this.#process.world.log.warn('a pull was refused and is tried again', {
+      ...this.ref,
+      code: codeName(code),
+    })
+    this.#pauseThenWant()
   }
 
   #moved(answer: Buffer): void {
@@ -330,6 +375,8 @@ export class QueueReader {
       if (next > this.#offset) this.#cache(viewOf(answer.subarray(at, end), topic, brokerName, queueId), next)
       at = end
     }
+    const end = pullNextOffset(answer)
+    if (this.#filter !== undefined && end > this.#offset) this.#offset = end
     if (this.#frames.length > 0) this.#hooks.arrived()
   }
 
@@ -339,13 +386,13 @@ export class QueueReader {
     let record = recordsAt(frame.bytes, 0)
     // A frame is sent whole: the messages before the offset asked for are passed over.
     for (; frame.queueOffset + index < this.#offset; index++) record += frame.bytes.readUInt32LE(record)
+    this.#cachedMessages += countAt(frame.bytes, 0) - index
     this.#frames.push(frame)
     if (isFirst) {
       this.#index = index
       this.#record = record
     }
     const bytes = frame.bytes.length - record
-    this.#cachedMessages += next - this.#offset
     this.#cachedBytes += bytes
     this.#budget.add(bytes)
     this.#offset = next
@@ -359,3 +406,6 @@ export class QueueReader {
     }, PAUSE_MS)
   }
 }
+
+/** With frames, or with how far nothing is wanted. */
+const brings = (code: number): boolean => code === codes.SUCCESS || code === codes.PULL_RETRY_IMMEDIATELY

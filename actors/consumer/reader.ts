@@ -5,6 +5,7 @@
  *
  * RocketMQ: client/consumer/DefaultLitePullConsumer.java (assign and seek)
  */
+import type { FilterExpression } from '../../machines/filter/filter.ts'
 import { topicFault } from '../../machines/names.ts'
 import {
   compareQueues,
@@ -16,10 +17,12 @@ import {
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import { type RouteWatch, watchRoute } from '../producer/route.ts'
+import { CacheBudget, defaultFlow } from './flow-control.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { MasterProbe } from './master-probe.ts'
 import { QueueReader } from './queue-reader.ts'
-import { findOffset, type StartPosition } from './start-position.ts'
+import { findOffset, positionOf, type SeekPosition, type StartPosition } from './start-position.ts'
+import { type Subscribed, subscribed } from './subscribed.ts'
 
 export type ReaderOptions = {
   topic: string
@@ -27,12 +30,14 @@ export type ReaderOptions = {
   queues?: (queue: QueueRef) => boolean
   /** Where to begin when `seek` is not called; default 'first'. */
   from?: 'first' | 'last'
+  /** Which messages: `*` (default), tags as `a || b`, or `{ sql }`. */
+  filter?: FilterExpression
 }
-
-export type SeekPosition = 'first' | 'last' | { time: Date | number } | { offset: number; queue?: QueueRef }
 
 const LIMITS = { messages: 500, bytes: 16 * 1024 * 1024 }
 const ASK_MS = 3_000
+/** A timer of more milliseconds fires at once. */
+const WAIT_MS_MAX = 2 ** 31 - 1
 
 export class Reader {
   readonly topic: string
@@ -40,10 +45,13 @@ export class Reader {
   readonly #released: () => void
   readonly #wants: (queue: QueueRef) => boolean
   readonly #from: 'first' | 'last'
+  readonly #subscribed: Subscribed
   readonly #route: RouteWatch
   readonly #readers = new Map<string, QueueReader>()
   readonly #epochs = new Map<string, number>()
   readonly #probe: MasterProbe
+  readonly #budget = new CacheBudget(defaultFlow.totalBytes)
+  readonly #paused = new Set<string>()
   readonly #failure: { error: StateMQError | null } = { error: null }
   #order: QueueReader[] = []
   #cursor = 0
@@ -55,12 +63,13 @@ export class Reader {
 
   constructor(
     process: Process,
-    { topic, queues = () => true, from = 'first' }: ReaderOptions,
+    { topic, queues = () => true, from = 'first', filter = '*' }: ReaderOptions,
     released: () => void,
   ) {
     if (typeof topic !== 'string') throw badInput('a reader needs a topic: client.reader({ topic })')
     const fault = topicFault(topic)
     if (fault) throw badInput(fault.message, fault.code)
+    this.#subscribed = subscribed(filter)
     this.topic = topic
     this.#process = process
     this.#released = released
@@ -88,14 +97,61 @@ export class Reader {
     return this.#order.map(({ ref }) => ref)
   }
 
-  /** Goes to a place in all queues, or in one. What was read ahead is dropped. */
-  async seek(to: SeekPosition): Promise<void> {
+  /**
+   * Goes to a place in all queues, or in one (`{ offset, queue }`, or `seek('last', queue)`). What was read ahead is
+   * dropped. A time goes to the first message that was stored then or later. An offset from the queue's first to the
+   * one after its last is taken; when a queue does not have it, it rejects with PULL_OFFSET_MOVED and no queue is moved.
+   */
+  async seek(to: SeekPosition, queue?: QueueRef): Promise<void> {
+    const position = positionOf(to)
     await this.#ready()
-    const only = typeof to === 'object' && 'queue' in to && to.queue ? queueKey(to.queue) : null
-    const readers = only === null ? this.#order : this.#order.filter(({ ref }) => queueKey(ref) === only)
-    if (readers.length === 0) throw badInput(`the reader has no queue ${only}`, 'INVALID_PARAMETER')
-    await Promise.all(readers.map((reader) => this.#start(reader, positionOf(to))))
+    const only = queue ?? (typeof to === 'object' ? to.queue : undefined)
+    const readers = only === undefined ? this.#order : [this.#readerOf(only)]
+    const { offset } = { offset: undefined, ...(typeof position === 'object' ? position : {}) }
+    if (offset !== undefined) await Promise.all(readers.map((reader) => this.#check(reader, offset)))
+    await Promise.all(readers.map((reader) => this.#start(reader, position)))
     await this.#begin(this.#order.filter((reader) => !readers.includes(reader)))
+  }
+
+  /** The offset of the next message that `poll` gives of this queue. */
+  async position(queue: QueueRef): Promise<number> {
+    await this.#ready()
+    const reader = this.#readerOf(queue)
+    await this.#begin(this.#order)
+    return reader.position
+  }
+
+  /** `poll` gives nothing of this queue, or of any that there is now, until `resume`. Positions stay. */
+  async pause(queue?: QueueRef): Promise<void> {
+    await this.#ready()
+    for (const { ref } of queue ? [this.#readerOf(queue)] : this.#order) this.#paused.add(queueKey(ref))
+  }
+
+  async resume(queue?: QueueRef): Promise<void> {
+    await this.#ready()
+    for (const reader of queue ? [this.#readerOf(queue)] : this.#order) {
+      this.#paused.delete(queueKey(reader.ref))
+      reader.want()
+    }
+    const hasCached = ({ ref, cachedMessages }: QueueReader) => cachedMessages > 0 && !this.#isPaused(ref)
+    if (this.#order.some(hasCached)) this.#wake?.()
+  }
+
+  #readerOf(queue: QueueRef): QueueReader {
+    const reader = this.#readers.get(queueKey(queue))
+    if (reader) return reader
+    const known = this.#order.map(({ ref }) => queueKey(ref)).join(', ')
+    throw badInput(`the reader has no queue ${queueKey(queue)}: it reads ${known}`, 'INVALID_PARAMETER')
+  }
+
+  /** Rejects when the queue does not hold the offset, nor ends at it. */
+  async #check({ ref }: QueueReader, offset: number): Promise<void> {
+    const [first, last] = await Promise.all([this.#find(ref, 'first'), this.#find(ref, 'last')])
+    if (offset >= first && offset <= last) return
+    const message =
+      `offset ${offset} is not in ${queueKey(ref)}, which goes from ${first} to ${last}: seek there, ` +
+      "to a time, or to 'first' or 'last'; for one queue only, seek({ offset, queue })"
+    throw badInput(message, 'PULL_OFFSET_MOVED')
   }
 
   /** Once; a broker that did not answer is asked again by the next call. */
@@ -112,20 +168,28 @@ export class Reader {
 
   /** At most `max` messages; waits up to `waitMs` for the first. */
   async poll(max = 32, waitMs = 1_000): Promise<IncomingMessage[]> {
+    if (!(Number.isInteger(max) && max > 0))
+      throw badInput(`poll: max ${max}: give 1 or more`, 'INVALID_PARAMETER')
+    if (!(waitMs >= 0 && waitMs <= WAIT_MS_MAX)) {
+      throw badInput(`poll: waitMs ${waitMs}: give 0 to ${WAIT_MS_MAX} milliseconds`, 'INVALID_PARAMETER')
+    }
     await this.#ready()
     await this.#begin(this.#order)
-    const found = this.#take(max)
-    if (found.length > 0 || waitMs <= 0 || this.#isClosed) return found
     const { clock } = this.#process.world
-    await new Promise<void>((resolve) => {
-      const timer = clock.setTimeout(resolve, waitMs)
-      this.#wake = () => {
-        clock.clearTimeout(timer)
-        resolve()
-      }
-    })
-    this.#wake = null
-    return this.#take(max)
+    const until = clock.monotonic() + waitMs
+    for (;;) {
+      const found = this.#take(max)
+      const left = until - clock.monotonic()
+      if (found.length > 0 || left <= 0 || this.#isClosed) return found
+      await new Promise<void>((resolve) => {
+        const timer = clock.setTimeout(resolve, left)
+        this.#wake = () => {
+          clock.clearTimeout(timer)
+          resolve()
+        }
+      })
+      this.#wake = null
+    }
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<IncomingMessage, void, undefined> {
@@ -148,9 +212,10 @@ export class Reader {
     let empty = 0
     while (found.length < max && empty < this.#order.length) {
       if (this.#cursor >= this.#order.length) this.#cursor = 0
-      const message = this.#order[this.#cursor]!.next()
+      const reader = this.#order[this.#cursor]!
+      const message = this.#isPaused(reader.ref) ? null : this.#next(reader)
       if (message) {
-        this.#order[this.#cursor]!.release(message)
+        reader.release(message)
         found.push(message)
         empty = 0
       } else {
@@ -159,6 +224,20 @@ export class Reader {
       }
     }
     return found
+  }
+
+  #isPaused(ref: QueueRef): boolean {
+    return this.#paused.size > 0 && this.#paused.has(queueKey(ref))
+  }
+
+  #next(reader: QueueReader): IncomingMessage | null {
+    const { filter } = this.#subscribed
+    let message = reader.next()
+    while (message !== null && filter !== null && !filter(message)) {
+      reader.release(message)
+      message = reader.next()
+    }
+    return message
   }
 
   async #ready(): Promise<void> {
@@ -206,46 +285,35 @@ export class Reader {
           arrived: () => this.#wake?.(),
           unreachable: (epoch) => this.#route.unreachable(ref.brokerName, epoch),
           fenced: () => {},
-          mayPull: () => true,
+          mayPull: () => !this.#isPaused(ref),
           rewound: (offset) => reader.start(offset),
         },
-        LIMITS,
+        { limits: LIMITS, budget: this.#budget, filter: this.#subscribed.text },
       )
       this.#readers.set(key, reader)
       // A queue that appears later is read from its start: nothing of it was there before.
       if (this.#started) reader.start(0)
     }
     this.#order = [...this.#readers.values()].sort((a, b) => compareQueues(a.ref, b.ref))
+    this.#budget.setQueues(this.#order.length)
     this.#hasRoute = true
     this.#tellRouted()
   }
 
-  #start(reader: QueueReader, from: StartPosition): Promise<void> {
+  async #start(reader: QueueReader, from: StartPosition): Promise<void> {
+    const offset = await this.#find(reader.ref, from)
+    if (!this.#isClosed) reader.start(offset)
+  }
+
+  #find(ref: QueueRef, from: StartPosition): Promise<number> {
     return new Promise((resolve, reject) => {
-      const { ref } = reader
       findOffset(this.#process, ref, this.#epochs.get(ref.brokerName) ?? 0, from, (offset) => {
-        if (offset === null) {
-          const message =
-            `${ref.brokerName} did not tell where queue ${ref.queueId} of '${ref.topic}' begins: ` +
-            "see 'statemq broker list' whether it has a master"
-          return reject(new StateMQError('TIMED_OUT', message, { retryable: true }))
-        }
-        reader.start(offset)
-        resolve()
+        if (offset !== null) return resolve(offset)
+        const message =
+          `${ref.brokerName} did not tell where queue ${ref.queueId} of '${ref.topic}' begins: ` +
+          "see 'statemq broker list' whether it has a master"
+        reject(new StateMQError('TIMED_OUT', message, { retryable: true }))
       })
     })
   }
-}
-
-function positionOf(to: SeekPosition): StartPosition {
-  if (typeof to === 'string') return to
-  if ('time' in to) {
-    const time = to.time instanceof Date ? to.time.getTime() : to.time
-    if (!Number.isFinite(time) || time < 0) throw badInput('seek: the time is no date', 'INVALID_PARAMETER')
-    return { time }
-  }
-  if (!Number.isSafeInteger(to.offset) || to.offset < 0) {
-    throw badInput(`seek: offset ${to.offset}: give a whole number from 0 on`, 'INVALID_PARAMETER')
-  }
-  return { offset: to.offset }
 }

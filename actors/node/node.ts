@@ -5,6 +5,7 @@
  * drains: what was accepted is stored and answered first.
  */
 import { brokerNameFault } from '../../machines/names.ts'
+import { DEFAULT_DELAY_LEVELS, delaysOf } from '../../machines/retry-policy.ts'
 import type { Register } from '../../transport/register.ts'
 import { subjectsOf } from '../../transport/subjects.ts'
 import type { Transport } from '../../transport/transport.ts'
@@ -47,6 +48,8 @@ export type NodeOptions = {
     segmentBytes?: number
     /** How long messages are kept, hours; default 72. */
     retentionHours?: number
+    /** RocketMQ's messageDelayLevel: the pauses of the 18 delay levels. THE SAME on all brokers of a cluster. */
+    messageDelayLevel?: string
   }
   /** Brokers keep their data below it, each in a folder of its own; default './statemq-data'. */
   dir?: string
@@ -178,6 +181,7 @@ function startRole(
     return supervision
   }
   const { name, id = 0, flush, autoCreateTopic, segmentBytes, retentionHours } = options.broker!
+  const { messageDelayLevel } = options.broker!
   const { replication = 'none', replicas = 2, minInSync = 1, maxLagBytes = MAX_LAG_BYTES } = options.broker!
   let isUp = false
   // The other replicas may come later, or not at all: the node is up nevertheless.
@@ -210,6 +214,7 @@ function startRole(
           ...(flush === undefined ? {} : { flush }),
           ...(autoCreateTopic === undefined ? {} : { autoCreateTopic }),
           ...(segmentBytes === undefined ? {} : { segmentBytes }),
+          ...(messageDelayLevel === undefined ? {} : { messageDelayLevel }),
           ...(replication === 'none' || group === null
             ? {}
             : { replication: { replication, replicas, minInSync, maxLagBytes, failover, ...group } }),
@@ -255,6 +260,8 @@ function checkOptions({ roles, broker, servers, listen, transport, failover }: N
   if (broker.flush !== undefined && broker.flush !== 'sync' && broker.flush !== 'async') {
     invalid(`flush '${broker.flush}': give 'sync' or 'async'`)
   }
+  const delays = delaysOf(broker.messageDelayLevel ?? DEFAULT_DELAY_LEVELS)
+  if (typeof delays === 'string') invalid(delays)
 }
 
 const ROLES: readonly Role[] = ['nameServer', 'controller', 'register', 'broker']

@@ -4,7 +4,7 @@
  * `producerId` and `sequence` are given when the batch is first shipped. While it is UNKNOWN whether the broker stored
  * it, they NEVER change: the broker recognises the frame by them and stores it once.
  */
-import { FRAME_HEAD_BYTES, kinds, RECORD_HEAD_BYTES, sealFrame } from '../../transport/frames.ts'
+import { FRAME_HEAD_BYTES, flags, kinds, RECORD_HEAD_BYTES, sealFrame } from '../../transport/frames.ts'
 import type { StateMQError } from '../errors.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import { attributes, recordBytesMax, writeRecord } from './message.ts'
@@ -43,6 +43,8 @@ export class Batch {
   readonly budgetMs: number
   /** True when a message of it must stay on its queue: it has a group, or its queue was chosen. */
   ordered = false
+  /** True when its one message is to be consumed later: it travels in a frame of its own. */
+  delayed = false
   readonly resolves: Resolve[] = []
   readonly rejects: Reject[] = []
   producerId = 0
@@ -141,6 +143,7 @@ export class Batch {
       queueId,
       count: this.count,
       topicBytes: this.#topicBytes,
+      flags: this.delayed ? flags.scheduled : 0,
     })
   }
 

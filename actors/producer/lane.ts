@@ -114,7 +114,7 @@ export class Lane {
     return batch.size - before
   }
 
-  /** A frame of the caller's own, that nothing else may join. */
+  /** A frame of the caller's own, that nothing else may join; it keeps to its lane unless `fill` says otherwise. */
   addClosed(bornTime: number, deadline: number, budgetMs: number, fill: (batch: Batch) => void): number {
     this.#close()
     const batch = this.#begin(bornTime, deadline, budgetMs)
@@ -265,6 +265,14 @@ export class Lane {
     if (other === null) return false
     batch.moveTo(mayBeStored, ({ tagsCode, properties, body, resolve, reject, id }: Moved) => {
       const { bornTime, deadline, budgetMs } = batch
+      if (batch.delayed) {
+        const fill = (alone: Batch) => {
+          alone.delayed = true
+          alone.ordered = false
+          alone.add(tagsCode, properties, body, bornTime, resolve, reject, id)
+        }
+        return this.#owner.grew(other.addClosed(bornTime, deadline, budgetMs, fill))
+      }
       this.#owner.grew(
         other.add(tagsCode, properties, body, false, bornTime, deadline, budgetMs, resolve, reject, id),
       )

@@ -6,8 +6,10 @@
  * RocketMQ: client/Validators.java, common/message/MessageDecoder.java (properties: name 0x01 value 0x02).
  */
 import { sendTopicFault } from '../../machines/names.ts'
+import { delayLevelFault } from '../../machines/retry-policy.ts'
 import type { QueueRef } from '../../machines/topic.ts'
 import { javaHash, MAX_BODY_BYTES, MAX_PROPERTY_BYTES, RECORD_HEAD_BYTES } from '../../transport/frames.ts'
+import { systemProperties } from '../../transport/records.ts'
 import { badInput, StateMQError } from '../errors.ts'
 
 export type OutgoingMessage = {
@@ -23,6 +25,8 @@ export type OutgoingMessage = {
   messageGroup?: string
   /** Chooses the queue: an index into `queues`, which are sorted by broker and id. Wins over `messageGroup`. */
   selectQueue?: (queues: readonly QueueRef[]) => number
+  /** Consumers get it later: 1 to 18 for 1 s, 5 s, 10 s, 30 s, 1 min … 10 min, 20 min, 30 min, 1 h, 2 h. */
+  delayLevel?: number
 }
 
 /** Names under which RocketMQ keeps a message's own attributes among its properties. */
@@ -32,9 +36,11 @@ export const attributes = {
   messageGroup: '__SHARDINGKEY',
   id: 'UNIQ_KEY',
 } as const
-const reserved = new Set<string>(Object.values(attributes))
+const reserved = new Set<string>([...Object.values(attributes), ...Object.values(systemProperties)])
+/** What consumers do not show among a sender's own properties. */
+export const hiddenProperties: ReadonlySet<string> = reserved
 
-const later = ['delayMs', 'deliverAt', 'delayLevel'] as const
+const later = ['delayMs', 'deliverAt'] as const
 
 /** Throws what is wrong with a message: `code` MESSAGE_ILLEGAL and a sentence that says what is allowed. */
 export function checkMessage(message: OutgoingMessage): void {
@@ -67,11 +73,15 @@ export function checkMessage(message: OutgoingMessage): void {
   if (selectQueue !== undefined && typeof selectQueue !== 'function') {
     throw badInput(`selectQueue is ${nameOfType(selectQueue)}: give a function from queues to an index`)
   }
+  if (message.delayLevel !== undefined) {
+    const fault = delayLevelFault(message.delayLevel)
+    if (fault !== null) throw badInput(fault)
+  }
   for (const option of later) {
     if ((message as { [name: string]: unknown })[option] !== undefined) {
       throw new StateMQError(
         'REQUEST_CODE_NOT_SUPPORTED',
-        `'${option}' is not supported by this version: send the message when it is due`,
+        `'${option}' is not supported by this version: give a delayLevel, or send the message when it is due`,
       )
     }
   }
@@ -91,7 +101,9 @@ function checkProperties(properties: unknown): void {
   for (const [name, value] of Object.entries(properties)) {
     if (name === '') throw badInput('a property has an empty name')
     if (reserved.has(name))
-      throw badInput(`the property '${name}' is reserved: use tag, keys or messageGroup`)
+      throw badInput(
+        `the property '${name}' is reserved: use tag, keys, messageGroup or delayLevel, or another name`,
+      )
     checkText('property name', name)
     if (value !== '') checkText(`property '${name}'`, value)
   }
@@ -118,7 +130,7 @@ const none = Buffer.alloc(0)
 
 /** The attributes and properties as RocketMQ's text; throws MESSAGE_ILLEGAL when they exceed 32,767 bytes. */
 export function encodeProperties(
-  { tag, keys, messageGroup, properties }: OutgoingMessage,
+  { tag, keys, messageGroup, delayLevel, properties }: OutgoingMessage,
   id?: string,
 ): Buffer {
   let text = ''
@@ -127,6 +139,7 @@ export function encodeProperties(
     text += `${attributes.keys}\u0001${typeof keys === 'string' ? keys : keys.join(' ')}\u0002`
   }
   if (messageGroup !== undefined) text += `${attributes.messageGroup}\u0001${messageGroup}\u0002`
+  if (delayLevel !== undefined) text += `${systemProperties.delayLevel}\u0001${delayLevel}\u0002`
   if (id !== undefined) text += `${attributes.id}\u0001${id}\u0002`
   if (properties !== undefined) {
     for (const name in properties) text += `${name}\u0001${properties[name]}\u0002`

@@ -15,6 +15,7 @@ import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import type { Batch, Receipt, Reject, Resolve } from './batch.ts'
 import { BufferPool } from './buffer-pool.ts'
+import type { Lane } from './lane.ts'
 import { checkMessage, checkTopic, encodeProperties, type OutgoingMessage, tagsCodeOf } from './message.ts'
 import { Pipe, type PipeOwner } from './pipe.ts'
 import { type RouteWatch, watchRoute } from './route.ts'
@@ -89,6 +90,11 @@ export class Producer {
     return new Promise((resolve, reject) => this.#accept(message, resolve, reject))
   }
 
+  /** @internal Sends under an id that the message had before. */
+  sendAs(message: OutgoingMessage, id: string): Promise<Receipt> {
+    return new Promise((resolve, reject) => this.#accept(message, resolve, reject, id))
+  }
+
   /** Sends and does not wait: what becomes of the message is not told. Throws when the message is illegal. */
   sendOneway(message: OutgoingMessage): void {
     this.#accept(message, ignore, ignore)
@@ -148,18 +154,18 @@ export class Producer {
     }
   }
 
-  #accept(message: OutgoingMessage, resolve: Resolve, reject: Reject): void {
+  #accept(message: OutgoingMessage, resolve: Resolve, reject: Reject, id?: string): void {
     this.#refuseWhenClosed()
     checkMessage(message)
-    const properties = encodeProperties(message)
+    const properties = encodeProperties(message, id)
     const destination = this.#destinations.get(message.topic) ?? this.#destinationOf(message.topic)
-    if (this.#mayGo(destination)) this.#place(destination.sender, message, properties, resolve, reject)
+    if (this.#mayGo(destination)) this.#place(destination.sender, message, properties, resolve, reject, id)
     else {
       // The caller may change what it gave once `send` has returned.
       const body = typeof message.body === 'string' ? message.body : Buffer.from(message.body)
       const kept = { ...message, body }
       this.#park(destination, reject, (sender, deadline) =>
-        this.#place(sender, kept, properties, resolve, reject, deadline),
+        this.#place(sender, kept, properties, resolve, reject, id, deadline),
       )
     }
   }
@@ -170,10 +176,14 @@ export class Producer {
     properties: Buffer,
     resolve: Resolve,
     reject: Reject,
+    id?: string,
     deadline?: number,
   ): void {
     if (!this.#isTurnOpen) this.#openTurn()
     const lane = sender.laneFor(message)
+    if (message.delayLevel !== undefined) {
+      return this.#placeAlone(lane, message, properties, resolve, reject, deadline)
+    }
     this.#buffered += lane.add(
       tagsCodeOf(message.tag),
       properties,
@@ -184,10 +194,30 @@ export class Producer {
       this.#timeoutMs,
       resolve,
       reject,
+      id,
     )
     const { pipe } = lane
     if (!lane.isListed || !pipe.isWanted) pipe.list(lane)
     pipe.added()
+  }
+
+  /** A message that is due later: its broker does not store it where the others go. */
+  #placeAlone(
+    lane: Lane,
+    message: OutgoingMessage,
+    properties: Buffer,
+    resolve: Resolve,
+    reject: Reject,
+    deadline = this.#now + this.#timeoutMs,
+  ): void {
+    const fill = (batch: Batch) => {
+      batch.delayed = true
+      batch.ordered = message.messageGroup !== undefined || message.selectQueue !== undefined
+      batch.add(tagsCodeOf(message.tag), properties, message.body, this.#wallNow, resolve, reject)
+    }
+    this.#buffered += lane.addClosed(this.#wallNow, deadline, this.#timeoutMs, fill)
+    lane.pipe.list(lane)
+    lane.pipe.added()
   }
 
   #mayGo(destination: Destination): boolean {
@@ -425,6 +455,8 @@ function checkBatch(messages: readonly OutgoingMessage[]): OutgoingMessage {
     checkMessage(message)
     if (message.topic !== first.topic) throw badInput('a batch has one topic: send one batch for each topic')
     if (message.messageGroup !== first.messageGroup) throw badInput('a batch has one message group')
+    if (message.delayLevel !== undefined)
+      throw badInput('a batch cannot be delayed: send each message with a delayLevel by itself')
   }
   return first
 }

@@ -18,6 +18,7 @@ import { type Allocate, type AllocationInput, type Shares, type Strategy, strate
 export { averagely } from './averagely.ts'
 export { averagelyByCircle } from './averagely-by-circle.ts'
 export { roomOf } from './machine-room.ts'
+export { type AllocationSettings, allocationFault } from './settings.ts'
 export {
   type Allocate,
   type AllocationInput,

@@ -5,35 +5,41 @@
  * RFC 1321
  */
 
-const SHIFTS: readonly (readonly number[])[] = [
-  [7, 12, 17, 22],
-  [5, 9, 14, 20],
-  [4, 11, 16, 23],
-  [6, 10, 15, 21],
-]
-const SINES: readonly number[] = Array.from(
-  { length: 64 },
-  (_, step) => Math.floor(Math.abs(Math.sin(step + 1)) * 2 ** 32) | 0,
-)
 const BLOCK = 64
+const STEPS = Array.from({ length: 64 }, (_, step) => step)
+const SINES = Int32Array.from(STEPS, (step) => Math.floor(Math.abs(Math.sin(step + 1)) * 2 ** 32) | 0)
+const SHIFTS = Int32Array.from(
+  STEPS,
+  (step) => [7, 12, 17, 22, 5, 9, 14, 20, 4, 11, 16, 23, 6, 10, 15, 21].at((step >> 4) * 4 + (step & 3))!,
+)
+/** Which word of the block a step takes. */
+const WORDS = Int32Array.from(
+  STEPS,
+  (step) => [step, 5 * step + 1, 3 * step + 5, 7 * step].at(step >> 4)! & 15,
+)
 
 /** The 16 bytes of the digest as four words, the first byte lowest in the first word. */
 export function md5(text: string): [number, number, number, number] {
   const view = padded(utf8(text))
-  let [a, b, c, d] = [0x67452301, 0xefcdab89 | 0, 0x98badcfe | 0, 0x10325476]
+  let a = 0x67452301
+  let b = 0xefcdab89 | 0
+  let c = 0x98badcfe | 0
+  let d = 0x10325476
   for (let start = 0; start < view.byteLength; start += BLOCK) {
-    const before = [a, b, c, d] as const
+    const [beforeA, beforeB, beforeC, beforeD] = [a, b, c, d]
     for (let step = 0; step < 64; step += 1) {
-      const round = step >> 4
-      const word = view.getInt32(start + 4 * wordAt(round, step), true)
-      const sum = (a + mixed(round, b, c, d) + SINES[step]! + word) | 0
-      const shift = SHIFTS[round]![step & 3]!
-      ;[a, d, c, b] = [d, c, b, (b + ((sum << shift) | (sum >>> (32 - shift)))) | 0]
+      const word = view.getInt32(start + 4 * WORDS[step]!, true)
+      const sum = (a + mixed(step, b, c, d) + SINES[step]! + word) | 0
+      const shift = SHIFTS[step]!
+      a = d
+      d = c
+      c = b
+      b = (b + ((sum << shift) | (sum >>> (32 - shift)))) | 0
     }
-    a = (a + before[0]) | 0
-    b = (b + before[1]) | 0
-    c = (c + before[2]) | 0
-    d = (d + before[3]) | 0
+    a = (a + beforeA) | 0
+    b = (b + beforeB) | 0
+    c = (c + beforeC) | 0
+    d = (d + beforeD) | 0
   }
   return [a >>> 0, b >>> 0, c >>> 0, d >>> 0]
 }
@@ -50,16 +56,10 @@ export const md5Hex = (text: string): string =>
     .map((byte) => (byte & 0xff).toString(16).padStart(2, '0'))
     .join('')
 
-function mixed(round: number, b: number, c: number, d: number): number {
-  if (round === 0) return (b & c) | (~b & d)
-  if (round === 1) return (b & d) | (c & ~d)
-  return round === 2 ? b ^ c ^ d : c ^ (b | ~d)
-}
-
-function wordAt(round: number, step: number): number {
-  if (round === 0) return step
-  if (round === 1) return (5 * step + 1) & 15
-  return (round === 2 ? 3 * step + 5 : 7 * step) & 15
+function mixed(step: number, b: number, c: number, d: number): number {
+  if (step < 16) return (b & c) | (~b & d)
+  if (step < 32) return (b & d) | (c & ~d)
+  return step < 48 ? b ^ c ^ d : c ^ (b | ~d)
 }
 
 /** A bit that is set, zeros, and the length in bits in the last eight bytes. */

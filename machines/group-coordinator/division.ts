@@ -2,6 +2,7 @@
  * How a group's queues are divided, as functions of what its coordinator knows: they change nothing.
  */
 import { type AllocationInput, allocations } from '../allocation/index.ts'
+import { own } from '../own.ts'
 import { compareText, type QueueRef, queueKey } from '../topic.ts'
 import type {
   GroupAllocation,
@@ -42,23 +43,23 @@ export function disagreementsOf(
   )
   return [
     ...topics.flatMap((topic) =>
-      told(`topic '${topic}'`, ({ subscriptions }) => subscriptions[topic] ?? 'not subscribed'),
+      told(`topic '${topic}'`, ({ subscriptions }) => own(subscriptions, topic) ?? 'not subscribed'),
     ),
     ...told('allocation', ({ allocation }) => allocation),
   ]
 }
 
 /** The shares of all members, by client id. */
-function divide(context: GroupCoordinatorContext): Record<string, QueueRef[]> {
+function divide(context: GroupCoordinatorContext): Map<string, QueueRef[]> {
   const allocation = allocationOf(context)
-  const shares: Record<string, QueueRef[]> = {}
+  const shares = new Map<string, QueueRef[]>()
   if (allocation === 'custom') return shares
   const able = listOf(context).filter(({ isLeaving }) => !isLeaving)
   for (const topic of wantedTopics(context)) {
-    const members = able.filter(({ subscriptions }) => subscriptions[topic] !== undefined)
+    const members = able.filter(({ subscriptions }) => own(subscriptions, topic) !== undefined)
     if (members.length === 0) continue
     const input: AllocationInput = {
-      queues: context.queues[topic] ?? [],
+      queues: own(context.queues, topic) ?? [],
       members: members.map(({ clientId, room, queues, consumerRooms }) => ({
         ...{ clientId, room, queues, consumerRooms },
       })),
@@ -66,7 +67,7 @@ function divide(context: GroupCoordinatorContext): Record<string, QueueRef[]> {
       lags: context.lags,
     }
     for (const [clientId, queues] of Object.entries(allocations[allocation](input))) {
-      shares[clientId] = [...(shares[clientId] ?? []), ...queues]
+      shares.set(clientId, [...(shares.get(clientId) ?? []), ...queues])
     }
   }
   return shares
@@ -83,7 +84,7 @@ export function rebalanced(context: GroupCoordinatorContext): {
     clientId: member.clientId,
     instance: member.instance,
     topics: member.isLeaving ? [] : topicsOf(member),
-    queues: isCustom ? null : (shares[member.clientId] ?? []).map(queueKey),
+    queues: isCustom ? null : (shares.get(member.clientId) ?? []).map(queueKey),
   }))
   const target: Record<string, string> = {}
   for (const { clientId, queues } of members) for (const queue of queues ?? []) target[queue] = clientId

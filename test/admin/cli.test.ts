@@ -14,6 +14,11 @@ const commands = [
   'group show',
   'group lag',
   'group reset',
+  'group skip',
+  'group clone',
+  'dead-letter list',
+  'dead-letter show',
+  'dead-letter resend',
   'broker list',
   'broker show',
   'broker promote',
@@ -106,10 +111,43 @@ test('topic delete: on a terminal any answer but the name deletes nothing', asyn
   t.deepEqual(named('deleteTopic'), [])
 })
 
-test('group show: members without a queue are shown', async (t) => {
+test('group show: members without a queue are shown, with the reason', async (t) => {
   const { stdout } = await stage().run('group', 'show', 'billing')
-  t.regex(stdout, /1 of the members own no queue/)
-  t.regex(stdout, /1,205 {2}1,200/)
+  t.regex(stdout, /c2 .*there are more members \(2\) than queues \(1\)/)
+})
+
+test('group show: subscriptions that differ are told, and the rebalances with their causes', async (t) => {
+  const { stdout } = await stage().run('group', 'show', 'billing')
+  t.regex(stdout, /The members are not alike.*topic 'orders': \* \(c1\) and a \(c2\)/)
+  t.regex(stdout, /c2 joined/)
+})
+
+test('group reset: the topic is an option or an argument, and exactly one', async (t) => {
+  const { run, calls } = stage()
+  await run('group', 'reset', 'billing', '--topic', 'orders', '--to', 'first')
+  await run('group', 'skip', 'billing', 'orders')
+  t.deepEqual(
+    calls.filter(([name]) => name === 'resetOffsets'),
+    [
+      ['resetOffsets', 'billing', 'orders', 'first', { dryRun: false }],
+      ['resetOffsets', 'billing', 'orders', 'last', { dryRun: false }],
+    ],
+  )
+  for (const args of [[], ['orders', '--topic', 'paid']]) {
+    const { code, stderr } = await run('group', 'reset', 'billing', ...args, '--to', 'first')
+    t.is(code, 2)
+    t.regex(stderr, /give one topic: --topic orders/)
+  }
+})
+
+test('group clone: tells where the other group goes on', async (t) => {
+  const { run, calls } = stage()
+  const { stdout } = await run('group', 'clone', 'billing', 'audit', '--topic', 'orders', '--dry-run')
+  t.deepEqual(
+    calls.find(([name]) => name === 'cloneOffsets'),
+    ['cloneOffsets', 'billing', 'audit', { dryRun: true, topic: 'orders' }],
+  )
+  t.regex(stdout, /orders +broker-a +0 +- +5/)
 })
 
 test('group reset: --dry-run says that nothing was changed', async (t) => {
@@ -185,6 +223,42 @@ test('consume: acknowledges exactly the messages that it printed', async (t) => 
     [{ group: 'billing', messageModel: 'clustering', from: 'last', ordered: false }, 'orders', 'a || b'],
   ])
   t.is(named('close').length, 1)
+})
+
+test('consume: filters by SQL, and refuses a filter that does not parse, or two, as a wrong command line', async (t) => {
+  const { run, named } = stage()
+  const consume = (...filter: string[]) => run('consume', 'orders', '--group', 'g', '--limit', '1', ...filter)
+  t.is((await consume('--sql', 'price > 5')).code, 0)
+  t.is((await consume()).code, 0)
+  t.deepEqual(
+    named('consume').map(([, , filter]) => filter),
+    ['sql:price > 5', undefined],
+  )
+  const broken = await consume('--sql', 'price >')
+  t.is(broken.code, 2)
+  t.regex(broken.stderr, /--sql .*'price >'.*column 8: expected the name of a property/s)
+  t.is((await consume('--tags', 'a |')).code, 2)
+  const both = await consume('--tags', 'a', '--sql', 'price > 5')
+  t.is(both.code, 2)
+  t.regex(both.stderr, /give --tags or --sql/)
+})
+
+test('consume: with --pop it receives no more than it may print, and acknowledges what it printed', async (t) => {
+  const { run, named } = stage()
+  const { code, stdout } = await run('consume', 'orders', '--group', 'billing', '--limit', '2', '--pop')
+  t.is(code, 0)
+  t.is(stdout, 'broker-a/0@0  paid  body 0\nbroker-a/0@1  paid  body 1\n')
+  t.deepEqual(named('ack'), [['handle 0'], ['handle 1']])
+  const subscriptions = [{ topic: 'orders', expression: '*' }]
+  t.deepEqual(named('pop'), [[{ group: 'billing', subscriptions, ordered: false, from: 'last' }]])
+})
+
+test('consume: --pop neither goes with --broadcasting nor begins at a time', async (t) => {
+  for (const more of [['--broadcasting'], ['--from', '15m']]) {
+    const { code, stderr } = await stage().run('consume', 'orders', '--group', 'g', '--pop', ...more)
+    t.is(code, 2)
+    t.regex(stderr, /--pop/)
+  }
 })
 
 test('start: brokers share the transport of the first node, and all are closed on Ctrl-C', async (t) => {

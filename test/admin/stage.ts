@@ -4,6 +4,7 @@ import type {
   BrokerOverview,
   BrokerProcessOptions,
   Client,
+  DeadLetter,
   GroupDescription,
   Incoming,
   Library,
@@ -24,8 +25,10 @@ const group: GroupDescription = {
   group: 'billing',
   generation: 3,
   allocation: 'averagely',
-  disagreements: [],
-  rebalances: [],
+  disagreements: ["topic 'orders': * (c1) and a (c2)"],
+  rebalances: [
+    { generation: 3, causes: ['c2 joined'], members: 2, queues: 1, moves: 0, at: Date.UTC(2026, 0, 1) },
+  ],
   fenced: 0,
   members: [
     {
@@ -37,7 +40,7 @@ const group: GroupDescription = {
       ...{ allocation: 'averagely', isStatic: false, share: 0 },
     },
   ],
-  idle: ['c2'],
+  idle: [{ clientId: 'c2', why: 'there are more members (2) than queues (1)' }],
   queues: [
     {
       topic: 'orders',
@@ -69,6 +72,12 @@ const overview: Omit<BrokerOverview, 'replicas'> = {
     { epoch: 4, masterId: 0, cause: 'failover', at: 0 },
     { epoch: 3, masterId: 1, cause: 'boot', at: 0 },
   ],
+}
+
+const letter: DeadLetter = {
+  ...{ messageId: 'M7', topic: 'orders', tag: 'paid', keys: ['A-7'], properties: { town: 'Köln' } },
+  ...{ attempts: 17, reason: 'Error: no stock', bornTime: 0, time: 60_000 },
+  ...{ brokerName: 'broker-a', queueOffset: 3 },
 }
 
 export function stage(
@@ -113,6 +122,21 @@ export function stage(
       },
       close: async () => {},
     }),
+    simpleConsumer: (options) => {
+      calls.push(['pop', options])
+      let offset = 0
+      return {
+        receive: async (max) =>
+          Array.from({ length: max }, () => ({
+            ...incoming(offset, () => {}),
+            receiptHandle: `handle ${offset++}`,
+          })),
+        async ack(handle) {
+          calls.push(['ack', handle])
+        },
+        close: async () => {},
+      }
+    },
     admin: () => ({
       createTopic: call('createTopic', {}),
       deleteTopic: call('deleteTopic', {}),
@@ -124,6 +148,18 @@ export function stage(
       groups: call('groups', ['billing']),
       group: call('group', group),
       resetOffsets: call('resetOffsets', [{ brokerName: 'broker-a', queueId: 0, from: 5, to: 0 }]),
+      cloneOffsets: call('cloneOffsets', [
+        { topic: 'orders', brokerName: 'broker-a', queueId: 0, from: null, to: 5 },
+      ]),
+      deadLetters: call('deadLetters', [letter]),
+      deadLetter(...args) {
+        calls.push(['deadLetter', ...args])
+        if (args[1] !== 'M7') throw new StateMQError('QUERY_NOT_FOUND', `no dead letter ${args[1]}`)
+        return Promise.resolve({ ...letter, body: Buffer.from('A-7 costs 12 €') })
+      },
+      resendDeadLetters: call('resendDeadLetters', [
+        { messageId: 'M7', topic: 'orders', brokerName: 'broker-a', queueId: 1, queueOffset: 9 },
+      ]),
       brokers: call('brokers', replicas),
       broker: (name) =>
         name === 'broker-slow'

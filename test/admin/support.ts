@@ -10,6 +10,7 @@ export const description = (
   ...{ startedAt: 0, accepting: true, replication: 'sync', replicas: 2, minInSync: 1, lineage: 0 },
   ...{ masterId: 0, syncStateSet: [0, 1], endPosition: 100, confirmPosition: 100, followers: [] },
   ...{ masterships: [], lastCut: null, alarm: null },
+  ...{ waiting: 0, delivered: 0, dropped: 0, sentBack: 0, deadLetters: 0 },
   ...changed,
 })
 

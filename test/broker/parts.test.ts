@@ -3,7 +3,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { BrokerState } from '../../actors/broker/broker-state.ts'
 import { GAP, NEXT, ProducerStates } from '../../actors/broker/producer-states.ts'
-import { QueueOwners } from '../../actors/broker/queue-owners.ts'
+import type { ClaimOutcome } from '../../actors/broker/queue-owners.ts'
 import { coordinatorOf } from '../../machines/coordinator-of.ts'
 import { stampFrame } from '../../transport/frames.ts'
 import { BrokerBench, frame } from './support.ts'
@@ -95,69 +95,229 @@ test('producers: of too many those that were silent longest are forgotten, and h
   t.is(check(1, { producerId: 100_000 }), NEXT)
 })
 
-test('owners: AT MOST ONE member owns a queue, and only a later generation takes it by force', (t) => {
+/** A broker of one topic, and what members of a group ask of it. */
+async function owning(queues = 2) {
+  const bench = await BrokerBench.start()
+  bench.topic('orders', { queues })
+  bench.settle()
+  return {
+    bench,
+    place: (queueId = 0, group = 'g') => ({ group, topic: 'orders', queueId }),
+    /** What is answered, in order; `null` for a claim that has no answer yet. */
+    claim(
+      clientId: string,
+      generation: number,
+      { force = false, waits = false, queueId = 0, group = 'g' } = {},
+    ) {
+      const asked: { answer: ClaimOutcome | undefined; times: number } = { answer: undefined, times: 0 }
+      bench.groups.owners.claim(
+        { group, topic: 'orders', queueId },
+        { clientId, generation },
+        { force, waits },
+        (answer) => {
+          asked.answer = answer
+          asked.times++
+        },
+      )
+      return asked
+    },
+    release: (clientId: string, generation: number, assignEpoch: number, offset: number | null = null) =>
+      bench.groups.owners.release(
+        { group: 'g', topic: 'orders', queueId: 0 },
+        { clientId, generation, assignEpoch, offset },
+      ),
+    get owner() {
+      return bench.groups.owners.of('g', 'orders/0')?.clientId ?? null
+    },
+  }
+}
+
+test('owners: a claim is answered AFTER the record of its grant is confirmed', async (t) => {
+  const { bench, claim } = await owning()
+  const asked = claim('a', 1)
+  t.is(asked.times, 0)
+  bench.settle()
+  t.deepEqual(asked, { answer: { granted: true, assignEpoch: 1 }, times: 1 })
+})
+
+test('owners: a claim that waits is granted by the release, and answered once', async (t) => {
+  const { bench, claim, release } = await owning()
+  claim('a', 1)
+  bench.settle()
+  const asked = claim('b', 2, { waits: true })
+  bench.settle()
+  t.is(asked.times, 0)
+  release('a', 1, 1)
+  bench.settle()
+  t.deepEqual(asked, { answer: { granted: true, assignEpoch: 2 }, times: 1 })
+  bench.clock.advance(10_000)
+  t.is(asked.times, 1)
+})
+
+test('owners: a claim that waits is refused when its time is over', async (t) => {
+  const { bench, claim } = await owning()
+  claim('a', 1)
+  const asked = claim('b', 2, { waits: true })
+  bench.clock.advance(10_000)
+  t.deepEqual(asked, { answer: { granted: false, owner: { clientId: 'a', generation: 1 } }, times: 1 })
+})
+
+test('owners: a grant that is not confirmed yet takes nothing from whoever waits', async (t) => {
+  const { bench, claim, release } = await owning()
+  claim('a', 1)
+  bench.settle()
+  const waiting = claim('b', 2, { waits: true })
+  claim('a', 3) // The owner claims anew; the record of it is not confirmed yet.
+  release('a', 3, 2)
+  bench.settle()
+  t.deepEqual(waiting, { answer: { granted: true, assignEpoch: 3 }, times: 1 })
+})
+
+test('owners: whoever asks again while it waits is answered once for each time', async (t) => {
+  const { bench, claim, release } = await owning()
+  claim('a', 1)
+  const first = claim('b', 2, { waits: true })
+  const second = claim('b', 2, { waits: true })
+  t.deepEqual(first, { answer: { granted: false, owner: { clientId: 'a', generation: 1 } }, times: 1 })
+  release('a', 1, 1)
+  bench.settle()
+  t.deepEqual(second, { answer: { granted: true, assignEpoch: 2 }, times: 1 })
+})
+
+test('owners: when the mastership ends, whoever waits or is not told of its grant yet asks the next one', async (t) => {
+  const { bench, claim } = await owning()
+  claim('a', 1)
+  bench.settle()
+  const asked = [claim('b', 2, { waits: true }), claim('c', 1, { queueId: 1 })]
+  bench.groups.owners.close()
+  bench.settle()
+  bench.clock.advance(10_000)
+  t.deepEqual(asked, [
+    { answer: null, times: 1 },
+    { answer: null, times: 1 },
+  ])
+})
+
+test('owners: groups and queues do not know of each other', async (t) => {
+  const { bench, claim } = await owning()
+  const asked = [claim('a', 1), claim('b', 1, { group: 'h' }), claim('b', 1, { queueId: 1 }), claim('b', 1)]
+  bench.settle()
+  t.deepEqual(
+    asked.map(({ answer }) => answer?.granted),
+    [true, true, true, false],
+  )
+  t.deepEqual([...bench.groups.owners.in('g').keys()], ['orders/0', 'orders/1'])
+})
+
+test('owners: a topic that is made anew has no owners, and NEVER grants under an earlier assignEpoch', async (t) => {
+  for (const isForgotten of [true, false]) {
+    const { bench, claim, release } = await owning()
+    claim('a', 1)
+    release('a', 1, 1)
+    claim('a', 1)
+    const waiting = claim('b', 2, { waits: true })
+    bench.settle()
+    bench.state.changeTopic({ deleted: 'orders' })
+    if (isForgotten) bench.groups.owners.forget((queue) => queue.startsWith('orders/'))
+    bench.topic('orders')
+    bench.settle()
+    const asked = claim('c', 1)
+    bench.settle()
+    t.deepEqual(asked, { answer: { granted: true, assignEpoch: 3 }, times: 1 })
+    t.deepEqual(waiting, { answer: { granted: false, owner: null }, times: 1 })
+  }
+})
+
+test('owners: a broker that starts again knows each owner, and its assignEpoch', async (t) => {
+  const { bench, claim, release } = await owning()
+  claim('a', 1)
+  release('a', 1, 1)
+  claim('a', 4)
+  bench.settle()
+  await bench.stop()
+  const second = await BrokerBench.start(bench)
+  t.true(second.groups.owners.isOwner('g', 'orders/0', 'a', 2))
+  let answer: ClaimOutcome | undefined
+  const place = { group: 'g', topic: 'orders', queueId: 0 }
+  second.groups.owners.claim(
+    place,
+    { clientId: 'b', generation: 5 },
+    { force: false, waits: false },
+    (it) => {
+      answer = it
+    },
+  )
+  t.deepEqual(answer, { granted: false, owner: { clientId: 'a', generation: 4 } })
+})
+
+test('owners: AT MOST ONE member owns a queue, and every claim is answered once, whatever is asked', async (t) => {
   const members = fc.constantFrom('a', 'b', 'c')
   const generation = fc.integer({ min: 1, max: 4 })
   const step = fc.oneof(
-    fc.record({ type: fc.constant('claim' as const), clientId: members, generation, force: fc.boolean() }),
-    fc.record({ type: fc.constant('release' as const), clientId: members, generation }),
+    fc.record({
+      type: fc.constant('claim' as const),
+      clientId: members,
+      generation,
+      force: fc.boolean(),
+      waits: fc.boolean(),
+    }),
+    fc.record({
+      type: fc.constant('release' as const),
+      clientId: members,
+      generation,
+      assignEpoch: fc.integer({ min: 0, max: 8 }),
+    }),
+    fc.record({ type: fc.constant('unseat' as const) }),
+    fc.record({ type: fc.constant('pass' as const), ms: fc.constantFrom(0, 1, 500, 3_000) }),
   )
-  fc.assert(
-    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-      const owners = new QueueOwners()
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+      const { bench, claim, release, place } = await owning()
+      const asked: { clientId: string; claim: ReturnType<typeof claim> }[] = []
       for (const it of steps) {
-        const before = owners.of('g', 'q')
-        if (it.type === 'release') {
-          owners.release('g', 'q', it)
-          const mayGo = before?.clientId === it.clientId && before.generation <= it.generation
-          if ((owners.of('g', 'q') === undefined) !== (before === undefined || mayGo)) return false
-        } else {
-          const holder = owners.claim('g', 'q', it, it.force)
-          const after = owners.of('g', 'q')
-          if (holder === null) {
-            if (after?.clientId !== it.clientId || after.generation !== it.generation) return false
-            const isFree = before === undefined || before.clientId === it.clientId
-            if (!isFree && !(it.force && it.generation > before.generation)) return false
-            if (before?.clientId === it.clientId && it.generation < before.generation) return false
-          } else if (after !== before || holder.clientId !== before?.clientId) return false
-        }
-        const current = owners.of('g', 'q')
-        const isOwner = ['a', 'b', 'c'].filter((clientId) =>
-          [1, 2, 3, 4].some((number) => owners.isOwner('g', 'q', clientId, number)),
+        if (it.type === 'claim')
+          asked.push({ clientId: it.clientId, claim: claim(it.clientId, it.generation, it) })
+        else if (it.type === 'release') release(it.clientId, it.generation, it.assignEpoch)
+        else if (it.type === 'unseat') bench.groups.owners.unseat(place(), 0)
+        else bench.clock.advance(it.ms)
+        const owners = ['a', 'b', 'c'].filter((clientId) =>
+          Array.from({ length: 50 }, (_, epoch) => epoch).some((epoch) =>
+            bench.groups.owners.isOwner('g', 'orders/0', clientId, epoch),
+          ),
         )
-        if (isOwner.length !== (current ? 1 : 0)) return false
+        if (owners.length > 1) return false
+      }
+      bench.clock.advance(10_000)
+      const grants = new Map<number, string>()
+      for (const { clientId, claim } of asked) {
+        if (claim.times !== 1) return false
+        const { answer } = claim
+        if (!answer?.granted) continue
+        if ((grants.get(answer.assignEpoch) ?? clientId) !== clientId) return false
+        grants.set(answer.assignEpoch, clientId)
       }
       return true
     }),
-    { numRuns: 1_000 },
+    { numRuns: 200 },
   )
   t.pass()
 })
 
-test('owners: groups and queues do not know of each other', (t) => {
-  const owners = new QueueOwners()
-  t.is(owners.claim('g', 'q', { clientId: 'a', generation: 1 }, false), null)
-  t.is(owners.claim('h', 'q', { clientId: 'b', generation: 1 }, false), null)
-  t.is(owners.claim('g', 'r', { clientId: 'b', generation: 1 }, false), null)
-  t.deepEqual([...owners.in('g').keys()], ['q', 'r'])
-})
-
-test('owners: a group that owns nothing any more is not named', (t) => {
-  const owners = new QueueOwners()
-  owners.claim('g', 'q', { clientId: 'a', generation: 1 }, false)
-  owners.release('g', 'q', { clientId: 'a', generation: 1 })
-  t.deepEqual([...owners.groups], [])
-  owners.claim('g', 'q', { clientId: 'a', generation: 1 }, false)
-  owners.forget((queue) => queue === 'q')
-  t.deepEqual([...owners.groups], [])
-})
+const own = (bench: BrokerBench, topic: string, clientId: string) =>
+  bench.groups.owners.claim(
+    { group: 'g', topic, queueId: 0 },
+    { clientId, generation: 1 },
+    { force: false, waits: false },
+    () => {},
+  )
 
 test('state: replayed from the log it is what it was', async (t) => {
   const first = await BrokerBench.start()
   first.topic('orders')
   first.topic('gone')
+  own(first, 'gone', 'd')
   for (let sequence = 0; sequence < 12; sequence++) first.send('', frame(['x'], { producerId: 5, sequence }))
-  first.groups.owners.claim('g', 'orders/0', { clientId: 'c', generation: 1 }, false)
+  own(first, 'orders', 'c')
   first.groups.commit({ group: 'g', clientId: 'c', offsets: [['orders', 0, 3, 1]] }, () => {})
   first.store.appendControl(2, Buffer.from(JSON.stringify({ deleted: 'gone' })))
   first.state.changeTopic({ deleted: 'gone' })
@@ -165,12 +325,13 @@ test('state: replayed from the log it is what it was', async (t) => {
   await first.stop()
   const second = await BrokerBench.start(first)
   t.deepEqual(second.state.save(), first.state.save())
+  t.is(second.state.assignFloor, 1)
 })
 
 test('state: restored from a snapshot and the log behind it, it is what it was', async (t) => {
   const first = await BrokerBench.start(null, 4_096)
   first.topic('orders')
-  first.groups.owners.claim('g', 'orders/0', { clientId: 'c', generation: 1 }, false)
+  own(first, 'orders', 'c')
   for (let sequence = 0; sequence < 200; sequence++) {
     first.send('', frame(['x'.repeat(100)], { producerId: 5, sequence }))
     first.settle()
@@ -199,6 +360,18 @@ test('state: the offsets of a deleted topic are gone, and those of its namesakes
     [...state.offsets].map(([group, offsets]) => [group, [...offsets]]),
     [['g', [['ab/0', 2]]]],
   )
+})
+
+test('state: what early versions saved, without owners, can be restored', (t) => {
+  const state = new BrokerState(() => 0)
+  const { owners: _, assignFloor: __, ...early } = state.save() as Record<string, never>
+  state.changeOwner({
+    ...{ group: 'g', topic: 'a', queueId: 0, offset: null },
+    ...{ assignEpoch: 4, owner: { clientId: 'c', generation: 1 } },
+  })
+  state.changeTopic({ deleted: 'a' })
+  state.restore(early)
+  t.deepEqual(state.ownership('g', 'a/0'), { assignEpoch: 0, owner: null })
 })
 
 test('coordinator: all who know the same brokers name the same one, in whatever order they know them', (t) => {

@@ -247,12 +247,14 @@ test('delivery: a topic that may not be read gives nothing', async (t) => {
   t.is(answerCode(bench.answer('r')!), codes.NO_PERMISSION)
 })
 
-const owner = (clientId: string, generation = 1) => ({ group: 'g', clientId, generation })
+const owner = (clientId: string, assignEpoch = 1) => ({ group: 'g', clientId, assignEpoch })
+const orders = { group: 'g', topic: 'orders', queueId: 0 }
 const claim = (bench: BrokerBench, clientId: string, generation = 1, force = false) => {
   let answer: Answer<ClaimAnswer> | null = null
-  bench.groups.claim({ topic: 'orders', queueId: 0, force, ...owner(clientId, generation) }, (it) => {
+  bench.groups.claim({ ...orders, clientId, generation, force, waits: false }, (it) => {
     answer = it
   })
+  bench.settle()
   return answer as unknown as { code: number; value: ClaimAnswer }
 }
 
@@ -310,9 +312,9 @@ test('delivery: who is held when the mastership ends learns that it must ask the
   t.is(answerCode(bench.answer('r')!), codes.NOT_MASTER)
 })
 
-const commit = (bench: BrokerBench, clientId: string, offset: number, generation = 1, queueId = 0) => {
+const commit = (bench: BrokerBench, clientId: string, offset: number, assignEpoch = 1, queueId = 0) => {
   let answer: { code: number; value: CommitAnswer } | null = null
-  bench.groups.commit({ group: 'g', clientId, offsets: [['orders', queueId, offset, generation]] }, (it) => {
+  bench.groups.commit({ group: 'g', clientId, offsets: [['orders', queueId, offset, assignEpoch]] }, (it) => {
     answer = it as never
   })
   bench.settle()
@@ -324,23 +326,111 @@ test('groups: a claim tells where to go on', async (t) => {
   const bench = await broker()
   bench.send('', frame(['1', '2', '3']))
   bench.settle()
-  t.deepEqual(claim(bench, 'a').value, { granted: true, committed: null, minOffset: 0, maxOffset: 3 })
+  t.deepEqual(claim(bench, 'a').value, {
+    ...{ granted: true, assignEpoch: 1, committed: null, minOffset: 0, maxOffset: 3 },
+  })
   commit(bench, 'a', 2)
   t.like(claim(bench, 'a').value, { granted: true, committed: 2 })
   t.like(claim(bench, 'b').value, { granted: false, owner: 'a' })
 })
 
-test('groups: only the owner commits, under the generation of its claim', async (t) => {
+const fencedIn = (bench: BrokerBench): number => {
+  let fenced = -1
+  const nobody = { generation: 0, members: [], allocation: null, disagreements: [], rebalances: [] }
+  bench.groups.describe('g', nobody, (answer) => {
+    if ('value' in answer) fenced = answer.value.fenced
+  })
+  bench.settle()
+  return fenced
+}
+
+test('groups: only the owner commits, under the assignEpoch of its grant; others are counted', async (t) => {
   const bench = await broker()
   bench.send('', frame(['1', '2', '3']))
   bench.settle()
-  t.deepEqual(commit(bench, 'a', 1).value.fenced, [['orders', 0]])
+  t.deepEqual(commit(bench, 'a', 1, 0).value.fenced, [['orders', 0]])
+  claim(bench, 'a', 1)
   claim(bench, 'a', 2)
   t.deepEqual(commit(bench, 'a', 1, 1).value.fenced, [['orders', 0]])
+  t.deepEqual(commit(bench, 'a', 1, 3).value.fenced, [['orders', 0]])
   t.deepEqual(commit(bench, 'b', 1, 2).value.fenced, [['orders', 0]])
   t.is(committed(bench), undefined)
+  t.is(fencedIn(bench), 4)
   t.deepEqual(commit(bench, 'a', 1, 2).value.fenced, [])
   t.is(committed(bench), 1)
+  t.is(fencedIn(bench), 4)
+})
+
+test('groups: of one commit what its owner may is committed, and the rest is refused', async (t) => {
+  const bench = await broker()
+  bench.send('', frame(['1']), frame(['1'], { queueId: 1 }))
+  bench.settle()
+  claim(bench, 'a')
+  let fenced: CommitAnswer['fenced'] | null = null
+  const offsets: [string, number, number, number][] = [
+    ['orders', 0, 1, 1],
+    ['orders', 1, 1, 1],
+    ['orders', 9, 1, 1],
+    ['other', 0, 1, 1],
+  ]
+  bench.groups.commit({ group: 'g', clientId: 'a', offsets }, (answer) => {
+    if ('value' in answer) fenced = answer.value.fenced
+  })
+  bench.settle()
+  t.deepEqual(fenced as unknown, [
+    ['orders', 1],
+    ['orders', 9],
+    ['other', 0],
+  ])
+  t.deepEqual([...bench.state.offsets.get('g')!], [['orders/0', 1]])
+})
+
+test('groups: a release commits, and whoever waited begins there', async (t) => {
+  const bench = await broker()
+  bench.send('', frame(['1', '2', '3']))
+  bench.settle()
+  claim(bench, 'a')
+  let answer: unknown = null
+  bench.groups.claim({ ...orders, clientId: 'b', generation: 2, force: false, waits: true }, (it) => {
+    answer = it
+  })
+  bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch: 1, offset: 2 }, () => {})
+  bench.settle()
+  t.deepEqual(answer, {
+    code: 0,
+    value: { granted: true, assignEpoch: 2, committed: 2, minOffset: 0, maxOffset: 3 },
+  })
+})
+
+test('groups: a release NEVER sets an offset back, nor beyond what is stored', async (t) => {
+  const bench = await broker()
+  bench.send('', frame(['1', '2', '3']))
+  bench.settle()
+  for (const offset of [4, 1]) {
+    claim(bench, 'a')
+    const { assignEpoch } = bench.state.ownership('g', 'orders/0')
+    commit(bench, 'a', 2, assignEpoch)
+    bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch, offset }, () => {})
+    bench.settle()
+    t.is(committed(bench), 2)
+    t.is(bench.groups.owners.of('g', 'orders/0'), null)
+  }
+})
+
+test('groups: a release is answered AFTER its record is stored, also when it is repeated', async (t) => {
+  const bench = await broker()
+  claim(bench, 'a')
+  let answers = 0
+  const release = () =>
+    bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch: 1, offset: null }, () => {
+      answers++
+    })
+  release()
+  t.is(answers, 0)
+  bench.settle()
+  release()
+  bench.settle()
+  t.is(answers, 2)
 })
 
 test('groups: an offset goes NEVER back and NEVER beyond what is stored', async (t) => {
@@ -389,7 +479,8 @@ test('groups: a claim of a topic or a group that cannot be is refused', async (t
     { topic: 'orders', group: 'no group' },
   ].map((part) => {
     let code = -1
-    bench.groups.claim({ queueId: 0, clientId: 'a', generation: 1, force: false, ...part }, (answer) => {
+    const asked = { queueId: 0, clientId: 'a', generation: 1, force: false, waits: false, ...part }
+    bench.groups.claim(asked, (answer) => {
       code = answer.code
     })
     return code
@@ -400,35 +491,48 @@ test('groups: a claim of a topic or a group that cannot be is refused', async (t
 test('groups: a queue that its topic has not can be neither claimed nor committed', async (t) => {
   const bench = await broker(1)
   let code = -1
-  bench.groups.claim({ topic: 'orders', queueId: 7, force: false, ...owner('a') }, (answer) => {
+  const asked = { ...orders, queueId: 7, clientId: 'a', generation: 1, force: false, waits: false }
+  bench.groups.claim(asked, (answer) => {
     code = answer.code
   })
   t.not(code, codes.SUCCESS)
 })
 
-test('groups: a reset goes back, stays within the queue, and is refused while a member owns the queue', async (t) => {
+const reset = (bench: BrokerBench, offset: number, part: { topic?: string; queueId?: number } = {}) => {
+  let code = -1
+  const { topic = 'orders', queueId = 0 } = part
+  bench.groups.reset({ group: 'g', topic, offsets: [[queueId, offset]] }, (answer) => {
+    code = answer.code
+  })
+  bench.settle()
+  return code
+}
+
+test('groups: a reset goes back, and stays within the queue', async (t) => {
   const bench = await broker()
   bench.send('', frame(['1', '2', '3']))
   bench.settle()
-  const reset = (offset: number, { generation = 1, members = [] as string[] } = {}) => {
-    let code = -1
-    bench.groups.reset(
-      { group: 'g', topic: 'orders', generation, members, offsets: [[0, offset]] },
-      (answer) => {
-        code = answer.code
-      },
-    )
-    bench.settle()
-    return code
-  }
-  t.is(reset(99), codes.SUCCESS)
+  t.is(reset(bench, 99), codes.SUCCESS)
   t.is(committed(bench), 3)
-  t.is(reset(1), codes.SUCCESS)
+  t.is(reset(bench, 1), codes.SUCCESS)
   t.is(committed(bench), 1)
-  claim(bench, 'a', 5)
-  t.is(reset(0, { generation: 5, members: ['a'] }), codes.NO_PERMISSION)
-  t.is(reset(0, { generation: 4 }), codes.NO_PERMISSION)
-  t.is(reset(0, { generation: 6, members: ['b'] }), codes.SUCCESS)
-  t.is(committed(bench), 0)
-  t.is(bench.groups.owners.of('g', 'orders/0'), undefined)
+  t.is(reset(bench, 1, { queueId: 7 }), codes.TOPIC_NOT_EXIST)
+  t.is(reset(bench, 1, { topic: 'other' }), codes.TOPIC_NOT_EXIST)
+})
+
+test('groups: a reset unseats the owner at once, and its later commits and releases NEVER undo it', async (t) => {
+  const bench = await broker()
+  bench.send('', frame(['1', '2', '3']))
+  bench.settle()
+  claim(bench, 'a')
+  commit(bench, 'a', 3)
+  bench.pull('held', { offset: 3, owner: owner('a'), waitMs: 15_000 })
+  t.is(bench.answer('held'), null)
+  t.is(reset(bench, 1), codes.SUCCESS)
+  t.is(answerCode(bench.answer('held')!), codes.FENCED_OWNER)
+  t.deepEqual(commit(bench, 'a', 3).value.fenced, [['orders', 0]])
+  bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch: 1, offset: 3 }, () => {})
+  bench.settle()
+  t.is(committed(bench), 1)
+  t.like(claim(bench, 'a').value, { granted: true, assignEpoch: 2, committed: 1 })
 })

@@ -3,7 +3,8 @@ import { BrokerState } from '../../actors/broker/broker-state.ts'
 import { Delivery } from '../../actors/broker/delivery.ts'
 import { Groups } from '../../actors/broker/groups.ts'
 import { Ingest } from '../../actors/broker/ingest.ts'
-import { openStore, type Store } from '../../actors/broker/store/store.ts'
+import { Pop } from '../../actors/broker/pop/pop.ts'
+import { openStore, type Store, type StoredQueue } from '../../actors/broker/store/store.ts'
 import { SimulatedDisk } from '../../actors/node/simulated-disk.ts'
 import { FRAME_HEAD_BYTES, kinds, RECORD_HEAD_BYTES, sealFrame } from '../../transport/frames.ts'
 import type { PullRequest } from '../../transport/messages.ts'
@@ -57,6 +58,7 @@ export class BrokerBench {
   ingest!: Ingest
   delivery!: Delivery
   groups!: Groups
+  pop!: Pop
   #waiting: { end: number; run: () => void }[] = []
 
   private constructor(disk: SimulatedDisk | null, clock: VirtualClock | null) {
@@ -100,6 +102,14 @@ export class BrokerBench {
       bench.store.epoch,
       bench.groups.isOwner,
     )
+    const random = world.random
+    bench.pop = new Pop(bench.store, state, { transport, clock, log, random }, bench.store.epoch, {
+      afterStored: (run) => bench.#afterStored(run),
+      ownerOf: (group, queue) => bench.groups.owners.of(group, queue)?.clientId ?? null,
+      topicMade: () => {},
+      arrived: (queue) => bench.#arrived(queue),
+      sent: () => {},
+    })
     return bench
   }
 
@@ -132,10 +142,15 @@ export class BrokerBench {
     else this.#waiting.push({ end: this.store.endPosition, run })
   }
 
+  #arrived(queue: StoredQueue): void {
+    this.delivery.arrived(queue)
+    this.pop.arrived(queue)
+  }
+
   #stored(position: number): void {
     if (!this.ingest) return
     this.ingest.answer(position)
-    this.ingest.wake(position, (queue) => this.delivery.arrived(queue))
+    this.ingest.wake(position, (queue) => this.#arrived(queue))
     const ready = this.#waiting.filter(({ end }) => end <= position)
     this.#waiting = this.#waiting.filter(({ end }) => end > position)
     for (const { run } of ready) run()

@@ -111,14 +111,15 @@ test('group: its description tells members, owners, offsets and lag', async (t) 
   const client = await clientOf(t, { brokers: 2 })
   await client.admin().createTopic('orders', { queues: 2 })
   await fill(client, 'orders', numbers(20))
-  let isOpen = false
+  let open = () => {}
+  const opened = new Promise<void>((resolve) => {
+    open = resolve
+  })
   const listener = await listen(client, 'orders', {
     group: 'billing',
     from: 'first',
     clientId: 'me',
-    handle: async () => {
-      if (!isOpen) throw new Error('closed')
-    },
+    handle: () => opened,
   })
   await hears(listener, 20)
   const before = await client.admin().group('billing')
@@ -135,7 +136,7 @@ test('group: its description tells members, owners, offsets and lag', async (t) 
       ['broker-b', 1, 'me', 5],
     ],
   )
-  isOpen = true
+  open()
   await until('nothing is left to read', async () => {
     const { queues } = await client.admin().group('billing')
     return queues.every(({ lag, behindSince }) => lag === 0 && behindSince === null)
@@ -214,4 +215,28 @@ test('offsets: a group that is being read goes on at the new place, and NEVER un
   await fill(client, 'orders', ['new'])
   await hears(next, 1)
   t.deepEqual(next.texts, ['new'])
+})
+
+test('offsets: one group goes on where another one is, in the topics that are asked for', async (t) => {
+  const client = await clientOf(t)
+  const admin = client.admin()
+  for (const topic of ['orders', 'paid']) {
+    await fill(client, topic, numbers(6))
+    await admin.resetOffsets('billing', topic, 2)
+  }
+  const committed = async () => (await admin.group('audit')).queues.map((row) => [row.topic, row.committed])
+  const plan = await admin.cloneOffsets('billing', 'audit', { topic: 'paid', dryRun: true })
+  t.deepEqual([...new Set(plan.map(({ topic }) => topic))], ['paid'])
+  await t.throwsAsync(admin.group('audit'), { code: 'SUBSCRIPTION_GROUP_NOT_EXIST' })
+  await admin.cloneOffsets('billing', 'audit', { topic: 'paid' })
+  t.true((await committed()).every(([topic]) => topic === 'paid'))
+  await admin.cloneOffsets('billing', 'audit')
+  t.deepEqual(
+    await committed(),
+    (await admin.group('billing')).queues.map((row) => [row.topic, row.committed]),
+  )
+  await t.throwsAsync(admin.cloneOffsets('nobody', 'audit'), { code: 'SUBSCRIPTION_GROUP_NOT_EXIST' })
+  await admin.skipBacklog('audit', 'paid')
+  const { queues } = await admin.group('audit')
+  t.true(queues.filter(({ topic }) => topic === 'paid').every(({ lag }) => lag === 0))
 })

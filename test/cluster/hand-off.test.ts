@@ -142,7 +142,7 @@ test('group: a consumer beyond the number of queues owns none and is shown as id
   await until('the queues are divided', () => listeners.map(({ owned }) => owned.length).join() === '1,1,0')
   await until('the third one is shown as idle', async () => {
     const { idle, members } = await client.admin().group('billing')
-    return members.length === 3 && idle.join() === 'c'
+    return members.length === 3 && idle.map(({ clientId }) => clientId).join() === 'c'
   })
   await listeners[0]!.consumer.close()
   await until('it takes over when there is a queue', () => listeners[2]!.owned.length === 1)

@@ -148,7 +148,7 @@ test('inspect: every actor of the cluster is listed with its state, from any cli
     [true, true],
   )
   t.deepEqual(stateOf(/^name-server\//), ['serving'])
-  t.deepEqual(stateOf(/^group-coordinator\//), ['active'])
+  t.deepEqual(stateOf(/^group-coordinator\//), ['active.stable.resting'])
   t.regex(stateOf(/^rebalancer\/billing\/me$/)[0]!, /balanced/)
   t.true(stateOf(/^producer-route\//).length >= 1)
 })

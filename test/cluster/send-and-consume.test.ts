@@ -269,33 +269,26 @@ test('consumer: an ordered queue waits for a message whose handler failed, and o
   t.deepEqual(listener.heard.filter(({ text }) => text === '4').length, 3)
 })
 
-test('consumer: a message whose handler failed holds the committed offset back until it is handled', async (t) => {
+test('consumer: a message that is being handled holds the committed offset back', async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic('orders', { queues: 1 })
   const producer = client.producer()
   for (const body of numbers(10)) await producer.send({ topic: 'orders', body })
-  let isBroken = true
-  const attempts: number[] = []
+  let end = () => {}
+  const ended = new Promise<void>((resolve) => {
+    end = resolve
+  })
   const listener = await listen(client, 'orders', {
     group: 'billing',
     from: 'first',
-    async handle({ text, deliveryAttempt }) {
-      if (text !== '3') return
-      attempts.push(deliveryAttempt)
-      if (isBroken) throw new Error('not now')
-    },
+    handle: ({ text }) => (text === '3' ? ended : undefined),
   })
   const committed = async () => (await client.admin().group('billing')).queues[0]?.committed
   await until('what comes before it is committed', async () => (await committed()) === 3)
   await until('all others were handled', () => new Set(listener.texts).size === 10)
   t.is(await committed(), 3)
-  isBroken = false
+  end()
   await until('all is committed', async () => (await committed()) === 10)
-  t.deepEqual(
-    attempts,
-    attempts.map((_, i) => i + 1),
-  )
-  t.true(attempts.length >= 2)
 })
 
 test('consumer: broadcasting gives every message to every consumer', async (t) => {

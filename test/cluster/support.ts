@@ -5,11 +5,16 @@ import {
   type Consumer,
   type ConsumerOptions,
   createTestCluster,
+  type FilterExpression,
   type IncomingMessage,
   type TestCluster,
   type TestClusterOptions,
 } from '../../actors/index.ts'
 import { until } from '../support/until.ts'
+
+/** Delay levels that a test can wait for; the last one it cannot. */
+export const SHORT_LEVELS =
+  '60ms 120ms 180ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 1h'
 
 /** Closed with the test. */
 export async function clusterOf(t: ExecutionContext, options: TestClusterOptions = {}): Promise<TestCluster> {
@@ -34,7 +39,10 @@ export type Listener = {
 export async function listen(
   client: Client,
   topic: string,
-  options: ConsumerOptions & { expression?: string; handle?: (message: IncomingMessage) => unknown },
+  options: ConsumerOptions & {
+    expression?: FilterExpression
+    handle?: (message: IncomingMessage) => unknown
+  },
 ): Promise<Listener> {
   const { expression, handle, ...own } = options
   const heard: IncomingMessage[] = []

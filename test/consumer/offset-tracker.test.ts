@@ -85,3 +85,64 @@ test('offsets: what is finished twice counts once', (t) => {
   tracker.finish(12)
   t.is(tracker.position, 13)
 })
+
+test('offsets: what is passed over is finished, whatever finishes around it', (t) => {
+  const step = fc.record({
+    give: fc.integer({ min: 0, max: 40 }),
+    pass: fc.oneof(fc.constant(0), fc.nat(3_000)),
+  })
+  const start = fc.oneof(fc.nat(5_000), fc.integer({ min: 2 ** 31 - 2_000, max: 2 ** 53 - 2_000_000 }))
+  fc.assert(
+    fc.property(
+      start,
+      fc.array(step, { maxLength: 60 }),
+      fc.infiniteStream(fc.nat()),
+      (position, steps, choices) => {
+        const tracker = new OffsetTracker(position)
+        const naive = new NaiveTracker(position)
+        const running: number[] = []
+        let next = position
+        const same = () => tracker.position === naive.position
+        const finishOne = () => {
+          const [offset] = running.splice(choices.next().value % running.length, 1) as [number]
+          tracker.finish(offset)
+          naive.finish(offset)
+        }
+        for (const { give, pass } of steps) {
+          for (let i = 0; i < give; i++) running.push(next++)
+          if (pass > 0) {
+            tracker.pass(next, next + pass)
+            for (let i = 0; i < pass; i++) naive.finish(next++)
+          }
+          if (!same()) return false
+          for (let left = choices.next().value % (running.length + 1); left > 0; left--) {
+            finishOne()
+            if (!same()) return false
+          }
+        }
+        while (running.length > 0) {
+          finishOne()
+          if (!same()) return false
+        }
+        return tracker.position === next && tracker.passedAbove === 0
+      },
+    ),
+    { numRuns: 500 },
+  )
+  t.pass()
+})
+
+test('offsets: a stretch that nobody is given costs the same whatever its length', (t) => {
+  const tracker = new OffsetTracker(0)
+  let offset = 0
+  for (let i = 0; i < 5_000; i++) {
+    tracker.pass(offset + 1, offset + 1_000_000_000)
+    offset += 1_000_000_000
+  }
+  t.is(tracker.position, 0)
+  t.is(tracker.passedAbove, 5_000 * 999_999_999)
+  for (let i = 4_999; i >= 1; i--) tracker.finish(i * 1_000_000_000)
+  t.is(tracker.position, 0)
+  tracker.finish(0)
+  t.is(tracker.position, offset)
+})

@@ -1,13 +1,16 @@
 /** ProcessQueue and IncomingMessage: what may be committed, and what a handler sees. */
 import test from 'ava'
 import { IncomingMessage, viewOf } from '../../actors/consumer/incoming-message.ts'
-import { ProcessQueue, tagFilterOf } from '../../actors/consumer/process-queue.ts'
+import { ProcessQueue } from '../../actors/consumer/process-queue.ts'
+import { subscribed } from '../../actors/consumer/subscribed.ts'
 import { javaHash, recordsAt } from '../../transport/frames.ts'
 import { ReaderBench, stored, TOPIC } from './support.ts'
 
-function queueOf(frames: Buffer[], { from = 0, tags = null as string[] | null } = {}) {
-  const bench = new ReaderBench()
-  const queue = new ProcessQueue(bench.reader, tagFilterOf(tags && new Set(tags)), 1, from, -1)
+function queueOf(frames: Buffer[], { from = 0, tags = '*' } = {}) {
+  const bench = new ReaderBench(undefined, tags === '*' ? undefined : tags)
+  const queue = new ProcessQueue(bench.reader, {
+    ...{ filter: subscribed(tags).filter, assignEpoch: 1, offset: from, committed: -1 },
+  })
   bench.reader.start(from)
   bench.give(...frames)
   return { bench, queue }
@@ -60,7 +63,7 @@ test('queue: out of order, others go on while a message that failed waits', (t) 
 test('queue: messages that the filter leaves out are finished without a handler', (t) => {
   const paid = { tag: 'paid', tagsCode: javaHash('paid') }
   const sent = { tag: 'sent', tagsCode: javaHash('sent') }
-  const { queue } = queueOf([stored(0, 3, sent), stored(3, 1, paid), stored(4, 2, sent)], { tags: ['paid'] })
+  const { queue } = queueOf([stored(0, 3, sent), stored(3, 1, paid), stored(4, 2, sent)], { tags: 'paid' })
   const message = queue.take(false)!
   t.is(message.queueOffset, 3)
   t.is(queue.position, 3)
@@ -70,7 +73,7 @@ test('queue: messages that the filter leaves out are finished without a handler'
 })
 
 test('queue: tags of one hash are told apart', (t) => {
-  const { queue } = queueOf([stored(0, 1, { tag: 'BB', tagsCode: javaHash('BB') })], { tags: ['Aa'] })
+  const { queue } = queueOf([stored(0, 1, { tag: 'BB', tagsCode: javaHash('BB') })], { tags: 'Aa' })
   t.is(queue.take(false), null)
   t.is(queue.position, 1)
 })
@@ -79,6 +82,55 @@ test('queue: messages that retention removed before they were read hold nothing 
   const { queue } = queueOf([stored(50, 1)], { from: 10 })
   queue.finished(queue.take(false)!)
   t.is(queue.position, 51)
+})
+
+test('queue: what the broker left out is finished without a message, also when none follows', (t) => {
+  const { bench, queue } = queueOf([], { tags: 'paid' })
+  bench.giveUpTo(2_000_000_000)
+  t.is(queue.position, 2_000_000_000)
+  const paid = { tag: 'paid', tagsCode: javaHash('paid') }
+  bench.giveUpTo(4_000_000_000, stored(3_000_000_000, 2, paid))
+  const first = queue.take(false)!
+  const second = queue.take(false)!
+  t.is(queue.position, 3_000_000_000)
+  queue.finished(second)
+  t.is(queue.position, 3_000_000_000)
+  queue.finished(first)
+  t.is(queue.position, 4_000_000_000)
+})
+
+test('queue: a message that failed holds back what was left out behind it', (t) => {
+  const paid = { tag: 'paid', tagsCode: javaHash('paid') }
+  const { bench, queue } = queueOf([], { tags: 'paid' })
+  bench.giveUpTo(1_000, stored(10, 1, paid))
+  const message = queue.take(false)!
+  queue.failed(false)
+  t.is(queue.take(false), null)
+  t.is(queue.position, 10)
+  queue.redeliver(message)
+  queue.finished(queue.take(false)!)
+  t.is(queue.position, 1_000)
+})
+
+test('queue: one that stops counts what was left out before it, and nothing that it did not give out', (t) => {
+  const paid = { tag: 'paid', tagsCode: javaHash('paid') }
+  const { bench, queue } = queueOf([], { tags: 'paid' })
+  bench.giveUpTo(1_000, stored(10, 1, paid), stored(500, 1, paid))
+  queue.finished(queue.take(false)!)
+  queue.stop()
+  t.is(queue.position, 500)
+})
+
+test('queue: what was left out does not count to how far the newest message is ahead', (t) => {
+  const paid = { tag: 'paid', tagsCode: javaHash('paid') }
+  const { bench, queue } = queueOf([], { tags: 'paid' })
+  bench.giveUpTo(1_000_000, stored(10, 1, paid), stored(500_000, 1, paid))
+  const first = queue.take(false)!
+  queue.take(false)
+  t.is(queue.position, 10)
+  t.true(queue.isWithinSpan)
+  queue.finished(first)
+  t.is(queue.position, 500_000)
 })
 
 test('queue: is drained AFTER what runs has ended, and gives out nothing more', (t) => {

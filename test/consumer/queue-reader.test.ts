@@ -333,3 +333,61 @@ test('reader: sees every message once and in order, whatever happens on the way'
   )
   t.pass()
 })
+
+test('reader: with a filter it goes on behind what was left out, before, between and after frames', (t) => {
+  const bench = new ReaderBench(undefined, 'paid')
+  bench.reader.start(0)
+  t.is(bench.pull.request.filter, 'paid')
+  bench.giveUpTo(1_000_000)
+  t.is(bench.reader.position, 1_000_000)
+  t.is(bench.pull.request.offset, 1_000_000)
+  bench.giveUpTo(1_000_100, stored(1_000_010, 2), stored(1_000_050, 3))
+  t.is(bench.reader.cachedMessages, 5)
+  t.is(bench.reader.position, 1_000_010)
+  t.is(bench.pull.request.offset, 1_000_100)
+  t.deepEqual(bench.take(), [1_000_010, 1_000_011, 1_000_050, 1_000_051, 1_000_052])
+  t.is(bench.reader.cachedMessages, 0)
+  t.is(bench.reader.position, 1_000_100)
+})
+
+test('reader: without a filter nobody makes it pass over an offset', (t) => {
+  const bench = reading()
+  bench.giveUpTo(50, stored(0, 5))
+  t.is(bench.pull.request.offset, 5)
+})
+
+test('reader: does not pass over what lies behind a damaged frame', (t) => {
+  const bench = new ReaderBench(undefined, 'paid')
+  bench.reader.start(0)
+  const damaged = stored(10, 5)
+  damaged[70]! ^= 4
+  bench.giveUpTo(100, stored(3, 1), damaged)
+  bench.clock.advance(200)
+  t.is(bench.pull.request.offset, 4)
+})
+
+test('reader: a broker that does not understand its filter is told of once, and then sends everything', (t) => {
+  for (const code of [codes.SUBSCRIPTION_PARSE_FAILED, codes.INVALID_PARAMETER]) {
+    const bench = new ReaderBench(undefined, 'paid')
+    bench.reader.start(7)
+    bench.refuse(code)
+    t.is(bench.log.lines.length, 1)
+    t.like(bench.pull.request, { offset: 7 })
+    t.is(bench.pull.request.filter, undefined)
+    bench.refuse(code)
+    t.deepEqual(bench.open, [])
+    bench.clock.advance(200)
+    t.is(bench.pulls.length, 3)
+  }
+})
+
+test('reader: replicas that left out what is not wanted are asked for what follows', (t) => {
+  const bench = new ReaderBench(undefined, 'paid')
+  bench.reader.start(0)
+  bench.fail('noResponders')
+  bench.giveUpTo(40)
+  t.like(bench.pull, { epoch: null, request: { offset: 40, filter: 'paid' } })
+  bench.giveUpTo(60, stored(50, 1))
+  t.deepEqual(bench.take(), [50])
+  t.is(bench.pull.request.offset, 60)
+})

@@ -59,7 +59,7 @@ export class ReaderBench {
   readonly rewound: number[] = []
   mayPull = true
 
-  constructor(limits?: QueueLimits) {
+  constructor(limits?: QueueLimits, filter?: string) {
     const process = {
       id: 'p',
       subjects: subjectsOf('test'),
@@ -95,7 +95,8 @@ export class ReaderBench {
       mayPull: () => this.mayPull,
       rewound: (offset) => void this.rewound.push(offset),
     }
-    this.reader = new QueueReader(process, { topic: TOPIC, brokerName: 'a', queueId: 0 }, hooks, limits)
+    const ref = { topic: TOPIC, brokerName: 'a', queueId: 0 }
+    this.reader = new QueueReader(process, ref, hooks, { ...(limits && { limits }), filter })
   }
 
   get open(): Pull[] {
@@ -110,6 +111,13 @@ export class ReaderBench {
 
   give(...frames: Buffer[]): void {
     const head = { code: codes.SUCCESS, epoch: this.epoch, nextOffset: 0, minOffset: 0, maxOffset: 1_000_000 }
+    this.pull.answer(succeed(pullAnswer(head, frames)))
+  }
+
+  /** As a broker with a filter answers: whatever is not in these frames is not wanted, up to `nextOffset`. */
+  giveUpTo(nextOffset: number, ...frames: Buffer[]): void {
+    const code = frames.length > 0 ? codes.SUCCESS : codes.PULL_RETRY_IMMEDIATELY
+    const head = { code, epoch: this.epoch, nextOffset, minOffset: 0, maxOffset: 1_000_000 }
     this.pull.answer(succeed(pullAnswer(head, frames)))
   }
 

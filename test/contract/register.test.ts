@@ -63,6 +63,16 @@ fact('a key that was never written holds null, and a swap of revision 0 creates 
   t.deepEqual(await held(register, 'a'), { revision: 1, value: { epoch: 1 } })
 })
 
+fact('a broker whose name tells its machine room has a key like any other', async (t, station) => {
+  const [one, other] = await connectMany(station, 2)
+  const { heard, hears } = listen(other!, 'room-1@broker-a')
+  t.deepEqual(await swap(one!.register, 'room-1@broker-a', 0, 'x'), { result: 'ok', revision: 1 })
+  await hears(1)
+  t.deepEqual(heard, [{ revision: 1, value: 'x' }])
+  t.deepEqual(await held(other!.register, 'room-1@broker-a'), { revision: 1, value: 'x' })
+  t.is(await held(other!.register, 'broker-a'), null)
+})
+
 fact('a swap of the revision that is there writes, and everybody reads it', async (t, station) => {
   const [one, other] = await connectMany(station, 2)
   for (let revision = 0; revision < 20; revision++) {

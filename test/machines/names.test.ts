@@ -4,6 +4,7 @@ import {
   brokerNameFault,
   clusterNameFault,
   groupFault,
+  roomFault,
   sendTopicFault,
   topicFault,
 } from '../../machines/names.ts'
@@ -39,6 +40,16 @@ test('names: brokers and clusters have neither % nor |', (t) => {
   t.is(brokerNameFault('broker-a_1'), null)
   t.truthy(brokerNameFault('a%b'))
   t.truthy(clusterNameFault('a|b'))
+})
+
+test('names: a broker may have its machine room before its name', (t) => {
+  t.is(brokerNameFault('room-1@broker_a'), null)
+  for (const name of ['@', 'room@', '@broker', 'a@b@c', 'a@@b', 'a@b/c', 'a@b.c', 'a@..', 'a@b\n']) {
+    t.regex(brokerNameFault(name)!.message, /one @ after its machine room/)
+  }
+  t.is(roomFault('room-1'), null)
+  for (const room of ['', 'a@b', 'a b', 'a.b', 'x'.repeat(128)])
+    t.is(roomFault(room)?.code, 'INVALID_PARAMETER')
 })
 
 test('names: only the system writes to its own topics', (t) => {

@@ -103,7 +103,7 @@ for (const [what, message] of Object.entries(bad)) {
   })
 }
 
-for (const option of ['delayMs', 'deliverAt', 'delayLevel']) {
+for (const option of ['delayMs', 'deliverAt']) {
   test(`message: ${option} is refused as long as it is not supported`, async (t) => {
     const { client } = await tapped(t)
     const error = await t.throwsAsync(client.producer().send({ ...good, [option]: 3 } as never))
@@ -195,6 +195,9 @@ const badConsumers: Record<string, unknown> = {
   null: null,
   'a message model that nobody knows': { group: 'g', messageModel: 'narrowcasting' },
   'an allocation that nobody knows': { group: 'g', allocation: 'toString' },
+  'an allocation that has nothing to go by': { group: 'g', allocation: 'by-config' },
+  'a setting that its allocation does not look at': { group: 'g', consumerRooms: ['room-1'] },
+  'a machine room that is none': { group: 'g', room: 'a@b' },
   'a start that nobody knows': { group: 'g', from: 'middle' },
   'a start that is no date': { group: 'g', from: new Date(Number.NaN) },
   'a concurrency of 0': { group: 'g', concurrency: 0 },
@@ -219,7 +222,7 @@ test('consumer: what cannot be subscribed to is refused', async (t) => {
   for (const topic of ['', 'a b', 5, null, undefined]) {
     t.throws(() => consumer.subscribe(topic as never), { instanceOf: StateMQError }, `${topic}`)
   }
-  for (const expression of ['', 'a ||', '|| b', 'a || || b', { sql: 'price > 5' }, 5, null]) {
+  for (const expression of ['', 'a ||', '|| b', 'a || || b', { sql: 'price >' }, { sql: 5 }, 5, null]) {
     const error = t.throws(() => consumer.subscribe('orders', expression as never), {
       instanceOf: StateMQError,
     })

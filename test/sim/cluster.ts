@@ -15,7 +15,7 @@ import type { Receipt } from '../../actors/producer/batch.ts'
 import type { OutgoingMessage } from '../../actors/producer/message.ts'
 import type { Producer } from '../../actors/producer/producer.ts'
 import type { Allocation } from '../../machines/allocation/index.ts'
-import { queueKey } from '../../machines/topic.ts'
+import { type QueueRef, queueKey } from '../../machines/topic.ts'
 import { ask } from '../../transport/codec.ts'
 import { producerIdAt, sequenceAt } from '../../transport/frames.ts'
 import type { BrokerDescription } from '../../transport/messages.ts'
@@ -30,6 +30,8 @@ import type { SimulatedProcess, SimulatedWorld } from './world.ts'
 const CLUSTER = 'sim'
 const START_MS = 30_000
 const DIR = 'data'
+/** One send of so many, and those with it, is to be delivered later. */
+const DELAYED_OF = 20
 
 export type BrokerShape = {
   name: string
@@ -511,16 +513,17 @@ export class Cluster {
         this.world.note(`${name} owns ${member.owned.join(' ')}`)
       })
       consumer.subscribe(topic)
-      void consumer.run((message) => this.#handle(member, message))
+      void consumer.run((message, { queue }) => this.#handle(member, message, queue))
     })
     return member
   }
 
-  #handle(member: Member, message: Parameters<Parameters<Consumer['run']>[0]>[0]): unknown {
+  /** `from`: the queue it was read from, which may be the group's retry queue. */
+  #handle(member: Member, message: IncomingMessage, from: QueueRef): unknown {
     const { name: consumer, group, process, ordered, handleMsMax, oneFailsOf } = member
     const { random, world } = process
     const { queueOffset: offset, epoch, messageId, deliveryAttempt: attempt } = message
-    const read = { group, consumer, queue: queueKey(message) }
+    const read = { group, consumer, queue: queueKey(from) }
     const id = nameOf(message.text)
     this.counts.delivered++
     this.happened({
@@ -631,8 +634,15 @@ export class Cluster {
       return
     }
     for (const { message, out } of messages) {
-      producer.send(out).then(
-        (receipt) => stored(message, receipt),
+      const isDelayed = messageGroup === null && sender.sequence % DELAYED_OF === 0
+      const delayed = (receipt: Receipt) => {
+        if (!sender.process.isAlive) return
+        this.counts.stored++
+        const { brokerName: broker, messageId } = receipt
+        this.happened({ type: 'send.delayed', message, broker, messageId })
+      }
+      producer.send(isDelayed ? { ...out, delayLevel: 1 + (sender.sequence % 3) } : out).then(
+        (receipt) => (isDelayed ? delayed(receipt) : stored(message, receipt)),
         (error) => failed(message, error),
       )
     }
@@ -731,7 +741,16 @@ export class Cluster {
     const seen = rows.map(({ queue, owner, committed, minOffset, maxOffset }) => {
       return { queue, owner, committed, minOffset, maxOffset }
     })
-    return { event: { type: 'group.settled', group, queues: seen, owned }, trouble }
+    const waiting = await this.#waiting()
+    return {
+      event: { type: 'group.settled', group, queues: seen, owned },
+      trouble: trouble ?? (waiting > 0 ? `${waiting} messages wait to be tried again` : null),
+    }
+  }
+
+  async #waiting(): Promise<number> {
+    const replicas = await this.settle(this.#observer.admin().brokers(), 'looking at the brokers')
+    return replicas.reduce((sum, replica) => sum + (replica.reachable ? replica.waiting : 0), 0)
   }
 
   /** The logs, from first to last, as a reader sees them. */

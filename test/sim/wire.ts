@@ -16,6 +16,7 @@ import type {
   PullRequest,
   ReleaseRequest,
   ReplicaBeat,
+  SendBackRequest,
 } from '../../transport/messages.ts'
 import type { HistoryEvent } from '../support/history.ts'
 
@@ -24,10 +25,11 @@ type Asked =
   | { what: 'release'; request: ReleaseRequest }
   | { what: 'commit'; request: CommitRequest }
   | { what: 'pull'; request: PullRequest }
+  | { what: 'send-back'; request: SendBackRequest }
   | { what: 'send'; request: Buffer }
 type Waiting = Asked & { broker: string; epoch: number }
 
-const understood = ['claim', 'release', 'commit', 'pull']
+const understood = ['claim', 'release', 'commit', 'pull', 'send-back']
 
 export type Wire = {
   readonly hear: (delivery: Delivery) => void
@@ -91,6 +93,17 @@ export function listenToWire({ happened, beat, monotonic }: WireHooks): Wire {
     }
     const { code, value } = JSON.parse(payload.toString()) as { code: number; value: unknown }
     if (code !== codes.SUCCESS) return
+    if (asked.what === 'send-back') {
+      const { owner, topic, queueId, offset } = asked.request
+      const queue = `${topic}/${broker}/${queueId}`
+      return happened({
+        type: 'message.sentBack',
+        group: owner.group,
+        consumer: owner.clientId,
+        queue,
+        offset,
+      })
+    }
     const { group, clientId: consumer } = asked.request
     if (asked.what === 'commit') {
       const { fenced } = value as CommitAnswer

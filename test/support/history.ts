@@ -53,11 +53,15 @@ export type HistoryEvent =
       messageId: string
       answeredAt?: number
     }
+  /** It is stored, and will stand in the queue of its topic when it is due. */
+  | { type: 'send.delayed'; message: string; broker: string; messageId: string }
   /** Nobody knows whether it was stored. */
   | { type: 'send.failed'; message: string; code: string }
   | ({ type: 'message.delivered'; attempt: number; isOrdered: boolean } & Read & Omit<LoggedMessage, 'frame'>)
   | ({ type: 'message.handled'; offset: number } & Read)
   | ({ type: 'handler.failed'; offset: number } & Read)
+  /** A broker says that a copy of it is stored, to be tried again: whoever it is of, it counts as finished. */
+  | ({ type: 'message.sentBack'; offset: number } & Read)
   | { type: 'consumer.gone'; group: string; consumer: string }
   /** Answers of a broker; `run` names its start. */
   | ({
@@ -149,7 +153,10 @@ class Checker {
   /** Queue and offset to what is known to stand there. */
   readonly #places = new Map<string, Place>()
   readonly #queues = new Map<string, GroupQueue>()
+  readonly #delayed: Of<'send.delayed'>[] = []
   readonly #received = new Set<string>()
+  /** By group and message: the places from which it was sent back. */
+  readonly #origins = new Map<string, string[]>()
   readonly #groups = new Set<string>()
   readonly #logs = new Map<string, Of<'log.read'>>()
   readonly #faults = new Map<string, number>()
@@ -166,6 +173,8 @@ class Checker {
       case 'send.stored':
         this.#stored.push(event)
         return this.#stands(event.queue, event, false)
+      case 'send.delayed':
+        return void this.#delayed.push(event)
       case 'send.failed':
         return
       case 'message.delivered':
@@ -174,6 +183,8 @@ class Checker {
         return this.#handled(event)
       case 'handler.failed':
         return this.#failed(event)
+      case 'message.sentBack':
+        return this.#sentBack(event)
       case 'consumer.gone':
         for (const queue of this.#queues.values()) {
           queue.running.delete(event.consumer)
@@ -238,6 +249,7 @@ class Checker {
     for (const log of this.#logs.values()) this.#checkLog(log)
     this.#checkDuplicates()
     for (const stored of this.#stored) this.#checkStored(stored)
+    this.#checkDelayed()
     for (const group of this.#groups) {
       for (const log of this.#logs.values()) this.#checkCoverage(group, log)
     }
@@ -360,9 +372,31 @@ class Checker {
     this.#ended(event, queue)
     const delivery = queue.deliveries.get(event.offset)
     if (delivery?.consumer === event.consumer) delivery.isHandled = true
-    if (delivery) this.#received.add(`${event.group} ${event.queue}@${event.offset} ${delivery.message}`)
-    queue.handled.add(event.offset)
+    if (delivery) {
+      const { message } = delivery
+      const places = this.#origins.get(`${event.group} ${message}`) ?? []
+      for (const place of [`${event.queue}@${event.offset}`, ...places])
+        this.#received.add(`${event.group} ${place} ${message}`)
+    }
+    this.#finish(event, queue)
+  }
+
+  #finish({ offset }: { offset: number }, queue: GroupQueue): void {
+    queue.handled.add(offset)
     while (queue.handled.delete(queue.frontier)) queue.frontier++
+  }
+
+  #sentBack(event: Of<'message.sentBack'>): void {
+    const { group, queue: name, offset } = event
+    const queue = this.#queueOf(event)
+    const delivery = queue.deliveries.get(offset)
+    if (delivery === undefined)
+      this.#found('never sent', `${name}@${offset} is sent back and was not given out`)
+    else {
+      const key = `${group} ${delivery.message}`
+      this.#origins.set(key, [...(this.#origins.get(key) ?? []), `${name}@${offset}`])
+    }
+    this.#finish(event, queue)
   }
 
   #failed(event: Of<'handler.failed'>): void {
@@ -449,6 +483,22 @@ class Checker {
         const places = `${first.place} (${first.messageId}) and ${copy.place} (${messageId})`
         this.#found('duplicate', `${message} is stored twice: ${places}`)
       }
+    }
+  }
+
+  #checkDelayed(): void {
+    if (this.#logs.size === 0) return
+    const found = new Set<string>()
+    for (const { messages } of this.#logs.values())
+      for (const { message, messageId } of messages) found.add(`${message} ${messageId}`)
+    for (const { message, messageId, broker } of this.#delayed) {
+      const isExcused =
+        this.#brokers.isAsynchronous(broker) || this.#brokers.isTorn(broker) || this.#filled.has(broker)
+      if (!isExcused && !found.has(`${message} ${messageId}`))
+        this.#found(
+          'lost',
+          `${message} (${messageId}) was acknowledged by ${broker}, to be delivered later, and never was`,
+        )
     }
   }
 

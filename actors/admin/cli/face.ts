@@ -9,6 +9,7 @@ import type { ActorView, GroupMemberView, TopicOverview, Transition } from '../.
 import type { Transport } from '../../../transport/transport.ts'
 import type { BrokerProcess, BrokerProcessOptions } from '../../node/broker-process.ts'
 import type { BrokerOverview, Replica } from '../brokers.ts'
+import type { DeadLetter } from '../dead-letters.ts'
 import type { Durability } from '../durability.ts'
 
 export type {
@@ -16,6 +17,7 @@ export type {
   BrokerOverview,
   BrokerProcess,
   BrokerProcessOptions,
+  DeadLetter,
   Durability,
   GroupMemberView,
   Replica,
@@ -70,6 +72,7 @@ export interface RunningNode {
 export interface Client {
   producer(options: { group: string }): Producer
   consumer(options: ConsumerOptions): Consumer
+  simpleConsumer(options: SimpleConsumerOptions): SimpleConsumer
   admin(): Admin
   inspect(): Inspect
   /** Drains: what was accepted is carried out, then the connection ends. */
@@ -83,6 +86,7 @@ export interface Outgoing {
   keys?: string[]
   properties?: Record<string, string>
   messageGroup?: string
+  delayLevel?: number
 }
 export interface Receipt {
   messageId: string
@@ -107,6 +111,20 @@ export interface Consumer {
   messages(): AsyncGenerator<Incoming, void>
   close(): Promise<unknown>
 }
+export interface SimpleConsumerOptions {
+  group: string
+  subscriptions: { topic: string; expression: string }[]
+  from: 'first' | 'last'
+  ordered: boolean
+}
+export interface SimpleConsumer {
+  /** An empty list when none came in time, or when it is closed. */
+  receive(max: number): Promise<Received[]>
+  ack(receiptHandle: string): Promise<void>
+  close(): Promise<void>
+}
+export type Received = Omit<Incoming, 'ack'> & { readonly receiptHandle: string }
+
 export interface Incoming {
   readonly topic: string
   readonly brokerName: string
@@ -137,6 +155,17 @@ export interface Admin {
     to: Position | number,
     options: { dryRun: boolean },
   ): Promise<OffsetChange[]>
+  cloneOffsets(
+    from: string,
+    to: string,
+    options: { topic?: string; dryRun: boolean },
+  ): Promise<(OffsetChange & { topic: string })[]>
+  deadLetters(group: string, options: { max: number }): Promise<DeadLetter[]>
+  deadLetter(group: string, messageId: string): Promise<DeadLetter & { body: Uint8Array }>
+  resendDeadLetters(
+    group: string,
+    which: { messageIds: readonly string[] } | { all: true },
+  ): Promise<Receipt[]>
   brokers(): Promise<Replica[]>
   broker(name: string): Promise<BrokerOverview>
   promote(name: string, id: number, options: { unclean: boolean }): Promise<{ epoch: number }>
@@ -167,8 +196,8 @@ export interface GroupDescription {
     at: number
   }[]
   fenced: number
-  /** Members that own no queue, because there are fewer queues than members. */
-  idle: string[]
+  /** Members that own no queue, each with the reason. */
+  idle: { clientId: string; why: string }[]
   queues: {
     topic: string
     brokerName: string

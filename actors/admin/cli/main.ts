@@ -9,6 +9,7 @@ import { type Cli, examples, type Settings } from './cli.ts'
 import { addBench } from './commands/bench.ts'
 import { addBroker } from './commands/broker.ts'
 import { addConsume } from './commands/consume.ts'
+import { addDeadLetter } from './commands/dead-letter.ts'
 import { addDemo } from './commands/demo.ts'
 import { addGroup } from './commands/group.ts'
 import { addInspect } from './commands/inspect.ts'
@@ -65,6 +66,7 @@ function createProgram(cli: Cli): Command {
   if (cli.demo !== undefined) addDemo(program, cli, cli.demo)
   addTopic(program, cli)
   addGroup(program, cli)
+  addDeadLetter(program, cli)
   addBroker(program, cli)
   addSend(program, cli)
   addConsume(program, cli)

@@ -1,5 +1,6 @@
 /** Reads the values of options. What cannot be read is a usage error that says what can. */
 import { InvalidArgumentError } from 'commander'
+import { parseExpression } from '../../../machines/filter/filter.ts'
 import type { Position } from './face.ts'
 
 export const whole =
@@ -10,6 +11,15 @@ export const whole =
       throw new InvalidArgumentError(`Give a whole number from ${least} to ${most}.`)
     }
     return value
+  }
+
+/** A filter in its one text: behind `prefix` what was typed. */
+export const filter =
+  (prefix: string) =>
+  (text: string): string => {
+    const parsed = parseExpression(prefix + text)
+    if (!parsed.ok) throw new InvalidArgumentError(`At column ${parsed.column}: ${parsed.message}.`)
+    return prefix + text
   }
 
 /** `first`, `last`, or a moment: 2026-05-01T12:00Z, milliseconds since 1970, or how long ago (90s, 15m, 2h, 7d). */

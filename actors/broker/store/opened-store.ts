@@ -100,11 +100,19 @@ export class OpenedStore implements Store {
       if (segment.sealed && segment.parts !== null) this.#sealing.add(segment)
     const retention = { ...RETENTION, ...options.retention }
     const parts = { log: this.#log, queues: found.queues, cache, indexes }
-    this.#retention = new Retention(world, folder, retention, parts, (isFull) => {
+    const checked = (isFull: boolean) => {
       this.#heed(this.#noRoom, isFull)
       this.#log.writer.tryAgain()
       this.#sealing.write()
-    })
+    }
+    this.#retention = new Retention(
+      world,
+      folder,
+      retention,
+      parts,
+      checked,
+      (queues) => hooks.isNeeded?.(queues) ?? false,
+    )
   }
 
   get epoch(): number {

@@ -1,7 +1,8 @@
 /**
  * Retention: what leaves the log, and when writes are refused.
  *
- * Whole sealed segments leave, the oldest first, NEVER one that not everybody may read yet. Above `expireRatio` of the
+ * Whole sealed segments leave, the oldest first, NEVER one that not everybody may read yet, nor, because of its age, one
+ * that its owner still needs. Above `expireRatio` of the
  * disk in use all expired ones go at once (below it one a check, so that the disk has time for others); above
  * `forceRatio` the oldest go even if unexpired; above `fullRatio` messages are refused while reads go on.
  *
@@ -46,6 +47,7 @@ export class Retention {
   readonly #indexes: SealedIndexes
   /** Hears after every check whether the disk is too full for messages. */
   readonly #checked: (isFull: boolean) => void
+  readonly #isNeeded: (queues: State['queues']) => boolean
   #timer: unknown = null
   #checking: Promise<void> | null = null
   #closed = false
@@ -56,6 +58,7 @@ export class Retention {
     options: RetentionOptions,
     parts: { log: CommitLog; queues: Queues; cache: BlockCache; indexes: SealedIndexes },
     checked: (isFull: boolean) => void,
+    isNeeded: (queues: State['queues']) => boolean = () => false,
   ) {
     this.#world = world
     this.#folder = folder
@@ -65,6 +68,7 @@ export class Retention {
     this.#cache = parts.cache
     this.#indexes = parts.indexes
     this.#checked = checked
+    this.#isNeeded = isNeeded
     this.#arm()
   }
 
@@ -129,7 +133,8 @@ export class Retention {
 
   #isExpired(segment: Segment | undefined, after: State | null): boolean {
     if (segment === undefined || after === null) return false
-    return this.#world.clock.now() - after.lastTime > this.#options.retentionMs
+    if (this.#world.clock.now() - after.lastTime <= this.#options.retentionMs) return false
+    return !this.#isNeeded(after.queues)
   }
 
   async #expire(segment: Segment, after: State, used: number): Promise<void> {

@@ -21,6 +21,7 @@ import { checkpointPath, segmentPath } from './layout.ts'
 import { OpenedStore } from './opened-store.ts'
 import { type Recovered, recover } from './recovery.ts'
 import type { RetentionOptions } from './retention.ts'
+import type { State } from './state.ts'
 
 export type { StoredQueue } from './consume-queue.ts'
 export type { RetentionOptions } from './retention.ts'
@@ -59,6 +60,11 @@ export type StoreHooks = {
   replay(bytes: Buffer, at: number, position: number): void
   /** Called inside an append that begins a segment: the owner's state AFTER all frames appended so far, none beyond. */
   snapshot(): Json
+  /**
+   * Whether an expired segment has to stay: `queues` are the next offsets at its end, as a state says them. Not asked
+   * where the disk is so full that the oldest go whatever they hold.
+   */
+  isNeeded?(queues: State['queues']): boolean
   /** Once for each turn of the loop in which something was appended, BEFORE it is written: to send it elsewhere. */
   appended?(endPosition: number): void
   /**

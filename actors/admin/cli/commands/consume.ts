@@ -5,17 +5,21 @@
  */
 import { isUtf8 } from 'node:buffer'
 import type { Command } from 'commander'
+import { SQL_PREFIX } from '../../../../machines/filter/filter.ts'
 import { type Cli, carriesOut, examples, interruption, withClient } from '../cli.ts'
 import { UsageError } from '../explain.ts'
-import type { Incoming, Position } from '../face.ts'
+import type { Client, Incoming, Position } from '../face.ts'
 import { faint, jsonLine } from '../table.ts'
-import { bytes, position, whole } from '../values.ts'
+import { bytes, filter, position, whole } from '../values.ts'
+import { popped } from './pop.ts'
 
 interface ConsumeOptions {
   group?: string
-  tags: string
+  tags?: string
+  sql?: string
   from: Position
   broadcasting: boolean
+  pop: boolean
   ordered: boolean
   limit?: number
 }
@@ -27,7 +31,12 @@ export function addConsume(program: Command, cli: Cli): void {
     .description('Print the messages of a topic as a member of a group, until Ctrl-C.')
     .argument('<topic>')
     .requiredOption('--group <name>', 'consumer group: its members share the queues of the topic')
-    .option('--tags <expression>', "only these tags, e.g. 'created || paid'", '*')
+    .option('--tags <expression>', "only these tags, e.g. 'created || paid'", filter(''))
+    .option(
+      '--sql <expression>',
+      `only what this holds for, e.g. "price BETWEEN 5 AND 9 AND region = 'north'"`,
+      filter(SQL_PREFIX),
+    )
     .option(
       '--from <place>',
       'where a NEW group begins: first, last, a time, or how long ago (15m, 2h)',
@@ -35,19 +44,26 @@ export function addConsume(program: Command, cli: Cli): void {
       'last',
     )
     .option('--broadcasting', 'every member gets every message', false)
+    .option('--pop', 'share the queues with other poppers, message by message', false)
     .option('--ordered', 'one message of a queue at a time, in order', false)
     .option('--limit <number>', 'stop after so many messages', whole(1, Number.MAX_SAFE_INTEGER))
     .addHelpText(
       'after',
       examples(
         'statemq consume orders --group billing --from first',
+        'statemq consume orders --group workers --pop',
         "statemq consume orders --group audit --tags 'paid || refunded' --limit 10 --json",
+        `statemq consume orders --group large --sql "price > 1000 AND TAGS IN ('paid', 'refunded')"`,
       ),
     )
 
   carriesOut<ConsumeOptions>(command, async (settings, options, [topic]) => {
-    const { group, tags, from, broadcasting, ordered, limit = Number.POSITIVE_INFINITY } = options
+    const { group, tags, sql, from, broadcasting, pop, ordered, limit = Number.POSITIVE_INFINITY } = options
     if (group === undefined || group === '') throw new UsageError('give the group a name: --group billing')
+    if (tags !== undefined && sql !== undefined)
+      throw new UsageError("give --tags or --sql: in SQL the tag is the property TAGS, as in TAGS = 'paid'")
+    if (pop && broadcasting) throw new UsageError('give --pop or --broadcasting, not both')
+    if (pop && typeof from !== 'string') throw new UsageError('with --pop a group begins first or last')
     const print = settings.json ? jsonOf : peoplesLine
     const messageModel = broadcasting ? 'broadcasting' : 'clustering'
     await withClient(
@@ -55,9 +71,7 @@ export function addConsume(program: Command, cli: Cli): void {
       settings,
       `consume '${topic}' as '${group}'`,
       async (client) => {
-        const consumer = client.consumer({ group, messageModel, from, ordered })
-        consumer.subscribe(topic!, tags)
-        const messages = consumer.messages()
+        const { consumer, messages } = pop ? popping(client) : owning(client)
         const stop = interruption(terminal.signal)
         for (let count = 0; count < limit; count++) {
           const next = await Promise.race([messages.next(), stop])
@@ -71,6 +85,21 @@ export function addConsume(program: Command, cli: Cli): void {
       },
       { endsItself: true },
     )
+
+    function owning(client: Client) {
+      const consumer = client.consumer({ group: group!, messageModel, from, ordered })
+      consumer.subscribe(topic!, sql ?? tags)
+      return { consumer, messages: consumer.messages() }
+    }
+
+    function popping(client: Client) {
+      const subscriptions = [{ topic: topic!, expression: sql ?? tags ?? '*' }]
+      const consumer = client.simpleConsumer({
+        ...{ group: group!, subscriptions, ordered },
+        from: from as 'first' | 'last',
+      })
+      return { consumer, messages: popped(consumer, limit) }
+    }
   })
 
   function peoplesLine(message: Incoming): string {

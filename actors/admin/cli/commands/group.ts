@@ -1,9 +1,11 @@
-/** `statemq group …`: list, show, lag, reset. */
+/** `statemq group …`: list, show, lag, reset, skip, clone. */
 import type { Command } from 'commander'
 import { type Cli, carriesOut, examples, withClient } from '../cli.ts'
-import type { GroupDescription, Position } from '../face.ts'
+import type { GroupDescription, OffsetChange, Position } from '../face.ts'
 import { facts, json, table } from '../table.ts'
 import { age, target } from '../values.ts'
+
+const REBALANCES_SHOWN = 8
 
 export function addGroup(program: Command, cli: Cli): void {
   const { terminal, clock } = cli
@@ -40,7 +42,9 @@ export function addGroup(program: Command, cli: Cli): void {
 
   const show = group
     .command('show')
-    .description('Show the members of a group and the queues that each owns.')
+    .description(
+      'Show who owns which queue, who idles and why, how far each queue is, and the last rebalances.',
+    )
     .argument('<group>')
     .addHelpText('after', examples('statemq group show billing'))
   carriesOut(show, async (settings, _, [name]) => {
@@ -48,22 +52,40 @@ export function addGroup(program: Command, cli: Cli): void {
       client.admin().group(name!),
     )
     if (settings.json) return terminal.write(json(found))
-    const { members, idle, lag } = summary(found)
-    terminal.write(facts(terminal, { group: found.group, members, idle, lag }))
-    if (found.members.length > 0) {
-      const rows = found.members.map(({ clientId, subscriptions }) => [
-        clientId,
-        Object.keys(subscriptions).join(', '),
-        owned(found, clientId),
-      ])
-      terminal.write(`\n${table(terminal, ['member', 'topics', 'queues'], rows)}`)
+    const { members, lag } = summary(found)
+    const { allocation, idle, fenced } = found
+    terminal.write(
+      facts(terminal, { group: found.group, members, allocation, idle: idle.length, lag, fenced }),
+    )
+    for (const sentence of found.disagreements) {
+      terminal.write(`\nThe members are not alike, so messages may be missed. ${sentence}\n`)
     }
-    if (found.idle.length > 0) {
-      terminal.write(
-        `\n${found.idle.length} of the members own no queue: there are more members than queues.\n`,
-      )
+    if (found.members.length > 0) {
+      const rows = found.members.map(({ clientId, subscriptions, isStatic, share }) => [
+        isStatic ? `${clientId} (static)` : clientId,
+        subscriptionsText(subscriptions),
+        owned(found, clientId),
+        share,
+        idle.find((one) => one.clientId === clientId)?.why,
+      ])
+      const headings = ['member', 'subscriptions', 'queues', 'share', 'idle because']
+      terminal.write(`\n${table(terminal, idle.length > 0 ? headings : headings.slice(0, 4), rows)}`)
     }
     terminal.write(`\n${queueTable(found, clock.now())}`)
+    if (found.rebalances.length > 0) {
+      const rows = found.rebalances
+        .slice(0, REBALANCES_SHOWN)
+        .map((rebalance) => [
+          `${age(clock.now() - rebalance.at)} ago`,
+          rebalance.generation,
+          rebalance.members,
+          rebalance.moves,
+          rebalance.causes.join('; '),
+        ])
+      terminal.write(
+        `\n${table(terminal, ['rebalanced', 'generation', 'members', 'moves', 'because'], rows)}`,
+      )
+    }
   })
 
   const lag = group
@@ -83,9 +105,12 @@ export function addGroup(program: Command, cli: Cli): void {
 
   const reset = group
     .command('reset')
-    .description('Set the place from which a group reads on. Its consumers may run.')
+    .description(
+      'Set the place from which a group reads on. Its consumers may run: they go on there at once.',
+    )
     .argument('<group>')
-    .argument('<topic>')
+    .argument('[topic]')
+    .option('--topic <topic>', 'the topic, when it is not given after the group')
     .requiredOption(
       '--to <place>',
       'first, last, a time, how long ago (15m, 2h, 7d) or offset:N',
@@ -95,28 +120,85 @@ export function addGroup(program: Command, cli: Cli): void {
     .addHelpText(
       'after',
       examples(
-        'statemq group reset billing orders --to 2h --dry-run',
+        'statemq group reset billing --topic orders --to 2h --dry-run',
+        'statemq group reset billing --topic orders --to 2026-05-01T12:00',
         'statemq group reset billing orders --to first',
       ),
     )
-  carriesOut<{ to: Position | number; dryRun: boolean }>(
+  carriesOut<{ to: Position | number; dryRun: boolean; topic?: string }>(
     reset,
-    async (settings, { to, dryRun }, [name, topic]) => {
+    async (settings, { to, dryRun, topic: option }, [name, argument]) => {
+      const topic = oneTopic(reset, option, argument)
       const changes = await withClient(cli, settings, `reset the group '${name}' on '${topic}'`, (client) =>
-        client.admin().resetOffsets(name!, topic!, to, { dryRun }),
+        client.admin().resetOffsets(name!, topic, to, { dryRun }),
       )
       if (settings.json) return terminal.write(json({ group: name, topic, dryRun, changes }))
-      const rows = changes.map(({ brokerName, queueId, from, to: after }) => [
-        brokerName,
-        queueId,
-        from,
-        after,
-        from === null ? null : after - from,
-      ])
-      terminal.write(table(terminal, ['broker', 'queue', 'from', 'to', 'change'], rows))
-      if (dryRun) terminal.write('\nNothing was changed. Without --dry-run it will be.\n')
+      writeChanges(changes, dryRun)
     },
   )
+
+  const skip = group
+    .command('skip')
+    .description(
+      'Skip the backlog: the group goes on at the end of the topic, and never reads what waits now.',
+    )
+    .argument('<group>')
+    .argument('[topic]')
+    .option('--topic <topic>', 'the topic, when it is not given after the group')
+    .option('--dry-run', 'show what would be skipped, change nothing', false)
+    .addHelpText('after', examples('statemq group skip billing --topic orders --dry-run'))
+  carriesOut<{ dryRun: boolean; topic?: string }>(
+    skip,
+    async (settings, { dryRun, topic: option }, [name, argument]) => {
+      const topic = oneTopic(skip, option, argument)
+      const doing = `skip the backlog of '${name}' on '${topic}'`
+      const changes = await withClient(cli, settings, doing, (client) =>
+        client.admin().resetOffsets(name!, topic, 'last', { dryRun }),
+      )
+      if (settings.json) return terminal.write(json({ group: name, topic, dryRun, changes }))
+      writeChanges(changes, dryRun)
+    },
+  )
+
+  const clone = group
+    .command('clone')
+    .description('Let another group go on where this one is.')
+    .argument('<group>')
+    .argument('<other-group>')
+    .option('--topic <topic>', 'this topic only; all that the group has read by default')
+    .option('--dry-run', 'show what would change, change nothing', false)
+    .addHelpText('after', examples('statemq group clone billing billing-test --topic orders'))
+  carriesOut<{ dryRun: boolean; topic?: string }>(
+    clone,
+    async (settings, { dryRun, topic }, [name, other]) => {
+      const options = topic === undefined ? { dryRun } : { dryRun, topic }
+      const changes = await withClient(
+        cli,
+        settings,
+        `clone the offsets of '${name}' to '${other}'`,
+        (client) => client.admin().cloneOffsets(name!, other!, options),
+      )
+      if (settings.json) return terminal.write(json({ group: other, from: name, dryRun, changes }))
+      if (changes.length === 0)
+        return terminal.write(`'${name}' has committed nothing there: nothing to clone.\n`)
+      writeChanges(changes, dryRun)
+    },
+  )
+
+  function writeChanges(changes: readonly (OffsetChange & { topic?: string })[], dryRun: boolean): void {
+    const hasTopics = changes.some(({ topic }) => topic !== undefined)
+    const rows = changes.map(({ topic, brokerName, queueId, from, to }) => [
+      ...(hasTopics ? [topic] : []),
+      brokerName,
+      queueId,
+      from,
+      to,
+      from === null ? null : to - from,
+    ])
+    const headings = ['broker', 'queue', 'from', 'to', 'change']
+    terminal.write(table(terminal, hasTopics ? ['topic', ...headings] : headings, rows))
+    if (dryRun) terminal.write('\nNothing was changed. Without --dry-run it will be.\n')
+  }
 
   function queueTable(found: GroupDescription, now: number): string {
     const rows = found.queues.map((queue) => [
@@ -124,6 +206,7 @@ export function addGroup(program: Command, cli: Cli): void {
       queue.brokerName,
       queue.queueId,
       queue.owner,
+      queue.assignEpoch,
       queue.committed,
       queue.maxOffset,
       queue.lag,
@@ -131,7 +214,7 @@ export function addGroup(program: Command, cli: Cli): void {
     ])
     return table(
       terminal,
-      ['topic', 'broker', 'queue', 'owner', 'committed', 'max offset', 'lag', 'behind'],
+      ['topic', 'broker', 'queue', 'owner', 'epoch', 'committed', 'max offset', 'lag', 'behind'],
       rows,
     )
   }
@@ -147,3 +230,17 @@ const summary = ({ members, idle, queues }: GroupDescription) => ({
   queues: queues.length,
   lag: queues.reduce((sum, { lag }) => sum + lag, 0),
 })
+
+/** By topic, what is wanted of it: `*` is not said. */
+const subscriptionsText = (subscriptions: Readonly<Record<string, string>>): string =>
+  Object.entries(subscriptions)
+    .map(([topic, expression]) => (expression === '*' ? topic : `${topic}: ${expression}`))
+    .join(', ')
+
+function oneTopic(command: Command, option: string | undefined, argument: string | undefined): string {
+  const topic = option ?? argument
+  if (topic === undefined || (option !== undefined && argument !== undefined && option !== argument)) {
+    command.error('error: give one topic: --topic orders')
+  }
+  return topic!
+}

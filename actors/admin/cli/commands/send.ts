@@ -5,6 +5,7 @@
  * what `consume --json` prints; any other line is a body as it stands. Empty lines are no messages.
  */
 import type { Command } from 'commander'
+import { DELAY_LEVEL_MAX } from '../../../../machines/retry-policy.ts'
 import { type Cli, carriesOut, examples, withClient } from '../cli.ts'
 import { Interrupted, UsageError } from '../explain.ts'
 import type { Outgoing, Producer, Receipt } from '../face.ts'
@@ -18,6 +19,7 @@ interface SendOptions {
   keys?: string[]
   group?: string
   property?: Record<string, string>
+  delayLevel?: number
   count: number
 }
 
@@ -39,6 +41,7 @@ export function addSend(program: Command, cli: Cli): void {
     .option('--keys <list>', 'keys to find the message by: a,b or repeated', list)
     .option('--group <name>', 'message group: its messages keep their order')
     .option('--property <name=value>', 'a property; may be repeated', property)
+    .option('--delay-level <level>', 'deliver later: 1 (1 s) to 18 (2 h)', whole(1, DELAY_LEVEL_MAX))
     .option('--count <number>', 'send the body so many times', whole(1, 1_000_000_000), 1)
     .addHelpText(
       'after',
@@ -136,12 +139,13 @@ function source(
   body: string | undefined,
   options: SendOptions,
 ): AsyncIterable<Outgoing> {
-  const { file, tag, keys, group, property: properties, count } = options
+  const { file, tag, keys, group, property: properties, delayLevel, count } = options
   const common: Omit<Outgoing, 'body'> = { topic }
   if (tag !== undefined) common.tag = tag
   if (keys !== undefined) common.keys = keys
   if (group !== undefined) common.messageGroup = group
   if (properties !== undefined) common.properties = properties
+  if (delayLevel !== undefined) common.delayLevel = delayLevel
 
   if (body !== undefined) {
     if (file !== undefined) throw new UsageError('give a body or --file, not both')
@@ -173,7 +177,7 @@ async function* fromLines(
 export function messageOfLine(line: string): Pick<Outgoing, 'body'> & Partial<Outgoing> {
   const parsed = line.startsWith('{') ? parse(line) : undefined
   if (parsed === undefined || !('body' in parsed)) return { body: line }
-  const { body, bodyBase64, tag, keys, properties, messageGroup } = parsed
+  const { body, bodyBase64, tag, keys, properties, messageGroup, delayLevel } = parsed
   const message: Pick<Outgoing, 'body'> & Partial<Outgoing> = {
     body:
       typeof bodyBase64 === 'string'
@@ -186,6 +190,7 @@ export function messageOfLine(line: string): Pick<Outgoing, 'body'> & Partial<Ou
   if (typeof keys === 'string') message.keys = [keys]
   else if (Array.isArray(keys) && keys.length > 0) message.keys = keys.map(String)
   if (typeof messageGroup === 'string') message.messageGroup = messageGroup
+  if (delayLevel !== undefined && delayLevel !== null) message.delayLevel = Number(delayLevel)
   if (typeof properties === 'object' && properties !== null && Object.keys(properties).length > 0) {
     message.properties = Object.fromEntries(
       Object.entries(properties).map(([name, value]) => [name, String(value)]),

@@ -1,0 +1,77 @@
+/** What operators are told of a consumer group, put together from what each broker knows of it. */
+import type { GroupMemberView, GroupOnBroker } from '../../transport/messages.ts'
+
+export type GroupDescription = {
+  group: string
+  /** Counts the divisions of the queues. */
+  generation: number
+  members: GroupMemberView[]
+  /** How the queues are divided; null while the group has no members. */
+  allocation: string | null
+  /** In what the members are not alike and should be: a sentence each. */
+  disagreements: string[]
+  /** The last divisions of the queues with their causes, newest first. */
+  rebalances: GroupOnBroker['rebalances']
+  /** Pulls and commits that were refused because another member owned the queue by then. */
+  fenced: number
+  /** Members that own no queue, each with the reason. */
+  idle: IdleMember[]
+  queues: QueueOfGroup[]
+}
+export type IdleMember = { clientId: string; why: string }
+/** `lag`: messages that wait. `behindSince`: when the oldest of them was stored, milliseconds since 1970. */
+export type QueueOfGroup = GroupOnBroker['queues'][number] & { brokerName: string; lag: number }
+
+type OnBroker = { brokerName: string; value: GroupOnBroker }
+
+export function describeGroup(group: string, parts: readonly OnBroker[]): GroupDescription {
+  // Each broker may coordinate it in its turn: the one with the latest division does.
+  const latest = [...parts].sort((a, b) => b.value.generation - a.value.generation)[0]?.value
+  const coordinator = parts.find(({ value }) => value.members.length > 0)?.value ?? latest
+  const members = coordinator?.members ?? []
+  const queues = parts.flatMap(({ brokerName, value }) =>
+    value.queues.map((row) => ({
+      brokerName,
+      ...row,
+      lag: Math.max(0, row.maxOffset - Math.max(row.committed ?? row.minOffset, row.minOffset)),
+    })),
+  )
+  const allocation = coordinator?.allocation ?? null
+  const owners = new Set(queues.map(({ owner }) => owner))
+  return {
+    group,
+    generation: coordinator?.generation ?? 0,
+    members,
+    allocation,
+    disagreements: coordinator?.disagreements ?? [],
+    rebalances: coordinator?.rebalances ?? [],
+    fenced: parts.reduce((sum, { value }) => sum + value.fenced, 0),
+    idle: members
+      .filter(({ clientId }) => !owners.has(clientId))
+      .map((member) => ({ clientId: member.clientId, why: whyIdle(member, members, queues, allocation) })),
+    queues,
+  }
+}
+
+function whyIdle(
+  member: GroupMemberView,
+  members: readonly GroupMemberView[],
+  queues: readonly QueueOfGroup[],
+  allocation: string | null,
+): string {
+  const { subscriptions, share, clientId } = member
+  const topics = Object.keys(subscriptions)
+  const count = queues.filter(({ topic }) => topics.includes(topic)).length
+  if (count === 0) return `no broker has ${topics.map((topic) => `'${topic}'`).join(' or ')} yet`
+  if (share === null) return 'its own strategy gives it no queue, or others have not let go of its queues'
+  if (share > 0) {
+    const holders = [...new Set(queues.flatMap(({ owner }) => (owner === null ? [] : [owner])))]
+    const others = holders.filter((holder) => holder !== clientId)
+    return others.length === 0
+      ? `its ${share} queues are being handed to it`
+      : `its ${share} queues are still being handed over: ${others.slice(0, 3).join(', ')} must finish first`
+  }
+  const rivals = members.filter((other) => topics.some((topic) => Object.hasOwn(other.subscriptions, topic)))
+  if (rivals.length > count) return `there are more members (${rivals.length}) than queues (${count})`
+  return `the allocation '${allocation}' gives it no queue`
+}

@@ -1,0 +1,337 @@
+/**
+ * Pop: several consumers of a group share a queue, message by message.
+ *
+ * What is given, acknowledged or prolonged is one record for all that was asked in one go. It takes effect here when it
+ * is in the log, and is answered AFTER the replicas have confirmed it: whoever is master next knows of it.
+ * Of one group and topic AT MOST ONE receive is under way: what it chooses nobody else chooses.
+ *
+ * A redelivery is in place: the message is read again where it is stored, and keeps its offset.
+ *
+ * RocketMQ: broker/processor/PopMessageProcessor.java, AckMessageProcessor.java, ChangeInvisibleTimeProcessor.java;
+ * there a message that is not acknowledged is written again, to a retry topic.
+ */
+
+import { groupFault } from '../../../machines/names.ts'
+import { deliveryOf, dueAt, hasWork, type PopChange, type PopQueue } from '../../../machines/pop-queue.ts'
+import { PERM_READ } from '../../../machines/topic.ts'
+import { type Answer, accept, decode, encode, refuse } from '../../../transport/codec.ts'
+import { type Code, codes } from '../../../transport/codes.ts'
+import { kinds } from '../../../transport/frames.ts'
+import { POP_HEAD_BYTES, popAnswer } from '../../../transport/pop-exchange.ts'
+import {
+  type PopLeave,
+  type PopRequest,
+  type PopSettle,
+  type PopSettleAnswer,
+  type PopWait,
+  type PopWaitAnswer,
+  popRequest,
+} from '../../../transport/pop-messages.ts'
+import type { World } from '../../node/world.ts'
+import { type BrokerState, queueOf } from '../broker-state.ts'
+import { Filters } from '../filters.ts'
+import type { Store, StoredQueue } from '../store/store.ts'
+import { type Collected, collect } from './collect.ts'
+import { appendDeadLetter } from './dead-letters.ts'
+import type { PopRecord } from './pop-states.ts'
+import { type RecordFilter, recordFilterOf } from './records.ts'
+import { Waits } from './waits.ts'
+
+/** A group that has received from a topic lately pops it: nobody may own its queues. */
+const POPPED_MS = 30_000
+const ANSWER_BYTES_MAX = 1024 * 1024
+/** A number that JSON and the wire carry exactly, and that nobody guesses. */
+const TOKENS = 2 ** 52
+
+export type PopHooks = {
+  afterStored(run: () => void): void
+  /** Who owns a queue, as a member in clustering. */
+  ownerOf(group: string, queue: string): string | null
+  topicMade(topic: string): void
+  arrived(queue: StoredQueue): void
+  /** Went out, for the broker's own count. */
+  sent(messages: number, bytes: number): void
+}
+
+export type PopCounters = { given: number; acknowledged: number; refused: number; deadLetters: number }
+
+type Tell<T> = (answer: Answer<T>) => void
+type Receive = { request: PopRequest; reply: string; wants: RecordFilter }
+type Lane = { waiting: Receive[]; turn: number; receivedAt: number }
+
+export class Pop {
+  readonly #filters = new Filters()
+  readonly counters: PopCounters = { given: 0, acknowledged: 0, refused: 0, deadLetters: 0 }
+  readonly #store: Store
+  readonly #state: BrokerState
+  readonly #world: Pick<World, 'transport' | 'clock' | 'random' | 'log'>
+  readonly #epoch: number
+  readonly #hooks: PopHooks
+  readonly #waits: Waits
+  /** The receives of one group and topic, the first of which is under way. */
+  readonly #lanes = new Map<string, Lane>()
+  #settles: { request: PopSettle; answer: Tell<PopSettleAnswer> }[] = []
+  #isClosed = false
+
+  constructor(
+    store: Store,
+    state: BrokerState,
+    world: Pick<World, 'transport' | 'clock' | 'random' | 'log'>,
+    epoch: number,
+    hooks: PopHooks,
+  ) {
+    this.#store = store
+    this.#state = state
+    this.#world = world
+    this.#epoch = epoch
+    this.#hooks = hooks
+    this.#waits = new Waits(world.clock, {
+      readyAt: (group, topic, isOrdered) => this.#readyAt(group, topic, isOrdered),
+    })
+  }
+
+  /** Whether the group shares the queue message by message: it is not for one member to own. */
+  isPopped(group: string, queue: string): boolean {
+    const topic = queue.slice(0, queue.lastIndexOf('/'))
+    const { clock } = this.#world
+    const lane = this.#lanes.get(laneOf(group, topic))
+    if (lane && clock.monotonic() - lane.receivedAt < POPPED_MS) return true
+    const now = clock.now()
+    return this.#state.pops.of(group, queue)?.entries.some(({ until }) => until > now) ?? false
+  }
+
+  // ------------------------------------------------------------------------------------------------------- receive
+
+  receive(bytes: Buffer, reply: string): void {
+    const parsed = decode(popRequest, bytes)
+    if (!parsed.ok) return this.#refuse(reply, codes.INVALID_PARAMETER, parsed.failure.message)
+    const request = parsed.value
+    const wants = recordFilterOf(this.#filters, request.filter)
+    if (typeof wants === 'object') return this.#refuse(reply, codes.SUBSCRIPTION_PARSE_FAILED, wants.fault)
+    const fault = this.#faultOf(request)
+    if (fault) return this.#refuse(reply, fault.code, fault.message)
+    const key = laneOf(request.group, request.topic)
+    let lane = this.#lanes.get(key)
+    if (!lane) {
+      lane = { waiting: [], turn: 0, receivedAt: 0 }
+      this.#lanes.set(key, lane)
+    }
+    lane.receivedAt = this.#world.clock.monotonic()
+    lane.waiting.push({ request, reply, wants })
+    if (lane.waiting.length === 1) this.#run(lane)
+  }
+
+  #faultOf({ group, topic }: PopRequest): { code: Code; message: string } | null {
+    const fault = groupFault(group)
+    if (fault) return { code: codes.INVALID_PARAMETER, message: fault.message }
+    const config = this.#state.topics.get(topic)
+    if (!config) return { code: codes.TOPIC_NOT_EXIST, message: `there is no topic '${topic}'` }
+    if ((config.perm & PERM_READ) === 0)
+      return { code: codes.NO_PERMISSION, message: `topic '${topic}' may not be read` }
+    for (const queueId of this.#queueIds(topic)) {
+      const owner = this.#hooks.ownerOf(group, queueOf(topic, queueId))
+      if (owner === null) continue
+      const message =
+        `queue ${queueId} of '${topic}' belongs to ${owner}, a member of '${group}' that owns queues: stop the ` +
+        'consumers of the group, or receive under another group'
+      return { code: codes.NO_PERMISSION, message }
+    }
+    return null
+  }
+
+  #queueIds(topic: string): number[] {
+    const { readQueues = 0, writeQueues = 0 } = this.#state.topics.get(topic) ?? {}
+    return Array.from({ length: Math.max(readQueues, writeQueues) }, (_, queueId) => queueId)
+  }
+
+  /** Carries out the first receive of a lane, then those that came meanwhile. */
+  #run(lane: Lane): void {
+    const { request, wants, reply } = lane.waiting[0]!
+    const { clock, log, transport } = this.#world
+    const queueIds = this.#queueIds(request.topic)
+    const turn = queueIds.length === 0 ? 0 : lane.turn++ % queueIds.length
+    const options = {
+      ...{ store: this.#store, state: this.#state, request, wants, now: clock.now() },
+      bytesMax: Math.min(ANSWER_BYTES_MAX, transport.maxPayload) - POP_HEAD_BYTES - request.max * 2,
+      failed: (failure: { message: string }, topic: string, queueId: number) =>
+        log.error('a read failed', { topic, queueId, failure }),
+    }
+    collect(options, [...queueIds.slice(turn), ...queueIds.slice(0, turn)], (found) => {
+      if (this.#isClosed) return
+      this.#give(request, reply, found)
+      lane.waiting.shift()
+      if (lane.waiting.length > 0) clock.defer(() => this.#isClosed || this.#run(lane))
+      this.#waits.freed(request.group, request.topic)
+    })
+  }
+
+  #give({ group, invisibleMs }: PopRequest, reply: string, found: Collected): void {
+    const { clock, random, transport } = this.#world
+    const { record, pieces, attempts, dead, hasMore } = found
+    const deadLetters = dead.map(({ place, attempts: times }) =>
+      appendDeadLetter(
+        {
+          store: this.#store,
+          state: this.#state,
+          now: () => clock.now(),
+          topicMade: (topic) => this.#hooks.afterStored(() => this.#hooks.topicMade(topic)),
+        },
+        group,
+        place,
+        times,
+      ),
+    )
+    const isGiving = attempts.length > 0
+    const token = isGiving ? random.below(TOKENS) : 0
+    const until = isGiving ? clock.now() + invisibleMs : 0
+    if (isGiving) for (const { change } of record) if (change.give) Object.assign(change, { token, until })
+    this.#record(record)
+    this.counters.given += attempts.length
+    this.counters.deadLetters += dead.length
+    const code = isGiving ? codes.SUCCESS : codes.PULL_NOT_FOUND
+    const answer = popAnswer({ code, epoch: this.#epoch, hasMore, token, until, text: '' }, attempts, pieces)
+    this.#hooks.afterStored(() => {
+      for (const queue of new Set(deadLetters)) this.#hooks.arrived(queue)
+      this.#hooks.sent(attempts.length, answer.length)
+      if (reply !== '') transport.publish(reply, answer)
+    })
+  }
+
+  #record(record: PopRecord): void {
+    if (record.length === 0) return
+    this.#store.appendControl(kinds.pops, encode(record))
+    this.#state.changePops(record)
+  }
+
+  #refuse(reply: string, code: Code, text: string): void {
+    const head = { code, epoch: this.#epoch, hasMore: false, token: 0, until: 0, text }
+    if (reply !== '') this.#world.transport.publish(reply, popAnswer(head, [], []))
+  }
+
+  // ---------------------------------------------------------------------------------------------------------- wait
+
+  wait({ group, topic, clientId, ordered, waitMs }: PopWait, answer: Tell<PopWaitAnswer>): void {
+    if (!this.#state.topics.has(topic))
+      return answer(refuse(codes.TOPIC_NOT_EXIST, `there is no topic '${topic}'`))
+    this.#waits.add(group, topic, {
+      clientId,
+      isOrdered: ordered,
+      until: this.#world.clock.monotonic() + waitMs,
+      tell: (isReady) => answer(accept({ isReady })),
+    })
+  }
+
+  leave({ group, clientId }: PopLeave, answer: Tell<Record<string, never>>): void {
+    this.#waits.leave(group, clientId)
+    answer(accept({}))
+  }
+
+  arrived(queue: StoredQueue): void {
+    this.#waits.arrived(queue.topic)
+  }
+
+  arrivedSomewhere(): void {
+    this.#waits.arrivedSomewhere()
+  }
+
+  #readyAt(group: string, topic: string, isOrdered: boolean): number {
+    const now = this.#world.clock.now()
+    let earliest = Number.POSITIVE_INFINITY
+    for (const queueId of this.#queueIds(topic)) {
+      const pop = this.#state.pops.of(group, queueOf(topic, queueId))
+      // Where the group begins is noted by its first receive.
+      if (!pop) return 0
+      const { maxOffset } = this.#store.bounds(this.#store.queue(topic, queueId))
+      if (hasWork(pop, maxOffset, now, isOrdered)) return 0
+      earliest = Math.min(earliest, dueAt(pop, isOrdered))
+    }
+    return earliest
+  }
+
+  // -------------------------------------------------------------------------------------------------------- settle
+
+  /** Acknowledges, or changes invisible times: all that comes in one turn of the loop is one record. */
+  settle(request: PopSettle, answer: Tell<PopSettleAnswer>): void {
+    this.#settles.push({ request, answer })
+    if (this.#settles.length === 1) this.#world.clock.defer(() => this.#settleAll())
+  }
+
+  #settleAll(): void {
+    const settles = this.#settles
+    this.#settles = []
+    if (this.#isClosed) return
+    const now = this.#world.clock.now()
+    const touched = new Map<string, Touched>()
+    const answers: (() => void)[] = []
+    for (const { request, answer } of settles) {
+      const faults: PopSettleAnswer['faults'] = []
+      for (const [item, [topic, queueId, ...rest]] of request.items.entries()) {
+        const fault = this.#settleOne(touched, request.group, queueOf(topic, queueId), rest, now)
+        if (fault !== null) faults.push([item, fault])
+      }
+      this.counters.refused += faults.length
+      answers.push(() => answer(accept({ faults })))
+    }
+    this.#record(
+      [...touched.values()]
+        .filter(({ change }) => change.done || change.prolong)
+        .map(({ group, queue, change }) => ({ group, queue, change })),
+    )
+    for (const { group, queue } of touched.values())
+      this.#waits.freed(group, queue.slice(0, queue.lastIndexOf('/')))
+    this.#hooks.afterStored(() => {
+      for (const tell of answers) tell()
+    })
+  }
+
+  #settleOne(
+    touched: Map<string, Touched>,
+    group: string,
+    queue: string,
+    [offset, attempt, token, invisibleMs]: [number, number, number, number | null],
+    now: number,
+  ): 'done' | 'stale' | 'unknown' | null {
+    const key = laneOf(group, queue)
+    let touch = touched.get(key)
+    if (!touch) {
+      const pop = this.#state.pops.of(group, queue)
+      if (!pop) return 'unknown'
+      touch = { group, queue, pop, change: {}, done: new Set() }
+      touched.set(key, touch)
+    }
+    const { change, done, pop } = touch
+    if (done.has(offset)) return 'done'
+    const entry = deliveryOf(pop, { offset, attempt, token })
+    if (typeof entry === 'string') return entry
+    if (invisibleMs === null) {
+      done.add(offset)
+      change.done ??= []
+      change.done.push(offset)
+      this.counters.acknowledged++
+    } else {
+      change.prolong ??= []
+      change.prolong.push([offset, now + invisibleMs])
+    }
+    return null
+  }
+
+  /** This mastership is over: whoever waits asks the next master, which knows all that was answered. */
+  close(): void {
+    this.#isClosed = true
+    this.#waits.close()
+    for (const { waiting } of this.#lanes.values())
+      for (const { reply } of waiting)
+        this.#refuse(reply, codes.NOT_MASTER, 'this replica is no longer master')
+    this.#lanes.clear()
+  }
+}
+
+type Touched = {
+  group: string
+  queue: string
+  pop: PopQueue
+  change: PopChange
+  done: Set<number>
+}
+
+const laneOf = (group: string, topic: string): string => `${group} ${topic}`

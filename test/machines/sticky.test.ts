@@ -1,0 +1,224 @@
+import test from 'ava'
+import fc from 'fast-check'
+import {
+  type Allocation,
+  type AllocationInput,
+  allocate,
+  movesOf,
+  ownersOf,
+  type Shares,
+} from '../../machines/allocation/index.ts'
+import { queueKey } from '../../machines/topic.ts'
+import { anyInput, inputOf, keysBy, keysOf, membersOf, queuesOf, sizesOf } from '../support/allocations.ts'
+
+/** How many of the queues that are there get another owner. */
+const movedIn = ({ queues, previous }: AllocationInput, shares: Shares): number => {
+  const owners = ownersOf(shares)
+  return queues.filter((queue) => previous[queueKey(queue)] !== owners[queueKey(queue)]).length
+}
+
+const owned = (...owners: string[]): Record<string, string> =>
+  Object.fromEntries(owners.map((owner, queueId) => [`t/b/${queueId}`, owner]))
+
+// Worked out by hand: the queues' owners before and after, in the order of the queues.
+const tables: [title: string, members: string, before: string, after: string][] = [
+  ['what nobody has is divided as averagely does', 'a b c', '       ', 'a a a b b c c'],
+  ['who comes takes one of each, and the others keep the rest', 'a b c', 'a a a b b b', 'a a c b b c'],
+  ['who goes leaves its queues to the others', 'a c', 'a a b b c c', 'a a a c c c'],
+  ['queues that are new go where one is missing', 'a b', 'a b a b  ', 'a b a b a'],
+  ['a consumer too many is idle', 'a b c', 'b a', 'b a'],
+  ['a queue of one that has too few already stays', 'a b', 'b b a b', 'b b a a'],
+]
+for (const [title, members, before, after] of tables) {
+  test(`sticky: ${title}`, (t) => {
+    const previous = owned(...before.split(' '))
+    const queues = queuesOf(after.split(' ').length)
+    const shares = allocate(
+      'sticky',
+      inputOf({ queues, members: membersOf(...members.split(' ')), previous }),
+    )
+    t.deepEqual(queues.map((queue) => ownersOf(shares)[queueKey(queue)]).join(' '), after)
+  })
+}
+
+/** The fewest moves to any assignment with the counts of averagely: all of them are tried. */
+function fewestMoves(input: AllocationInput): number {
+  const sizes = new Map(Object.entries(sizesOf(allocate('averagely', input))))
+  const { queues, previous } = input
+  const tried = (index: number): number => {
+    const queue = queues[index]
+    if (!queue) return 0
+    let fewest = Number.POSITIVE_INFINITY
+    for (const [clientId, size] of sizes) {
+      if (size === 0) continue
+      sizes.set(clientId, size - 1)
+      fewest = Math.min(fewest, tried(index + 1) + (previous[queueKey(queue)] === clientId ? 0 : 1))
+      sizes.set(clientId, size)
+    }
+    return fewest
+  }
+  return tried(0)
+}
+
+test('sticky: no other assignment with the same counts has fewer moves', (t) => {
+  fc.assert(
+    fc.property(anyInput(6, 4), (input) => {
+      t.is(movedIn(input, allocate('sticky', input)), fewestMoves(input))
+    }),
+  )
+})
+
+for (const name of ['sticky', 'consistent-hash'] as Allocation[]) {
+  test(`${name}: who comes takes queues and who goes leaves some, and no other queue moves`, (t) => {
+    fc.assert(
+      fc.property(anyInput(), fc.nat(), (input, which) => {
+        const [someone] = input.members.slice(which % input.members.length)
+        const others = input.members.filter((member) => member !== someone)
+        const with_ = allocate(name, { ...input, lags: {} })
+        const left = allocate(name, { ...input, members: others, previous: ownersOf(with_) })
+        if (others.length > 0) {
+          for (const { from } of movesOf(ownersOf(with_), left)) t.is(from, someone!.clientId)
+        }
+        const back = allocate(name, { ...input, previous: ownersOf(left) })
+        for (const { from, to } of movesOf(ownersOf(left), back)) {
+          t.is(to, someone!.clientId)
+          t.true(from !== null || others.length === 0)
+        }
+      }),
+    )
+  })
+}
+
+// ----------------------------------------------------------------------------------------------- lag-aware
+
+const lagged = (...lags: number[]): Record<string, number> =>
+  Object.fromEntries(lags.map((lag, queueId) => [`t/b/${queueId}`, lag]))
+const heavyAndLight = {
+  queues: queuesOf(4),
+  members: membersOf('a', 'b'),
+  previous: owned('a', 'a', 'b', 'b'),
+}
+const unmoved = { a: ['t/b/0', 't/b/1'], b: ['t/b/2', 't/b/3'] }
+
+test('lag-aware: exchanges the two queues that leave the loads closest', (t) => {
+  // 16,000 and 2,000: to give 6,000 for nothing leaves 10,000 and 8,000.
+  t.deepEqual(keysBy('lag-aware', { ...heavyAndLight, lags: lagged(10_000, 6_000, 0, 2_000) }), {
+    a: ['t/b/0', 't/b/2'],
+    b: ['t/b/1', 't/b/3'],
+  })
+})
+
+for (const [why, lags] of [
+  ['one has not more than a quarter more', lagged(5_000, 5_000, 8_000, 0)],
+  ['one has not a thousand messages more', lagged(999, 0, 0, 0)],
+  ['it is one queue that has nearly all', lagged(100_000, 5_000, 0, 0)],
+  ['nothing waits', {}],
+  ['the lags are none that one could count', lagged(Number.NaN, Number.POSITIVE_INFINITY, -5_000, -9_000)],
+] as const) {
+  test(`lag-aware: lets all queues be where they are when ${why}`, (t) => {
+    t.deepEqual(keysBy('lag-aware', { ...heavyAndLight, lags }), unmoved)
+  })
+}
+
+test('lag-aware: a member that nothing relieves does not keep the others from it', (t) => {
+  const previous = owned('a', 'a', 'b', 'b', 'c', 'c')
+  const input = { queues: queuesOf(6), members: membersOf('a', 'b', 'c'), previous }
+  t.deepEqual(keysBy('lag-aware', { ...input, lags: lagged(900_000, 0, 8_000, 8_000, 0, 0) }), {
+    a: ['t/b/0', 't/b/1'],
+    b: ['t/b/3', 't/b/4'],
+    c: ['t/b/2', 't/b/5'],
+  })
+})
+
+test('lag-aware: what is free goes to the members with the least load, the most loaded queue first', (t) => {
+  const previous = owned('a', 'b', 'gone', 'gone')
+  const input = { queues: queuesOf(4), members: membersOf('a', 'b'), previous }
+  t.deepEqual(keysBy('lag-aware', { ...input, lags: lagged(5_000, 1_000, 6_000, 2_000) }), {
+    a: ['t/b/0', 't/b/3'],
+    b: ['t/b/1', 't/b/2'],
+  })
+})
+
+test('lag-aware: without lags it is sticky', (t) => {
+  fc.assert(
+    fc.property(anyInput(), (input) => {
+      const without = { ...input, lags: {} }
+      t.deepEqual(keysOf(allocate('lag-aware', without)), keysOf(allocate('sticky', without)))
+    }),
+  )
+})
+
+const loadsOf = ({ members, lags }: AllocationInput, owners: Readonly<Record<string, string>>): number[] =>
+  members.map(({ clientId }) =>
+    Object.entries(owners).reduce(
+      (sum, [key, owner]) => sum + (owner === clientId ? (lags[key] ?? 0) : 0),
+      0,
+    ),
+  )
+
+const unevenness = (input: AllocationInput, owners: Readonly<Record<string, string>>): number =>
+  loadsOf(input, owners).reduce((sum, load) => sum + load ** 2, 0)
+
+test('lag-aware: AT MOST a sixteenth of the queues, two at least, moves more than it must', (t) => {
+  fc.assert(
+    fc.property(anyInput(), (input) => {
+      const allowed = 2 * Math.ceil(input.queues.length / 32)
+      const moved = movedIn(input, allocate('lag-aware', input))
+      t.true(moved <= movedIn(input, allocate('sticky', input)) + allowed)
+    }),
+  )
+})
+
+/** A group at rest, and then something waits. */
+const anyBacklog = fc
+  .array(fc.oneof(fc.constant(0), fc.nat(5_000), fc.nat(1_000_000)), {
+    minLength: 1,
+    maxLength: 80,
+    size: 'max',
+  })
+  .chain((lags) =>
+    fc.integer({ min: 2, max: 9 }).map((members): AllocationInput => {
+      const clientIds = Array.from({ length: members }, (_, index) => `c${index}`)
+      const input = inputOf({
+        queues: queuesOf(lags.length),
+        members: membersOf(...clientIds),
+        lags: lagged(...lags),
+      })
+      return { ...input, previous: ownersOf(allocate('averagely', input)) }
+    }),
+  )
+
+test('lag-aware: while the lags stay as they are it NEVER swings: the loads come closer, and the moves end', (t) => {
+  let [rounds, longest] = [0, 0]
+  fc.assert(
+    fc.property(anyBacklog, (input) => {
+      let { previous } = input
+      for (let round = 1; ; round += 1) {
+        const next = allocate('lag-aware', { ...input, previous })
+        const moved = movesOf(previous, next).length
+        if (moved === 0) break
+        t.true(moved <= 2 * Math.ceil(input.queues.length / 32))
+        t.true(unevenness(input, ownersOf(next)) < unevenness(input, previous))
+        previous = ownersOf(next)
+        rounds += 1
+        longest = Math.max(longest, round)
+      }
+    }),
+    { numRuns: 200 },
+  )
+  t.log(`${rounds} rounds, at most ${longest} for one backlog`)
+  t.true(rounds > 50, 'the inputs prove nothing')
+})
+
+test('lag-aware: where load can be spread, the heaviest member has at last at most a quarter more than the lightest', (t) => {
+  // By averagely's blocks the last member has 13 times what the first has.
+  const clientIds = Array.from({ length: 8 }, (_, index) => `c${index}`)
+  const lags = lagged(...Array.from({ length: 64 }, (_, queueId) => (queueId + 1) * 1_000))
+  const input = inputOf({ queues: queuesOf(64), members: membersOf(...clientIds), lags })
+  let previous = ownersOf(allocate('averagely', input))
+  for (let round = 0; round < 10; round += 1) {
+    previous = ownersOf(allocate('lag-aware', { ...input, previous }))
+  }
+  const loads = loadsOf(input, previous)
+  t.true(Math.max(...loads) <= 1.25 * Math.min(...loads), loads.join(' '))
+})
