@@ -62,8 +62,8 @@ export type RebalancerEvent =
   | ({ type: 'claim.refused' } & Refusal)
   /** Nobody knows whether it was granted. */
   | ({ type: 'claim.failed' } & Claim)
-  /** Finished, committed and released. */
-  | { type: 'queue.drained'; queue: string }
+  /** Finished, committed and released; with what was ordered. */
+  | ({ type: 'queue.drained'; assignEpoch: number } & Claim)
   /** The broker refused a pull or a commit under this grant: another one owns the queue, or it is to be read anew. */
   | { type: 'queue.fenced'; queue: string; assignEpoch: number }
   | { type: 'retry.elapsed'; queue: string }
@@ -99,6 +99,15 @@ const isClaimed = ({ held }: RebalancerContext, queue: string): boolean =>
 const isAwaited = (context: RebalancerContext, { queue, generation }: Claim): boolean =>
   isClaimed(context, queue) && context.held[queue]?.generation === generation
 
+/** Whether it is the drain that was ordered last that has ended: one of an earlier grant says nothing of this one. */
+const isDrained = (
+  { held }: RebalancerContext,
+  { queue, generation, assignEpoch }: Claim & { assignEpoch: number },
+): boolean =>
+  held[queue]?.status === 'draining' &&
+  held[queue].generation === generation &&
+  held[queue].assignEpoch === assignEpoch
+
 /** Whether we read the queue under that very grant. */
 const isRead = ({ held }: RebalancerContext, queue: string, assignEpoch: number): boolean =>
   (held[queue]?.status === 'owned' || held[queue]?.status === 'draining') &&
@@ -121,8 +130,10 @@ const rebalancer = setup({
     leaveGroup: effect<Who & { isAway: boolean }>('leaveGroup'),
     /** Asks the queue's broker. Answers queue.claimed, claim.refused or claim.failed, exactly once. */
     claimQueue: effect<Claim & { force: boolean; waits: boolean }>('claimQueue'),
-    /** Stop pulling, finish what was read, commit, release what was granted, or claimed up to this generation; then queue.drained,
-     * whatever failed. Idempotent. */
+    /**
+     * Stop pulling, finish what was read, commit, release; then queue.drained, whatever failed. Idempotent. `assignEpoch` 0: it
+     * was never read, and what is released is all that was claimed up to this generation.
+     */
     drainQueue: effect<Claim & { assignEpoch: number }>('drainQueue'),
     /** It is another one's: forget what was read, commit nothing. */
     dropQueue: effect<Claim>('dropQueue'),
@@ -232,13 +243,17 @@ function own(args: Args, { queue, generation, assignEpoch }: Claim & { assignEpo
   args.enqueue(announce)
 }
 
-/** Perhaps granted, and not wanted any more. */
+/** Perhaps granted, and not wanted any more. What is being finished of the queue, under another grant, goes on. */
 function giveBack(args: Args, { queue, generation }: Claim): void {
-  hold(
-    args,
-    queue,
-    drain(args, queue, { status: 'claiming', generation, assignEpoch: 0, owner: null, waits: false }),
-  )
+  const before = args.context.held[queue]
+  const drained = drain(args, queue, {
+    status: 'claiming',
+    generation,
+    assignEpoch: 0,
+    owner: null,
+    waits: false,
+  })
+  if (before?.status !== 'draining') hold(args, queue, drained)
 }
 
 /** Whoever holds it is a member: the next claim waits until it lets go. Or it is not, and nobody can let go. */
@@ -377,7 +392,7 @@ export const rebalancerMachine = rebalancer.createMachine({
       },
     ],
     'queue.drained': {
-      guard: ({ context, event }) => context.held[event.queue]?.status === 'draining',
+      guard: ({ context, event }) => isDrained(context, event),
       actions: enqueueActions((args) => forget(args, args.event.queue)),
     },
     'queue.fenced': {
