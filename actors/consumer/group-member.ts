@@ -39,10 +39,7 @@ export type GroupMemberOptions = {
   masters: Masters
   /** These queues are ours: read them. */
   granted(grants: { queue: QueueRef; claim: Granted }[]): void
-  /**
-   * Finish what was read, then call back with the offset where the next owner goes on, null for nothing new. Called for
-   * queues that were never granted, too.
-   */
+  /** Finish what was read, then call back with the offset where the next owner goes on, null for nothing new. */
   drain(queue: QueueRef, drained: (offset: number | null) => void): void
   /** It is given back, or nobody knows. */
   released(queue: QueueRef): void
@@ -163,18 +160,25 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       }),
     drainQueue: ({ queue, ...claimed }) => {
       const ref = queueOfKey(queue)
-      options.drain(ref, (offset) =>
+      const giveBack = (offset: number | null) =>
         release(ref, { ...claimed, offset }, () => {
-          options.released(ref)
-          hear({ type: 'queue.drained', queue })
-        }),
-      )
+          // The queue may be read under a later grant by now.
+          if (claimed.assignEpoch !== 0 && isDraining(queue, claimed)) options.released(ref)
+          hear({ type: 'queue.drained', queue, ...claimed })
+        })
+      if (claimed.assignEpoch === 0) giveBack(null)
+      else options.drain(ref, giveBack)
     },
     dropQueue: ({ queue }) => options.drop(queueOfKey(queue)),
     announceAssignment: ({ owned }) =>
       options.assigned(owned.map(({ queue, assignEpoch }) => ({ ...queueOfKey(queue), assignEpoch }))),
     reportRefused: ({ message, isFinal }) => options.refused(message, isFinal),
   })
+
+  function isDraining(queue: string, { assignEpoch }: { assignEpoch: number }): boolean {
+    const holding = rebalancer.actor.getSnapshot().context.held[queue]
+    return holding?.status === 'draining' && holding.assignEpoch === assignEpoch
+  }
 
   /** Timers of releases that are asked again. */
   const releases = new Set<unknown>()

@@ -87,6 +87,8 @@ class Draft {
   #drain(queue: string, holding: Holding): void {
     const { generation, assignEpoch } = holding
     this.#enqueue({ type: 'drainQueue', params: { queue, generation, assignEpoch } })
+    // What is being finished of the queue, under another grant, goes on.
+    if (this.held[queue]?.status === 'draining') return
     if (holding.status === 'owned') this.#isOwnedChanged = true
     this.held[queue] = { ...holding, status: 'draining' }
   }
@@ -173,8 +175,11 @@ class Draft {
     else this.#askLater(queue, { ...awaited, status: 'refused', owner })
   }
 
-  #drained({ queue }: NewsOf<'queue.drained'>): void {
-    if (this.held[queue]?.status !== 'draining') return
+  /** Of the drain that was ordered last: one of an earlier grant says nothing of this one. */
+  #drained({ queue, generation, assignEpoch }: NewsOf<'queue.drained'>): void {
+    const holding = this.held[queue]
+    if (holding?.status !== 'draining') return
+    if (holding.generation !== generation || holding.assignEpoch !== assignEpoch) return
     delete this.held[queue]
     if (this.#wanted.has(queue)) this.#claimFirst(queue)
   }

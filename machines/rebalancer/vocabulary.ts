@@ -47,8 +47,8 @@ export type QueueNews =
   | ({ type: 'claim.refused' } & Refusal)
   /** Nobody knows whether it was granted. */
   | ({ type: 'claim.failed' } & Claim)
-  /** Finished, committed and released. */
-  | { type: 'queue.drained'; queue: string }
+  /** Finished, committed and released; with what was ordered. */
+  | ({ type: 'queue.drained'; assignEpoch: number } & Claim)
   /** The broker refused a pull or a commit under this grant: another one owns the queue, or it is to be read anew. */
   | { type: 'queue.fenced'; queue: string; assignEpoch: number }
 
@@ -105,8 +105,10 @@ export const rebalancer = setup({
     leaveGroup: effect<Who & { isAway: boolean }>('leaveGroup'),
     /** Asks the queue's broker. Answers queue.claimed, claim.refused or claim.failed, exactly once. */
     claimQueue: effect<Claim & { force: boolean; waits: boolean }>('claimQueue'),
-    /** Stop pulling, finish what was read, commit, release what was granted, or claimed up to this generation; then
-     * queue.drained, whatever failed. Idempotent. */
+    /**
+     * Stop pulling, finish what was read, commit, release; then queue.drained, whatever failed. Idempotent. `assignEpoch`
+     * 0: it was never read, and what is released is all that was claimed up to this generation.
+     */
     drainQueue: effect<Claim & { assignEpoch: number }>('drainQueue'),
     /** It is another one's: forget what was read, commit nothing. */
     dropQueue: effect<Claim>('dropQueue'),
