@@ -255,34 +255,28 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     },
     error() {},
   })
-  const pushes = hearPushes(transport, subjects.assignmentChanged(group), assignmentPush, heed)
+  const pushes = hearPushes(transport, subjects.assignmentChanged(group, clientId), assignmentPush, heed)
   rebalancer.start()
 
   function heed(push: AssignmentPush): void {
+    if (push.instance !== instance) return // It is for another one of our name.
     told = push
     const { generation, members } = push
-    const own = members.find((listed) => listed.clientId === clientId && listed.instance === instance)
-    if (own) share = own.queues ?? ownShare(push, own.topics)
-    rebalancer.actor.send({
-      type: 'members.changed',
-      generation,
-      members: members.map((listed) => listed.clientId),
-      share: own ? share : null,
-    })
+    share = push.queues ?? ownShare(push)
+    rebalancer.actor.send({ type: 'members.changed', generation, members, share })
   }
 
   /** By the user's own strategy, topic by topic; only those who subscribe a topic count for it. */
-  function ownShare({ members }: AssignmentPush, topics: readonly string[]): string[] {
+  function ownShare({ members, topics = [] }: AssignmentPush): string[] {
     try {
-      return topics.flatMap((topic) => {
+      return Object.keys(member.subscriptions).flatMap((topic) => {
         const known = queues.get(topic) ?? []
-        const clientIds = members
-          .filter((listed) => listed.topics.includes(topic))
-          .map((listed) => listed.clientId)
+        const clientIds = members.filter((_, index) => topics[index]?.includes(topic))
         const keys = new Set(known.map(queueKey))
-        // What is no queue of the topic cannot be claimed, and nothing twice.
-        const own = (options.allocate ?? averagely)(clientId, known, clientIds).map(queueKey)
-        return [...new Set(own)].filter((key) => keys.has(key))
+        // What is no queue of the topic cannot be claimed.
+        return (options.allocate ?? averagely)(clientId, known, clientIds)
+          .map(queueKey)
+          .filter((queue) => keys.has(queue))
       })
     } catch (error) {
       log.error(`the allocation strategy of '${group}' failed; its share stays as it was`, {
