@@ -49,8 +49,9 @@ class Draft {
     const { held } = this
     this.#enqueue.assign({ held, latest: this.#latest, round: this.#round })
     if (this.#isOwnedChanged) this.#enqueue(announce)
-    if (!this.#isRetryDue) return
-    this.#enqueue.cancel('retry')
+    // One that is set already is NEVER put off: claims that fail again and again would wait for ever.
+    const isSet = Object.values(this.#context.held).some(({ isDue }) => isDue)
+    if (!this.#isRetryDue || isSet) return
     this.#enqueue.raise({ type: 'retry.elapsed' }, { id: 'retry', delay: 'claimRetry' })
   }
 
@@ -90,7 +91,7 @@ class Draft {
     // What is being finished of the queue, under another grant, goes on.
     if (this.held[queue]?.status === 'draining') return
     if (holding.status === 'owned') this.#isOwnedChanged = true
-    this.held[queue] = { ...holding, status: 'draining' }
+    this.held[queue] = { ...holding, status: 'draining', isDue: false }
   }
 
   #askLater(queue: string, holding: Holding): void {
