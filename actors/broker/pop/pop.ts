@@ -33,6 +33,7 @@ import { Filters } from '../filters.ts'
 import type { Store, StoredQueue } from '../store/store.ts'
 import { type Collected, collect } from './collect.ts'
 import { appendDeadLetter } from './dead-letters.ts'
+import { LastFrames } from './last-frames.ts'
 import type { PopRecord } from './pop-states.ts'
 import { type RecordFilter, recordFilterOf } from './records.ts'
 import { Waits } from './waits.ts'
@@ -74,6 +75,7 @@ export class Pop {
   readonly #epoch: number
   readonly #hooks: PopHooks
   readonly #waits: Waits
+  readonly #frames: LastFrames
   /** The receives of one group and topic, the first of which is under way. */
   readonly #lanes = new Map<string, Lane>()
   #settles: { request: PopSettle; answer: Tell<PopSettleAnswer> }[] = []
@@ -91,6 +93,7 @@ export class Pop {
     this.#world = world
     this.#epoch = epoch
     this.#hooks = hooks
+    this.#frames = new LastFrames(store)
     this.#waits = new Waits(world.clock, {
       readyAt: (group, topic, isOrdered) => this.#readyAt(group, topic, isOrdered),
     })
@@ -160,7 +163,7 @@ export class Pop {
     const queueIds = this.#queueIds(request.topic)
     const turn = queueIds.length === 0 ? 0 : lane.turn++ % queueIds.length
     const options = {
-      ...{ store: this.#store, state: this.#state, request, wants, now: clock.now() },
+      ...{ store: this.#store, frames: this.#frames, state: this.#state, request, wants, now: clock.now() },
       bytesMax: Math.min(ANSWER_BYTES_MAX, transport.maxPayload) - POP_HEAD_BYTES - request.max * 2,
       failed: (failure: { message: string }, topic: string, queueId: number) =>
         log.error('a read failed', { topic, queueId, failure }),
