@@ -1,4 +1,5 @@
 /** What a coordinator does, step by step: each a change of what it knows, or an order. */
+import { own } from '../own.ts'
 import { rebalanced, wantedTopics } from './division.ts'
 import {
   coordinator,
@@ -21,7 +22,7 @@ const because = ({ causes }: GroupCoordinatorContext, cause: string): string[] =
 const join = coordinator.assign(({ context, event }) => {
   const { type: _, generation, held, ...member } = event as EventOf<'member.joined'>
   const { members, told } = context
-  const known = members[member.clientId]
+  const known = own(members, member.clientId)
   const isOvertaken = generation > told.generation
   const target = { ...context.target }
   for (const queue of held) target[queue] ??= member.clientId
@@ -49,7 +50,7 @@ const removeBecause = (what: string) =>
 
 const changeMember = (change: (member: Standing, event: GroupCoordinatorEvent) => Partial<Standing>) =>
   coordinator.assign(({ context: { members }, event }) => {
-    const member = members[(event as Who).clientId]!
+    const member = own(members, (event as Who).clientId)!
     return { members: { ...members, [member.clientId]: { ...member, ...change(member, event) } } }
   })
 export const markSilent = changeMember(() => ({ isSilent: true }))
@@ -57,13 +58,13 @@ export const markLeaving = coordinator.assign(({ context, event }) => {
   const { clientId } = event as Who
   const { members } = context
   return {
-    members: { ...members, [clientId]: { ...members[clientId]!, isLeaving: true } },
+    members: { ...members, [clientId]: { ...own(members, clientId)!, isLeaving: true } },
     causes: because(context, `${clientId} leaves`),
   }
 })
 /** It lives: whoever waits for its place waits in vain. Nothing is changed in the common case. */
 export const hear = coordinator.assign(({ context: { members }, event }) => {
-  const member = members[(event as Who).clientId]!
+  const member = own(members, (event as Who).clientId)!
   if (!member.isSilent && (member.rival === null || member.rival.isRefused)) return {}
   const rival = member.rival && { ...member.rival, isRefused: true }
   return { members: { ...members, [member.clientId]: { ...member, isSilent: false, rival } } }
@@ -89,7 +90,7 @@ const disarm = coordinator.enqueueActions(({ event, enqueue }) => {
 
 export const learnQueues = coordinator.assign(({ context, event }) => {
   const { topic, queues } = event as EventOf<'queues.changed'>
-  const known = context.queues[topic]
+  const known = own(context.queues, topic)
   const cause = known
     ? `topic '${topic}' has ${queues.length} queues, and had ${known.length}`
     : `topic '${topic}' is known`
@@ -100,7 +101,7 @@ export const rebalance = coordinator.enqueueActions(({ context, enqueue }) => {
   const { next, note } = rebalanced(context)
   enqueue.assign(next)
   enqueue({ type: 'noteRebalance', params: note })
-  enqueue({ type: 'pushAssignment', params: next.told! })
+  enqueue({ type: 'pushAssignment', params: { ...next.told!, to: null } })
 })
 export const rebalanceIfBetter = coordinator.enqueueActions(({ context, enqueue }) => {
   const { next, note } = rebalanced(context)
@@ -113,7 +114,10 @@ export const learnLags = coordinator.assign({ lags: ({ event }) => (event as Eve
 export const accept = { type: 'acceptMember', params: who } as const
 export const push = {
   type: 'pushAssignment',
-  params: ({ context: { told } }: { context: GroupCoordinatorContext }) => told,
+  params: ({ context: { told }, event }: { context: GroupCoordinatorContext; event: Who }) => ({
+    ...told,
+    to: event.clientId,
+  }),
 } as const
 export const watch = {
   type: 'watchTopics',
@@ -124,6 +128,10 @@ export const measure = {
   params: ({ context }: { context: GroupCoordinatorContext }) => ({ topics: wantedTopics(context) }),
 } as const
 
+/** That an earlier rival met a living member says nothing: it may have died since. */
+const isRefusedFor = (rival: Standing['rival'], { instance }: Who): boolean =>
+  rival?.instance === instance && rival.isRefused
+
 export const refused = {
   guard: { type: 'isAnothers', params: who },
   actions: [
@@ -131,7 +139,7 @@ export const refused = {
       type: 'refuseMember',
       params: ({ context, event }: { context: GroupCoordinatorContext; event: Who }) => ({
         ...who({ event }),
-        isFinal: context.members[event.clientId]?.rival?.isRefused ?? false,
+        isFinal: isRefusedFor(own(context.members, event.clientId)?.rival ?? null, event),
         message:
           `client id '${event.clientId}' is in use by another consumer of group '${context.group}': ` +
           'give each consumer its own, or wait until the other one is stopped',
