@@ -131,6 +131,28 @@ test('pop: what comes in one turn of the loop is one record', async (t) => {
   t.is(bench.state.offsets.get('g')?.get('orders/0'), 4)
 })
 
+test('pop: what is too much for one frame of the log is several records, and a restart knows them all', async (t) => {
+  const bench = await broker(3)
+  const bodies = Array.from({ length: 10_000 }, () => 'x')
+  for (const queueId of [0, 1, 2]) bench.send(`s${queueId}`, frame(bodies, { queueId }))
+  bench.settle()
+  const items: PopSettleItem[] = []
+  for (let i = 0; i < 30; i++)
+    items.push(...receive(bench, { max: 1_000 }).map((message) => itemOf(message, 60_000)))
+  t.is(items.length, 30_000)
+  const before = bench.store.endPosition
+  for (let at = 0; at < items.length; at += 10_000)
+    bench.pop.settle({ group: 'g', clientId: 'c', items: items.slice(at, at + 10_000) }, () => {})
+  bench.clock.settle()
+  t.true(bench.store.endPosition - before > 300_000)
+  bench.settle()
+  const known = bench.state.pops.save()
+  await bench.stop()
+  const next = await broker(3, bench)
+  t.deepEqual(next.state.pops.save(), known)
+  await next.stop()
+})
+
 test('pop: two that acknowledge the same delivery in one turn: one is told that it was done already', async (t) => {
   const bench = await broker()
   bench.send('s', frame(['1']))
