@@ -73,6 +73,7 @@ export class Gate {
     this.groups = new Groups(store, state, world.clock, {
       afterStored,
       ownerChanged: (queue) => this.delivery.arrived(queue),
+      isPopped: (group, queue) => this.pop.isPopped(group, queue),
     })
     this.ingest = new Ingest(store, state, world.transport, world.clock, epoch, (bytes, at, now) =>
       this.schedule.take(bytes, at, now),

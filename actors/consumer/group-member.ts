@@ -228,8 +228,18 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     ask(transport, subjects.broker(brokerName, epoch).claim, request, CLAIM_MS, (outcome) => {
       if (!outcome.ok && outcome.failure.code === 'noResponders') unreachable(brokerName, epoch)
       const isAnswered = outcome.ok && outcome.value.code === codes.SUCCESS && 'value' in outcome.value
+      if (outcome.ok && outcome.value.code === codes.NO_PERMISSION && 'message' in outcome.value) {
+        warnOnce(outcome.value.message)
+      }
       answered(isAnswered ? outcome.value.value : null)
     })
+  }
+
+  let warned = ''
+  function warnOnce(message: string): void {
+    if (message === warned) return
+    warned = message
+    log.warn(`consumer ${clientId} reads nothing: ${message}`)
   }
 
   const rebalancer = host({

@@ -102,6 +102,7 @@ export class BrokerBench {
     bench.groups = new Groups(bench.store, state, clock, {
       afterStored: (run) => bench.#afterStored(run),
       ownerChanged: (queue) => bench.delivery.arrived(queue),
+      isPopped: () => false,
     })
     bench.ingest = new Ingest(bench.store, state, transport, clock, bench.store.epoch, (bytes, at, now) =>
       bench.schedule.take(bytes, at, now),

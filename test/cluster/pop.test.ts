@@ -379,3 +379,18 @@ for (const [what, make, code] of wrong) {
     t.is((error as { code?: string }).code, code)
   })
 }
+
+test('pop: a group that pops owns no queues, and its consumer says why it reads nothing', async (t) => {
+  const cluster = await clusterOf(t)
+  const client = await cluster.connect()
+  await client.admin().createTopic('orders', { queues: 1 })
+  const popper = client.simpleConsumer({ group: 'workers', subscriptions: [{ topic: 'orders' }], from: 'first' })
+  await client.producer().send({ topic: 'orders', body: 'one' })
+  const [message] = await popper.receive(1)
+  t.is(message?.text, 'one')
+  const owner = await listen(await cluster.connect(), 'orders', { group: 'workers', from: 'first' })
+  t.deepEqual(owner.owned, [])
+  await popper.ack(message!)
+  await popper.close()
+  await owner.consumer.close()
+})
