@@ -130,8 +130,10 @@ export class BrokerBench {
     bench.pop = new Pop(bench.store, state, { transport, clock, log, random }, bench.store.epoch, {
       afterStored: (run) => bench.#afterStored(run),
       ownerOf: (group, queue) => bench.groups.owners.of(group, queue)?.clientId ?? null,
-      topicMade: () => {},
-      arrived: (queue) => bench.#arrived(queue),
+      createDerived: (topic) => {
+        if (!state.topics.has(topic)) bench.topic(topic, { queues: 1 })
+      },
+      appended: bench.ingest.appended,
       sent: () => {},
     })
     return bench
