@@ -186,6 +186,37 @@ test('schedule: a segment in which something waits is needed, and one in which a
   t.true(schedule.waitsBefore([0, 2, 0, 17, 1, 0]))
 })
 
+test('schedule: a clock that is set back keeps nothing waiting for longer, also through a restart', async (t) => {
+  let bench = await opened()
+  const { now } = bench.clock
+  bench.send('', delayed('before', { level: '3' }))
+  bench.settle()
+  bench.clock.now = () => now() - 3_600_000
+  bench.send('', delayed('after', { level: '3' }))
+  bench.clock.advance(9_990)
+  t.deepEqual(await bodiesIn(bench), [])
+  bench.clock.advance(30)
+  t.deepEqual(await bodiesIn(bench), ['before', 'after'])
+  bench.send('', delayed('again', { level: '3' }))
+  bench.settle()
+  bench.clock.now = () => now() - 7_200_000
+  bench = await anew(bench)
+  bench.clock.advance(9_990)
+  await bench.turning(Promise.resolve())
+  t.deepEqual(await bodiesIn(bench), ['before', 'after'])
+  bench.clock.advance(50)
+  t.deepEqual(await bodiesIn(bench), ['before', 'after', 'again'])
+})
+
+test('schedule: the state of a log from before there were delays is understood', async (t) => {
+  const bench = await opened()
+  bench.send('', delayed('x'))
+  bench.clock.advance(1_010)
+  bench.state.restore({ topics: [], dataVersion: 3, offsets: [], producers: [] })
+  t.is(bench.state.schedule.next(0), 0)
+  t.deepEqual(bench.state.sentBack.save(), [])
+})
+
 test('schedule: what is delivered is known by its frame beyond 32 bits of offsets, too', async (t) => {
   const bench = await opened()
   const { schedule } = bench.state
