@@ -71,7 +71,7 @@ function whyIdle(
       ? `its ${share} queues are being handed to it`
       : `its ${share} queues are still being handed over: ${others.slice(0, 3).join(', ')} must finish first`
   }
-  const rivals = members.filter((other) => topics.some((topic) => other.subscriptions[topic] !== undefined))
+  const rivals = members.filter((other) => topics.some((topic) => Object.hasOwn(other.subscriptions, topic)))
   if (rivals.length > count) return `there are more members (${rivals.length}) than queues (${count})`
   return `the allocation '${allocation}' gives it no queue`
 }

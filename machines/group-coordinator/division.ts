@@ -2,6 +2,7 @@
  * How a group's queues are divided, as functions of what its coordinator knows: they change nothing.
  */
 import { type AllocationInput, allocations } from '../allocation/index.ts'
+import { own } from '../own.ts'
 import { compareText, type QueueRef, queueKey, queueOfKey } from '../topic.ts'
 import type {
   GroupAllocation,
@@ -42,15 +43,14 @@ export function disagreementsOf(
   )
   return [
     ...topics.flatMap((topic) =>
-      told(`topic '${topic}'`, ({ subscriptions }) => subscriptions[topic] ?? 'not subscribed'),
+      told(`topic '${topic}'`, ({ subscriptions }) => own(subscriptions, topic) ?? 'not subscribed'),
     ),
     ...told('allocation', ({ allocation }) => allocation),
   ]
 }
 
-const give = (shares: Record<string, QueueRef[]>, clientId: string, queues: readonly QueueRef[]): void => {
-  shares[clientId] = [...(shares[clientId] ?? []), ...queues]
-}
+const give = (shares: Map<string, QueueRef[]>, clientId: string, queues: readonly QueueRef[]): void =>
+  void shares.set(clientId, [...(shares.get(clientId) ?? []), ...queues])
 
 /** What a member has of a topic whose queues nobody knows: losing the name servers takes no queue away. */
 const keptOf = ({ target }: GroupCoordinatorContext, topic: string, clientId: string): QueueRef[] =>
@@ -60,20 +60,21 @@ const keptOf = ({ target }: GroupCoordinatorContext, topic: string, clientId: st
     .filter((queue) => queue.topic === topic)
 
 /** The shares of all members, by client id. */
-function divide(context: GroupCoordinatorContext): Record<string, QueueRef[]> {
+function divide(context: GroupCoordinatorContext): Map<string, QueueRef[]> {
   const allocation = allocationOf(context)
-  const shares: Record<string, QueueRef[]> = {}
+  const shares = new Map<string, QueueRef[]>()
   if (allocation === 'custom') return shares
   const able = listOf(context).filter(({ isLeaving }) => !isLeaving)
   for (const topic of wantedTopics(context)) {
-    const members = able.filter(({ subscriptions }) => subscriptions[topic] !== undefined)
+    const members = able.filter(({ subscriptions }) => own(subscriptions, topic) !== undefined)
     if (members.length === 0) continue
-    if (context.queues[topic] === undefined) {
+    const known = own(context.queues, topic)
+    if (known === undefined) {
       for (const { clientId } of members) give(shares, clientId, keptOf(context, topic, clientId))
       continue
     }
     const input: AllocationInput = {
-      queues: context.queues[topic],
+      queues: known,
       members: members.map(({ clientId, room, queues, consumerRooms }) => ({
         ...{ clientId, room, queues, consumerRooms },
       })),
@@ -98,7 +99,7 @@ export function rebalanced(context: GroupCoordinatorContext): {
     clientId: member.clientId,
     instance: member.instance,
     topics: member.isLeaving ? [] : topicsOf(member),
-    queues: isCustom ? null : (shares[member.clientId] ?? []).map(queueKey),
+    queues: isCustom ? null : (shares.get(member.clientId) ?? []).map(queueKey),
   }))
   const target: Record<string, string> = {}
   for (const { clientId, queues } of members) for (const queue of queues ?? []) target[queue] = clientId

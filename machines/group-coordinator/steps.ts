@@ -1,4 +1,5 @@
 /** What a coordinator does, step by step: each a change of what it knows, or an order. */
+import { own } from '../own.ts'
 import { rebalanced, wantedTopics } from './division.ts'
 import {
   coordinator,
@@ -21,7 +22,7 @@ const because = ({ causes }: GroupCoordinatorContext, cause: string): string[] =
 const join = coordinator.assign(({ context, event }) => {
   const { type: _, generation, held, ...member } = event as EventOf<'member.joined'>
   const { members, told } = context
-  const known = members[member.clientId]
+  const known = own(members, member.clientId)
   const isOvertaken = generation > told.generation
   const target = { ...context.target }
   for (const queue of held) target[queue] ??= member.clientId
@@ -49,7 +50,7 @@ const removeBecause = (what: string) =>
 
 const changeMember = (change: (member: Standing, event: GroupCoordinatorEvent) => Partial<Standing>) =>
   coordinator.assign(({ context: { members }, event }) => {
-    const member = members[(event as Who).clientId]!
+    const member = own(members, (event as Who).clientId)!
     return { members: { ...members, [member.clientId]: { ...member, ...change(member, event) } } }
   })
 export const markSilent = changeMember(() => ({ isSilent: true }))
@@ -57,13 +58,13 @@ export const markLeaving = coordinator.assign(({ context, event }) => {
   const { clientId } = event as Who
   const { members } = context
   return {
-    members: { ...members, [clientId]: { ...members[clientId]!, isLeaving: true } },
+    members: { ...members, [clientId]: { ...own(members, clientId)!, isLeaving: true } },
     causes: because(context, `${clientId} leaves`),
   }
 })
 /** It lives: whoever waits for its place waits in vain. Nothing is changed in the common case. */
 export const hear = coordinator.assign(({ context: { members }, event }) => {
-  const member = members[(event as Who).clientId]!
+  const member = own(members, (event as Who).clientId)!
   if (!member.isSilent && (member.rival === null || member.rival.isRefused)) return {}
   const rival = member.rival && { ...member.rival, isRefused: true }
   return { members: { ...members, [member.clientId]: { ...member, isSilent: false, rival } } }
@@ -89,7 +90,7 @@ const disarm = coordinator.enqueueActions(({ event, enqueue }) => {
 
 export const learnQueues = coordinator.assign(({ context, event }) => {
   const { topic, queues } = event as EventOf<'queues.changed'>
-  const known = context.queues[topic]
+  const known = own(context.queues, topic)
   const cause = known
     ? `topic '${topic}' has ${queues.length} queues, and had ${known.length}`
     : `topic '${topic}' is known`
@@ -135,7 +136,7 @@ export const refused = {
       type: 'refuseMember',
       params: ({ context, event }: { context: GroupCoordinatorContext; event: Who }) => ({
         ...who({ event }),
-        isFinal: isRefusedFor(context.members[event.clientId]?.rival ?? null, event),
+        isFinal: isRefusedFor(own(context.members, event.clientId)?.rival ?? null, event),
         message:
           `client id '${event.clientId}' is in use by another consumer of group '${context.group}': ` +
           'give each consumer its own, or wait until the other one is stopped',

@@ -2,6 +2,7 @@
 import { setup } from 'xstate'
 import type { Allocation } from '../allocation/index.ts'
 import { effect } from '../effect.ts'
+import { own } from '../own.ts'
 import type { QueueRef } from '../topic.ts'
 import { allocationOf, wantedTopics } from './division.ts'
 
@@ -90,7 +91,7 @@ export type RebalanceNote = {
 }
 
 export const isMember = ({ members }: GroupCoordinatorContext, { clientId, instance }: Who): boolean =>
-  members[clientId]?.instance === instance
+  own(members, clientId)?.instance === instance
 
 export const coordinator = setup({
   types: {} as {
@@ -116,10 +117,10 @@ export const coordinator = setup({
   guards: {
     isMember: ({ context }, who: Who) => isMember(context, who),
     isLast: ({ context }, who: Who) => isMember(context, who) && Object.keys(context.members).length === 1,
-    isAnothers: ({ context: { members } }, { clientId, instance }: Who) =>
-      members[clientId] !== undefined &&
-      members[clientId].instance !== instance &&
-      !members[clientId].isSilent,
+    isAnothers: ({ context: { members } }, { clientId, instance }: Who) => {
+      const known = own(members, clientId)
+      return known !== undefined && known.instance !== instance && !known.isSilent
+    },
     isRepeated: (
       { context },
       { type: _, generation: __, held: ___, ...member }: EventOf<'member.joined'>,
@@ -129,7 +130,7 @@ export const coordinator = setup({
         isSilent: _____,
         rival: ______,
         ...known
-      } = context.members[member.clientId] ?? {}
+      } = own(context.members, member.clientId) ?? {}
       return JSON.stringify(known) === JSON.stringify(member)
     },
     remembersMore: ({ context }, { generation }: { generation: number }) =>
@@ -137,8 +138,8 @@ export const coordinator = setup({
     missedPush: ({ context }, { generation, ...who }: Who & { generation: number }) =>
       isMember(context, who) && generation < context.told.generation,
     isNews: ({ context }, { topic, queues }: { topic: string; queues: QueueRef[] }) =>
-      JSON.stringify(context.queues[topic]) !== JSON.stringify(queues),
-    knowsQueues: ({ context }) => wantedTopics(context).every((topic) => context.queues[topic]),
+      JSON.stringify(own(context.queues, topic)) !== JSON.stringify(queues),
+    knowsQueues: ({ context }) => wantedTopics(context).every((topic) => own(context.queues, topic)),
     hasCauses: ({ context: { causes } }) => causes.length > 0,
     isByLag: ({ context }) => allocationOf(context) === 'lag-aware',
   },
@@ -150,7 +151,7 @@ export const coordinator = setup({
     gatherWindow: 4_000,
     /** Two beats and a half: another instance of the same id may take its place. */
     silenceLimit: 5_000,
-    memberSession: ({ context, event }) => context.members[(event as Who).clientId]?.sessionMs ?? 10_000,
+    memberSession: ({ context, event }) => own(context.members, (event as Who).clientId)?.sessionMs ?? 10_000,
     /** Between two looks at the lags. */
     lagInterval: 10_000,
   },

@@ -1,0 +1,58 @@
+/**
+ * MessageStream: turns a handler that is called into messages that are asked for. Each is unhandled until its caller
+ * acknowledges it; what is never asked for, or never acknowledged, goes to whoever reads the queue next.
+ */
+import { unhandled } from './dispatcher.ts'
+import type { IncomingMessage } from './incoming-message.ts'
+
+/** A message of `messages()`: the offset moves when it is acknowledged. */
+export type PulledMessage = IncomingMessage & { ack(): Promise<void> }
+
+type Ready = { message: PulledMessage; letGo(): void }
+
+export class MessageStream {
+  readonly #ready: Ready[] = []
+  readonly #given = new Set<() => void>()
+  #wake: () => void = () => {}
+
+  /** The handler. */
+  readonly offer = (message: IncomingMessage): Promise<unknown> =>
+    new Promise((settle) => {
+      const letGo = () => settle(unhandled)
+      const ack = async () => {
+        this.#given.delete(letGo)
+        settle(undefined)
+      }
+      this.#ready.push({ message: Object.assign(message, { ack }), letGo })
+      this.#wake()
+    })
+
+  /** The next message; null when there is none and `isOver` says so. */
+  async next(isOver: () => boolean): Promise<PulledMessage | null> {
+    while (!isOver()) {
+      const next = this.#ready.shift()
+      if (next) {
+        this.#given.add(next.letGo)
+        return next.message
+      }
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+    return null
+  }
+
+  /** Whoever waits is to look whether it is over. */
+  wake(): void {
+    this.#wake()
+  }
+
+  /** AFTER the queues have stopped: they give out no more. */
+  dropUnread(): void {
+    for (const { letGo } of this.#ready.splice(0)) letGo()
+  }
+
+  dropUnacknowledged(): void {
+    for (const letGo of this.#given) letGo()
+  }
+}

@@ -1,0 +1,284 @@
+/**
+ * OwnedQueues: the queues that a consumer reads at the moment, from the grant to the last commit.
+ *
+ * A queue is read from where the group has committed, and handed to the dispatcher. What another one owns by now is
+ * forgotten and NEVER committed. After a standstill of the process (a laptop that slept, a paused container) longer than
+ * the session, nothing that was cached is handed out before the brokers have said that it is still ours.
+ */
+import { type QueueRef, queueKey } from '../../machines/topic.ts'
+import type { Process } from '../node/process.ts'
+import { commitOffsets } from './commit.ts'
+import type { ConsumerSettings } from './consumer-options.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import { FlowControl } from './flow-control.ts'
+import type { Granted } from './group-member.ts'
+import type { LocalOffsets } from './local-offsets.ts'
+import { ProcessQueue } from './process-queue.ts'
+import { QueueReader } from './queue-reader.ts'
+import { findOffset } from './start-position.ts'
+import { type Subscribed, unfiltered } from './subscribed.ts'
+import type { TopicRoutes } from './topic-routes.ts'
+
+const COMMIT_MS = 1_000
+const RETRY_MS = 1_000
+
+export type OwnedQueuesOptions = {
+  settings: ConsumerSettings
+  filters: ReadonlyMap<string, Subscribed>
+  routes: TopicRoutes
+  /** Of a broadcasting consumer that has a name. */
+  offsets: LocalOffsets | null
+}
+export type OwnedQueuesHooks = {
+  /** A pull or a commit under this grant was refused, or it has to be asked for again. */
+  fenced(queue: QueueRef, assignEpoch: number): void
+}
+
+export class OwnedQueues {
+  readonly #process: Process
+  readonly #options: OwnedQueuesOptions
+  readonly #hooks: OwnedQueuesHooks
+  readonly #flow: FlowControl
+  readonly #queues = new Map<string, ProcessQueue>()
+  /** Queues that were taken from us, and how far they were handled. */
+  readonly #dropped = new Map<string, ProcessQueue>()
+  /** Queues of which a broker is being asked where to begin. */
+  readonly #beginning = new Map<string, { retry: unknown }>()
+  #dispatcher: Dispatcher | null = null
+  #timer: unknown = null
+  #isSuspended = false
+  #isClosed = false
+
+  constructor(process: Process, options: OwnedQueuesOptions, hooks: OwnedQueuesHooks) {
+    this.#process = process
+    this.#options = options
+    this.#hooks = hooks
+    this.#flow = new FlowControl(options.settings.flow)
+  }
+
+  start(dispatcher: Dispatcher): void {
+    this.#dispatcher = dispatcher
+    if (this.#options.settings.messageModel !== 'clustering') return
+    const { clock } = this.#process.world
+    let last = clock.monotonic()
+    const tick = () => {
+      this.#timer = clock.setTimeout(tick, COMMIT_MS)
+      const now = clock.monotonic()
+      if (now - last > this.#options.settings.sessionMs) this.#wokeUp()
+      else this.#commit([...this.#queues.values()])
+      last = now
+    }
+    this.#timer = clock.setTimeout(tick, COMMIT_MS)
+  }
+
+  get list(): ProcessQueue[] {
+    return [...this.#queues.values()]
+  }
+
+  /** Of the grant under which a queue is read, 0 when it is not. */
+  assignEpochOf(ref: QueueRef): number {
+    return this.#queues.get(queueKey(ref))?.assignEpoch ?? 0
+  }
+
+  get positions(): [queue: string, offset: number][] {
+    return [...this.#queues].map(([key, { position }]) => [key, position])
+  }
+
+  get cached(): { messages: number; bytes: number } {
+    let messages = 0
+    for (const { reader } of this.#queues.values()) messages += reader.cachedMessages
+    return { messages, bytes: this.#flow.budget.cachedBytes }
+  }
+
+  suspend(): void {
+    this.#isSuspended = true
+    this.#dispatcher?.setQueues([])
+  }
+
+  resume(): void {
+    this.#isSuspended = false
+    this.#dispatcher?.setQueues(this.list)
+    for (const { reader } of this.#queues.values()) reader.want()
+    this.#dispatcher?.give()
+  }
+
+  // ------------------------------------------------------------------------------------------ in a group
+
+  granted(ref: QueueRef, { assignEpoch, committed, minOffset, maxOffset }: Granted): void {
+    const before = this.#dropped.get(queueKey(ref))
+    this.#dropped.delete(queueKey(ref))
+    // Nobody else owned the queue meanwhile: what is handled is known here best.
+    if (before && before.assignEpoch >= assignEpoch && before.position > (committed ?? -1)) {
+      return this.#own(ref, assignEpoch, before.position, committed ?? -1)
+    }
+    if (committed !== null) return this.#own(ref, assignEpoch, committed, committed)
+    this.#begin(ref, { minOffset, maxOffset }, (offset) => {
+      this.#own(ref, assignEpoch, offset, -1)
+      // Else an owner that follows before the first commit would begin somewhere else.
+      const queue = this.#queues.get(queueKey(ref))
+      if (queue) this.#commit([queue])
+    })
+  }
+
+  /** Finishes what runs, then tells where the next owner goes on; null for nothing new. */
+  giveBack(ref: QueueRef, drained: (offset: number | null) => void): void {
+    const key = queueKey(ref)
+    this.#stopBeginning(key)
+    const queue = this.#queues.get(key)
+    if (!queue) return drained(null)
+    queue.drain(() => {
+      if (this.#queues.get(key) === queue) drained(queue.position) // Else it was fenced meanwhile.
+    })
+  }
+
+  /** Another one owns it, or it is to be read anew: what runs still ends, and counts no more. */
+  drop(ref: QueueRef): void {
+    const queue = this.#queues.get(queueKey(ref))
+    if (queue) this.#dropped.set(queueKey(ref), queue)
+    this.forget(ref)
+  }
+
+  forget(ref: QueueRef): void {
+    const key = queueKey(ref)
+    this.#stopBeginning(key)
+    const queue = this.#queues.get(key)
+    if (queue) this.#options.offsets?.keep(key, queue.position)
+    queue?.stop()
+    this.#queues.delete(key)
+    this.#changed()
+  }
+
+  #wokeUp(): void {
+    for (const { reader, assignEpoch, isStopped } of this.list) {
+      if (!isStopped) this.#hooks.fenced(reader.ref, assignEpoch)
+    }
+  }
+
+  #commit(queues: readonly ProcessQueue[]): void {
+    const { settings, routes } = this.#options
+    commitOffsets(this.#process, settings, routes, queues)
+  }
+
+  /** Who owns a queue is in the log; what was committed last may have been lost with the old master. */
+  masterChanged(brokerName: string): void {
+    for (const queue of this.#queues.values()) {
+      if (queue.reader.ref.brokerName !== brokerName || queue.isStopped) continue
+      queue.committed = -1
+      queue.reader.again()
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------ broadcasting
+
+  /** These are all queues of the topic, and all are ours. Calls back when each is read, and AT ONCE when none is new. */
+  readAll(topic: string, queues: readonly QueueRef[], settled: () => void): void {
+    const wanted = new Set(queues.map(queueKey))
+    for (const [key, { reader }] of this.#queues) {
+      if (reader.ref.topic === topic && !wanted.has(key)) this.forget(reader.ref)
+    }
+    for (const key of this.#beginning.keys()) {
+      if (key.startsWith(`${topic}/`) && !wanted.has(key)) this.#stopBeginning(key)
+    }
+    const missing = queues.filter((ref) => !this.#queues.has(queueKey(ref)))
+    let left = missing.length
+    for (const ref of missing) {
+      const begin = (offset: number) => {
+        this.#own(ref, 0, offset, -1)
+        if (--left === 0) settled()
+      }
+      const kept = this.#options.offsets?.of(queueKey(ref))
+      if (kept === undefined) this.#begin(ref, null, begin)
+      else begin(kept)
+    }
+    if (missing.length === 0) settled()
+  }
+
+  // --------------------------------------------------------------------------------------------------------
+
+  /** Where to begin in a queue of which nothing is committed. */
+  #begin(
+    ref: QueueRef,
+    bounds: { minOffset: number; maxOffset: number } | null,
+    found: (offset: number) => void,
+  ): void {
+    const { settings, routes, offsets } = this.#options
+    const key = queueKey(ref)
+    const search = { retry: null as unknown }
+    this.#beginning.set(key, search)
+    // It may have been given back meanwhile.
+    const isOver = () => this.#isClosed || this.#beginning.get(key) !== search
+    const end = (offset: number) => {
+      this.#beginning.delete(key)
+      found(offset)
+    }
+    routes.whenSeen(ref.topic, () => {
+      if (isOver()) return
+      const isLater = !routes.isInitial(ref) || offsets?.knows(ref.topic)
+      const from = isLater ? 'first' : settings.from
+      if (bounds && from === 'first') return end(bounds.minOffset)
+      if (bounds && from === 'last') return end(bounds.maxOffset)
+      findOffset(this.#process, ref, routes.epochOf(ref.brokerName), from, (offset) => {
+        if (isOver()) return
+        if (offset !== null) return end(offset)
+        search.retry = this.#process.world.clock.setTimeout(() => this.#begin(ref, bounds, found), RETRY_MS)
+      })
+    })
+  }
+
+  #stopBeginning(key: string): void {
+    this.#process.world.clock.clearTimeout(this.#beginning.get(key)?.retry)
+    this.#beginning.delete(key)
+  }
+
+  /** What runs still ends, and counts no more. */
+  #startAnew({ reader: { ref }, assignEpoch }: ProcessQueue, offset: number): void {
+    this.forget(ref)
+    this.#own(ref, assignEpoch, offset, -1)
+  }
+
+  #own(ref: QueueRef, assignEpoch: number, offset: number, committed: number): void {
+    const key = queueKey(ref)
+    if (this.#isClosed || this.#queues.has(key)) return
+    const { settings, filters, routes } = this.#options
+    const { group, clientId, messageModel, flow } = settings
+    const hooks = {
+      epoch: () => routes.epochOf(ref.brokerName),
+      arrived: this.#dispatcher!.give,
+      unreachable: (epoch: number) => routes.unreachableFor(ref, epoch),
+      fenced: () => this.#hooks.fenced(ref, assignEpoch),
+      mayPull: () => !this.#isSuspended && queue.isWithinSpan,
+      // What is not finished is handled again, whatever became of what followed.
+      rewound: (end: number) => this.#startAnew(queue, Math.min(end, queue.position)),
+    }
+    const owner = messageModel === 'clustering' ? { group, clientId, assignEpoch } : undefined
+    const { filter, text } = filters.get(ref.topic) ?? unfiltered
+    const limits = this.#flow.limitsOf(ref.topic)
+    const { budget } = this.#flow
+    const reader = new QueueReader(this.#process, ref, hooks, { limits, budget, owner, filter: text })
+    const queue = new ProcessQueue(reader, { filter, assignEpoch, offset, committed, span: flow.span })
+    this.#queues.set(key, queue)
+    this.#changed()
+    reader.start(offset)
+  }
+
+  #changed(): void {
+    const queues = this.list
+    this.#flow.divide(queues)
+    this.#dispatcher!.setQueues(this.#isSuspended ? [] : queues)
+  }
+
+  /** No new queue is read from now on; those that are given back still finish what runs. */
+  close(): void {
+    this.#isClosed = true
+  }
+
+  /** Waits for nothing more. */
+  stop(): void {
+    const { clock } = this.#process.world
+    for (const { retry } of this.#beginning.values()) clock.clearTimeout(retry)
+    clock.clearTimeout(this.#timer)
+    for (const queue of this.#queues.values()) queue.stop()
+    this.#queues.clear()
+    this.#dropped.clear()
+  }
+}
