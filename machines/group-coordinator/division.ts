@@ -49,8 +49,9 @@ export function disagreementsOf(
   ]
 }
 
-const give = (shares: Map<string, QueueRef[]>, clientId: string, queues: readonly QueueRef[]): void =>
-  void shares.set(clientId, [...(shares.get(clientId) ?? []), ...queues])
+const give = (shares: Map<string, QueueRef[]>, clientId: string, queues: readonly QueueRef[]): void => {
+  shares.set(clientId, [...(shares.get(clientId) ?? []), ...queues])
+}
 
 /** What a member has of a topic whose queues nobody knows: losing the name servers takes no queue away. */
 const keptOf = ({ target }: GroupCoordinatorContext, topic: string, clientId: string): QueueRef[] =>

@@ -101,7 +101,7 @@ export const rebalance = coordinator.enqueueActions(({ context, enqueue }) => {
   const { next, note } = rebalanced(context)
   enqueue.assign(next)
   enqueue({ type: 'noteRebalance', params: note })
-  enqueue({ type: 'pushAssignment', params: next.told! })
+  enqueue({ type: 'pushAssignment', params: { ...next.told!, to: null } })
 })
 export const rebalanceIfBetter = coordinator.enqueueActions(({ context, enqueue }) => {
   const { next, note } = rebalanced(context)
@@ -114,7 +114,10 @@ export const learnLags = coordinator.assign({ lags: ({ event }) => (event as Eve
 export const accept = { type: 'acceptMember', params: who } as const
 export const push = {
   type: 'pushAssignment',
-  params: ({ context: { told } }: { context: GroupCoordinatorContext }) => told,
+  params: ({ context: { told }, event }: { context: GroupCoordinatorContext; event: Who }) => ({
+    ...told,
+    to: event.clientId,
+  }),
 } as const
 export const watch = {
   type: 'watchTopics',

@@ -30,7 +30,11 @@ function started(clientId = 'c1', { isStatic = false } = {}) {
       consumer.send({ type: 'claim.failed', queue: keyOf(queueId), generation }),
     fence: (queueId: number, assignEpoch: number) =>
       consumer.send({ type: 'queue.fenced', queue: keyOf(queueId), assignEpoch }),
-    drained: (queueId: number) => consumer.send({ type: 'queue.drained', queue: keyOf(queueId) }),
+    /** The drain that was ordered last has ended. */
+    drained: (queueId: number) => {
+      const { generation = 0, assignEpoch = 0 } = consumer.context.held[keyOf(queueId)] ?? {}
+      consumer.send({ type: 'queue.drained', queue: keyOf(queueId), generation, assignEpoch })
+    },
     /** The orders for queues, in short: 'claim 0', 'await 0', 'force 0', 'drain 1 of 4', 'drop 2'. */
     orders: () =>
       consumer.take().flatMap((order) => {

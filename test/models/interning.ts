@@ -42,10 +42,14 @@ export type MachineTable = {
   edges(): { state: number; event: { type: string }; move: Move }[]
 }
 
-/** `forget` drops what no later decision of the machine depends on. */
+/**
+ * `forget` drops what no later decision of the machine depends on. `tellsTimers`: that a timer is set (`xstate.raise`) or
+ * given up (`xstate.cancel`) is told among the orders.
+ */
 export function machineTable(
   machine: AnyStateMachine,
   forget: (snapshot: AnyMachineSnapshot) => AnyMachineSnapshot = (snapshot) => snapshot,
+  tellsTimers = false,
 ): MachineTable {
   const snapshots: AnyMachineSnapshot[] = []
   const ids = new Map<string, number>()
@@ -65,7 +69,8 @@ export function machineTable(
     stopChild: nothing,
     emit: nothing,
     actionExecutor: ({ type, params }: Effect) => {
-      if (!type.startsWith('xstate.')) effects.push({ type, params })
+      const isTimer = type === 'xstate.cancel' || (type === 'xstate.raise' && params.delay !== undefined)
+      if (!type.startsWith('xstate.') || (tellsTimers && isTimer)) effects.push({ type, params })
     },
   }
   const moved = (snapshot: AnyMachineSnapshot): Move => {

@@ -269,7 +269,7 @@ function simulate(seed: number, queueCount: number, allocation: Allocation = 'av
         (released) => {
           if (drains.get(queue) !== drain) return
           positions.delete(queue)
-          if (released) hear({ type: 'queue.drained', queue })
+          if (released) hear({ type: 'queue.drained', queue, ...claimed })
           else letGo(queue, claimed, drain)
         },
       )

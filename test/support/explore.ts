@@ -19,6 +19,10 @@ export interface System {
   breaks(world: Int32Array): string | null
   /** The property that this world breaks because no step leads out of it, if any. */
   breaksAtEnd(world: Int32Array): string | null
+  /** Where a fair course of things is to lead to, whatever has happened: without harm, from every world. */
+  isHoped?(world: Int32Array): boolean
+  /** The property that is broken where no way leads there. */
+  hope?: string
   /** A world, for people. */
   describe(world: Int32Array): string
 }
@@ -44,10 +48,18 @@ export function explore(system: System, worldsMax = 3_000_000): Exploration {
   let steps = 0
   let ends = 0
   let violation: Violation | null = null
+  // Of every step that does no harm: from where, to where.
+  const healing = system.isHoped ? { from: growing(), to: growing() } : null
 
-  const visit = (world: Int32Array, from: number, breaksOnTheWay: string | null) => {
+  const visit = (world: Int32Array, from: number, breaksOnTheWay: string | null, isHarm = false) => {
     if (violation !== null) return
-    const isNew = visited.add(world)
+    const sizeBefore = visited.size
+    const index = visited.add(world)
+    const isNew = visited.size > sizeBefore
+    if (healing && from >= 0 && !isHarm) {
+      healing.from.push(from)
+      healing.to.push(index)
+    }
     const property = breaksOnTheWay ?? (isNew ? system.breaks(world) : null)
     if (isNew) parents.push(from)
     if (property !== null) {
@@ -71,7 +83,8 @@ export function explore(system: System, worldsMax = 3_000_000): Exploration {
     let ways = 0
     system.steps(visited.row(at), (next) => {
       ways++
-      visit(next, at, system.step().breaks)
+      const { breaks, isPerturbation } = system.step()
+      visit(next, at, breaks, isPerturbation)
     })
     steps += ways
     if (ways === 0) {
@@ -82,7 +95,35 @@ export function explore(system: System, worldsMax = 3_000_000): Exploration {
     }
     if (visited.size >= worldsMax) return { isWhole: false, ...found(), violation }
   }
+  if (healing && violation === null) lookForHope(healing.from, healing.to)
   return { isWhole: violation === null, ...found(), violation }
+
+  /** From the worlds that are hoped for, all steps backwards: whoever is not reached can not get there. */
+  function lookForHope(from: Growing, to: Growing): void {
+    const isReached = new Uint8Array(visited.size)
+    const queue: number[] = []
+    const reach = (world: number) => {
+      if (isReached[world]) return
+      isReached[world] = 1
+      queue.push(world)
+    }
+    const heads = new Int32Array(visited.size).fill(-1)
+    const following = new Int32Array(to.size)
+    for (let edge = 0; edge < to.size; edge++) {
+      following[edge] = heads[to.at(edge)]!
+      heads[to.at(edge)] = edge
+    }
+    for (let world = 0; world < visited.size; world++) {
+      if (system.isHoped!(visited.row(world))) reach(world)
+    }
+    for (let world = queue.pop(); world !== undefined; world = queue.pop()) {
+      for (let edge = heads[world]!; edge >= 0; edge = following[edge]!) reach(from.at(edge))
+    }
+    const lost = isReached.indexOf(0)
+    if (lost < 0) return
+    const world = system.describe(visited.row(lost))
+    violation = { property: system.hope ?? 'hope', trace: wayTo(lost), world }
+  }
 
   function found() {
     return { worlds: visited.size, steps, depth: level.depth, ends }
@@ -175,11 +216,11 @@ function worldSet(width: number) {
       return size
     },
     row: (index: number) => rows.subarray(index * width, (index + 1) * width),
-    /** Whether it is new. */
-    add(row: Int32Array): boolean {
+    /** Its index; the set has grown when it is new. */
+    add(row: Int32Array): number {
       let slot = hashOf(row) & (slots.length - 1)
       while (slots[slot] !== 0) {
-        if (isAt(slots[slot]! - 1, row)) return false
+        if (isAt(slots[slot]! - 1, row)) return slots[slot]! - 1
         slot = (slot + 1) & (slots.length - 1)
       }
       if ((size + 1) * width > rows.length) {
@@ -190,15 +231,19 @@ function worldSet(width: number) {
       rows.set(row, size * width)
       slots[slot] = ++size
       if (size * 2 > slots.length) enlarge()
-      return true
+      return size - 1
     },
   }
 }
 
+type Growing = ReturnType<typeof growing>
 function growing() {
   let values = new Int32Array(1024)
   let size = 0
   return {
+    get size() {
+      return size
+    },
     at: (index: number) => values[index]!,
     push(value: number) {
       if (size === values.length) {

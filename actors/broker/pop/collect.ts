@@ -40,6 +40,8 @@ export type Collected = {
   dead: { place: RecordPlace; attempts: number }[]
   /** It ended because of its limits, not because there was no more. */
   hasMore: boolean
+  /** Why something could not be read; it is where it was. */
+  failure: string | null
 }
 
 export type CollectOptions = {
@@ -86,6 +88,7 @@ class Collector {
   #bytes = 0
   #looked = 0
   #hasMore = false
+  #failure: string | null = null
 
   constructor(options: CollectOptions) {
     this.#options = options
@@ -219,7 +222,14 @@ class Collector {
   }
 
   conclude(): Collected {
-    const found: Collected = { record: [], pieces: [], attempts: [], dead: [], hasMore: this.#hasMore }
+    const found: Collected = {
+      record: [],
+      pieces: [],
+      attempts: [],
+      dead: [],
+      hasMore: this.#hasMore,
+      failure: this.#failure,
+    }
     for (const visit of this.#visits) this.#concludeOne(visit, found)
     return found
   }
@@ -276,6 +286,7 @@ class Collector {
   ): void {
     this.#options.store.read(queue, offset, bytes, (outcome) => {
       if (outcome.ok) return read(outcome.value)
+      this.#failure = outcome.failure.message
       this.#options.failed(outcome.failure, queue.topic, queue.queueId)
       failed()
     })

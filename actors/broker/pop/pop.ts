@@ -37,7 +37,7 @@ import type { PopRecord } from './pop-states.ts'
 import { type RecordFilter, recordFilterOf } from './records.ts'
 import { Waits } from './waits.ts'
 
-/** A group that has received from a topic lately pops it: nobody may own its queues. */
+/** A client that has received from a topic lately, and has not left, pops it: nobody may own its queues. */
 const POPPED_MS = 30_000
 const ANSWER_BYTES_MAX = 1024 * 1024
 /** A number that JSON and the wire carry exactly, and that nobody guesses. */
@@ -47,8 +47,9 @@ export type PopHooks = {
   afterStored(run: () => void): void
   /** Who owns a queue, as a member in clustering. */
   ownerOf(group: string, queue: string): string | null
-  topicMade(topic: string): void
-  arrived(queue: StoredQueue): void
+  createDerived(topic: string): void
+  /** A message was appended: the readers of its queue are told when it is confirmed. */
+  appended(queue: StoredQueue): void
   /** Went out, for the broker's own count. */
   sent(messages: number, bytes: number): void
 }
@@ -57,7 +58,12 @@ export type PopCounters = { given: number; acknowledged: number; refused: number
 
 type Tell<T> = (answer: Answer<T>) => void
 type Receive = { request: PopRequest; reply: string; wants: RecordFilter }
-type Lane = { waiting: Receive[]; turn: number; receivedAt: number }
+type Lane = {
+  waiting: Receive[]
+  turn: number
+  /** When each client received last, on the monotonic clock. */
+  clients: Map<string, number>
+}
 
 export class Pop {
   readonly #filters = new Filters()
@@ -95,7 +101,10 @@ export class Pop {
     const topic = queue.slice(0, queue.lastIndexOf('/'))
     const { clock } = this.#world
     const lane = this.#lanes.get(laneOf(group, topic))
-    if (lane && clock.monotonic() - lane.receivedAt < POPPED_MS) return true
+    for (const [clientId, receivedAt] of lane?.clients ?? []) {
+      if (clock.monotonic() - receivedAt < POPPED_MS) return true
+      lane!.clients.delete(clientId)
+    }
     const now = clock.now()
     return this.#state.pops.of(group, queue)?.entries.some(({ until }) => until > now) ?? false
   }
@@ -113,10 +122,10 @@ export class Pop {
     const key = laneOf(request.group, request.topic)
     let lane = this.#lanes.get(key)
     if (!lane) {
-      lane = { waiting: [], turn: 0, receivedAt: 0 }
+      lane = { waiting: [], turn: 0, clients: new Map() }
       this.#lanes.set(key, lane)
     }
-    lane.receivedAt = this.#world.clock.monotonic()
+    lane.clients.set(request.clientId, this.#world.clock.monotonic())
     lane.waiting.push({ request, reply, wants })
     if (lane.waiting.length === 1) this.#run(lane)
   }
@@ -167,20 +176,10 @@ export class Pop {
 
   #give({ group, invisibleMs }: PopRequest, reply: string, found: Collected): void {
     const { clock, random, transport } = this.#world
-    const { record, pieces, attempts, dead, hasMore } = found
-    const deadLetters = dead.map(({ place, attempts: times }) =>
-      appendDeadLetter(
-        {
-          store: this.#store,
-          state: this.#state,
-          now: () => clock.now(),
-          topicMade: (topic) => this.#hooks.afterStored(() => this.#hooks.topicMade(topic)),
-        },
-        group,
-        place,
-        times,
-      ),
-    )
+    const { record, pieces, attempts, dead, hasMore, failure } = found
+    const { createDerived, appended } = this.#hooks
+    const letters = { store: this.#store, now: clock.now(), createDerived, appended }
+    for (const { place, attempts: times } of dead) appendDeadLetter(letters, group, place, times)
     const isGiving = attempts.length > 0
     const token = isGiving ? random.below(TOKENS) : 0
     const until = isGiving ? clock.now() + invisibleMs : 0
@@ -188,10 +187,10 @@ export class Pop {
     this.#record(record)
     this.counters.given += attempts.length
     this.counters.deadLetters += dead.length
-    const code = isGiving ? codes.SUCCESS : codes.PULL_NOT_FOUND
-    const answer = popAnswer({ code, epoch: this.#epoch, hasMore, token, until, text: '' }, attempts, pieces)
+    const code = isGiving ? codes.SUCCESS : failure === null ? codes.PULL_NOT_FOUND : codes.SYSTEM_ERROR
+    const text = isGiving ? '' : (failure ?? '')
+    const answer = popAnswer({ code, epoch: this.#epoch, hasMore, token, until, text }, attempts, pieces)
     this.#hooks.afterStored(() => {
-      for (const queue of new Set(deadLetters)) this.#hooks.arrived(queue)
       this.#hooks.sent(attempts.length, answer.length)
       if (reply !== '') transport.publish(reply, answer)
     })
@@ -223,6 +222,7 @@ export class Pop {
 
   leave({ group, clientId }: PopLeave, answer: Tell<Record<string, never>>): void {
     this.#waits.leave(group, clientId)
+    for (const [key, { clients }] of this.#lanes) if (key.startsWith(`${group} `)) clients.delete(clientId)
     answer(accept({}))
   }
 

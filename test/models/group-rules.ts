@@ -1,0 +1,42 @@
+/** What a group of consumers goes by: the machines of production, and what their hosts decide by themselves. */
+import type { AnyStateMachine } from 'xstate'
+import { groupCoordinatorMachine } from '../../machines/group-coordinator.ts'
+import { queueOwnerMachine } from '../../machines/queue-owner.ts'
+import { rebalancerMachine } from '../../machines/rebalancer.ts'
+import type { OwnerRecord } from './group-words.ts'
+
+export type GroupRules = {
+  coordinator: AnyStateMachine
+  rebalancer: AnyStateMachine
+  queueOwner: AnyStateMachine
+  /** Whether a pull under that grant is answered. */
+  mayPull(record: OwnerRecord, clientId: string, assignEpoch: number): boolean
+  /** Whether a commit under that grant is heard. */
+  mayCommit(record: OwnerRecord, clientId: string, assignEpoch: number): boolean
+  /** Whether the offset is news. */
+  isAhead(offset: number, committed: number): boolean
+  /** What goes into the log. */
+  recorded(before: OwnerRecord, record: OwnerRecord): OwnerRecord
+  /** A claim is answered AFTER the record is confirmed. */
+  awaitsRecords: boolean
+  /** What runs is waited for BEFORE a queue is given back. */
+  awaitsHandlers: boolean
+  /** A grant is acted on only where the machine has taken it. */
+  heedsGrant(isHeld: boolean): boolean
+}
+
+const isOwner = ({ owner, assignEpoch }: OwnerRecord, clientId: string, epoch: number): boolean =>
+  owner?.clientId === clientId && assignEpoch === epoch
+
+export const groupRules: GroupRules = {
+  coordinator: groupCoordinatorMachine,
+  rebalancer: rebalancerMachine,
+  queueOwner: queueOwnerMachine,
+  mayPull: isOwner,
+  mayCommit: isOwner,
+  isAhead: (offset, committed) => offset > committed,
+  recorded: (_, record) => record,
+  awaitsRecords: true,
+  awaitsHandlers: true,
+  heedsGrant: (isHeld) => isHeld,
+}
