@@ -283,10 +283,9 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
         const known = queues.get(topic) ?? []
         const clientIds = members.filter((_, index) => topics[index]?.includes(topic))
         const keys = new Set(known.map(queueKey))
-        // What is no queue of the topic cannot be claimed.
-        return (options.allocate ?? averagely)(clientId, known, clientIds)
-          .map(queueKey)
-          .filter((queue) => keys.has(queue))
+        // What is no queue of the topic cannot be claimed, and nothing twice.
+        const own = (options.allocate ?? averagely)(clientId, known, clientIds).map(queueKey)
+        return [...new Set(own)].filter((queue) => keys.has(queue))
       })
     } catch (error) {
       log.error(`the allocation strategy of '${group}' failed; its share stays as it was`, {

@@ -6,7 +6,7 @@
 import test from 'ava'
 import type { Client, ReceivedMessage, SimpleConsumer, SimpleConsumerOptions } from '../../actors/index.ts'
 import { until } from '../support/until.ts'
-import { clientOf, clusterOf, numbers, sorted } from './support.ts'
+import { clientOf, clusterOf, listen, numbers, sorted } from './support.ts'
 
 const TOPIC = 'orders'
 const options = (more: Partial<SimpleConsumerOptions> = {}): SimpleConsumerOptions => ({

@@ -84,6 +84,12 @@ test('history: one in which all went well has no anomaly', (t) => {
 })
 
 /** Some things cannot go wrong alone: the first name is the one that is looked for. */
+/** A broker stored it when it was due, as the message of that number. */
+const wasDelayed = (offset: number, number: string) => ({
+  ...logged(offset, 's/0'),
+  frame: `${2 ** 53}-${number}`,
+})
+
 const planted: [
   what: string,
   names: AnomalyName | [AnomalyName, AnomalyName],
@@ -119,6 +125,11 @@ const planted: [
     [sent(0), log([logged(0)]), log([{ ...moved, messageId: 'another' }], OTHER)],
   ],
   ['a repeated frame on two brokers', 'duplicate', [sent(0), log([logged(0)]), log([logged(0)], OTHER)]],
+  [
+    'a message that was delayed and is stored twice by one broker',
+    'duplicate',
+    [sent(0), log([wasDelayed(0, '0'), wasDelayed(1, '1')])],
+  ],
   [
     'two messages of one group in the wrong order',
     'reordered',
@@ -232,6 +243,10 @@ const fault: HistoryEvent[] = [
 const cut: HistoryEvent = { type: 'tail.lost', broker: 'broker-a', replica: 0 }
 
 const excused: [what: string, events: (HistoryEvent | HistoryEvent[])[]][] = [
+  [
+    'a message that was delayed on two brokers, as its sender got no answer from the first',
+    [sent(0), log([wasDelayed(0, '7')]), log([wasDelayed(0, '7')], OTHER)],
+  ],
   ['an owner that goes on under its grant at a later master', [granted('a', 1), served('a', 1, 'second')]],
   [
     'a message acknowledged shortly before the power cut of a broker that does not sync',

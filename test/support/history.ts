@@ -140,6 +140,8 @@ type GroupQueue = {
 /** `isRead`: somebody else than its sender saw it there. */
 type Place = { message: string; epoch: number; isRead: boolean }
 
+/** A broker sends under a producer id that is above those of all producers. */
+const isOfBroker = (frame: string): boolean => Number(frame.split('-')[0]) > Number.MAX_SAFE_INTEGER
 const brokerOf = (queue: string): string => queue.split('/')[1]!
 
 export function check(history: readonly Happened[]): Anomaly[] {
@@ -485,7 +487,10 @@ class Checker {
           copies.set(message, [copy])
           continue
         }
-        const isMoved = others.every((other) => other.messageId === messageId && other.frame !== frame)
+        // What was delayed is numbered by the broker that stores it when it is due: each numbers its own.
+        const isApart = (other: Copy) =>
+          isOfBroker(frame) ? brokerOf(other.place) !== brokerOf(queue) : other.frame !== frame
+        const isMoved = others.every((other) => other.messageId === messageId && isApart(other))
         const first = others[0]!
         others.push(copy)
         if (isMoved && this.#sent.get(message)?.messageGroup === null) continue
