@@ -111,16 +111,20 @@ function isSettled(course: GroupCourse, world: Int32Array, messages: number): bo
   if (all.some(({ status }, slot) => status === 'up' && !living.includes(slot))) return false
   if (living.length === 0) return true
   const { told, members } = coordinators.contextOf(coordinators.all.at(world[0]!))
-  const rivals = living.filter((slot) => members[slots.own[slot]!.clientId]?.instance !== slots.own[slot]!.instance)
+  const rivals = living.filter(
+    (slot) => members[slots.own[slot]!.clientId]?.instance !== slots.own[slot]!.instance,
+  )
   // Whoever came second under a client id that lives waits, or was refused.
-  if (rivals.some((slot) => !living.some((other) => other !== slot && isSame(course, slot, other)))) return false
+  if (rivals.some((slot) => !living.some((other) => other !== slot && isSame(course, slot, other))))
+    return false
   if (rivals.length === living.length) return false
   for (const slot of living.filter((slot) => !rivals.includes(slot))) {
     const it = all[slot]!
     const { generation } = slots.contextOf(it)
     const snapshot = slots.table.at(it.state)
     const isBalanced =
-      snapshot.matches({ member: { balance: 'balanced' } }) || snapshot.matches({ member: { balance: 'idle' } })
+      snapshot.matches({ member: { balance: 'balanced' } }) ||
+      snapshot.matches({ member: { balance: 'idle' } })
     if (!isBalanced || generation !== told.generation) return false
   }
   return queueIds.every((queue) => {

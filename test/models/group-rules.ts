@@ -23,6 +23,8 @@ export type GroupRules = {
   awaitsHandlers: boolean
   /** A grant is acted on only where the machine has taken it. */
   heedsGrant(isHeld: boolean): boolean
+  /** What is read is forgotten only when it is what was released. */
+  heedsReleased(isDraining: boolean): boolean
 }
 
 const isOwner = ({ owner, assignEpoch }: OwnerRecord, clientId: string, epoch: number): boolean =>
@@ -39,4 +41,5 @@ export const groupRules: GroupRules = {
   awaitsRecords: true,
   awaitsHandlers: true,
   heedsGrant: (isHeld) => isHeld,
+  heedsReleased: (isDraining) => isDraining,
 }

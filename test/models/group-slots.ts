@@ -92,7 +92,9 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
         })
       } else if (type === 'drainQueue') {
         const { queue, generation, assignEpoch } = params
-        drain(keys.indexOf(queue), { generation, assignEpoch })
+        const what = { generation, assignEpoch }
+        if (assignEpoch === 0) release(keys.indexOf(queue), what, null)
+        else drain(keys.indexOf(queue), what)
       } else if (type === 'dropQueue') drop(keys.indexOf(params.queue))
     }
 
@@ -191,9 +193,16 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
           return
         }
         case 'released':
-          forgetQueue(happening.queue)
-          return tell({ type: 'queue.drained', queue: keys[happening.queue] } as never)
+          return released(happening)
       }
+    }
+
+    const released = ({ queue, generation, assignEpoch }: Extract<SlotHappening, { is: 'released' }>) => {
+      const key = keys[queue]!
+      const holding: Holding | undefined = contextOf(it).held[key]
+      const isDraining = holding?.status === 'draining' && holding.assignEpoch === assignEpoch
+      if (assignEpoch !== 0 && rules.heedsReleased(isDraining)) forgetQueue(queue)
+      tell({ type: 'queue.drained', queue: key, generation, assignEpoch } as never)
     }
 
     /** A queue that is in both shares is NEVER given back nor dropped. */
