@@ -87,13 +87,14 @@ function twoOwners(course: GroupCourse, world: Int32Array): string | null {
   const { slotIds, queueIds } = course
   for (const queue of queueIds) {
     for (const one of slotIds) {
-      const epoch = course.beliefs(world, one).epochs[queue]
+      const { epochs, read } = course.beliefs(world, one)
+      const epoch = epochs[queue]
       if (!epoch) continue
       for (const other of slotIds) {
         if (other === one) continue
-        const others = course.beliefs(world, other).epochs[queue]
-        if (others === epoch && other > one) return 'R1 OneMemberPerEpoch'
-        if (others) course.seen.add('two believe to own a queue')
+        const others = course.beliefs(world, other)
+        if (others.epochs[queue] === epoch) return 'R1 OneMemberPerEpoch'
+        if (read[queue] && others.read[queue]) course.seen.add('two believe to own a queue')
       }
     }
   }

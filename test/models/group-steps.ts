@@ -150,7 +150,8 @@ export function groupSteps(course: GroupCourse) {
   function mayBeLost(id: number): boolean {
     const message = course.messages.at(id)
     if ('isOrphan' in message && message.isOrphan) return false
-    return message.kind !== 'release' && message.kind !== 'failed'
+    if (message.kind === 'release') return !course.rules.repeatsReleases // Else it is simply sent again.
+    return message.kind !== 'failed'
   }
   /** Whoever has asked knows only that nobody answers. */
   function lost(id: number): void {
@@ -159,10 +160,19 @@ export function groupSteps(course: GroupCourse) {
       failed(message.slot, message.queue, message.generation)
     else if (message.kind === 'join')
       course.event(message.slot, { type: 'join.failed', code: 'timedOut', message: '' } as never)
-    else if (message.kind === 'release') course.send(message)
-    else if (message.kind === 'released') course.send(message.release)
+    else if (message.kind === 'release' || message.kind === 'released') lostRelease(id)
     else if (message.kind === 'commit' && course.slotAt(course.next, message.slot).status === 'up')
       course.toSlot(message.slot, { is: 'commitLost', queue: message.queue })
+  }
+
+  function lostRelease(id: number): void {
+    const message = course.messages.at(id)
+    if (message.kind !== 'release' && message.kind !== 'released') return
+    const release = message.kind === 'release' ? message : message.release
+    if (course.rules.repeatsReleases) return course.send(release)
+    const { slot, queue, generation, assignEpoch } = release
+    if (course.slotAt(course.next, slot).status === 'up')
+      course.toSlot(slot, { is: 'released', queue, generation, assignEpoch })
   }
 
   function ofCoordinator(): void {
