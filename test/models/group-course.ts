@@ -7,8 +7,8 @@
 import type { GroupConfiguration } from './group-configurations.ts'
 import { type CoordinatorHappening, coordinators } from './group-coordinators.ts'
 import { queues } from './group-queues.ts'
-import type { GroupRules } from './group-rules.ts'
-import { slots } from './group-slots.ts'
+import { type GroupRules, groupRules } from './group-rules.ts'
+import { isOtherDivision, slots } from './group-slots.ts'
 import type { CoordinatorOutput, Message, QueueHappening, Slot, SlotHappening } from './group-words.ts'
 import { type Interned, interned } from './interning.ts'
 
@@ -28,7 +28,13 @@ export const budgetNames = [
 export type GroupBudget = (typeof budgetNames)[number]
 
 /** What one consumer believes of each queue: the grant under which it has it, 0 for none. */
-type Beliefs = { epochs: number[]; generation: number; isMember: boolean; isLeaving: boolean }
+type Beliefs = {
+  epochs: number[]
+  read: boolean[]
+  generation: number
+  isMember: boolean
+  isLeaving: boolean
+}
 
 export class GroupCourse {
   readonly configuration: GroupConfiguration
@@ -221,9 +227,15 @@ export class GroupCourse {
       const message = this.messages.at(id)
       if (message.kind !== 'push') continue
       const { generation, isMember, isLeaving } = this.beliefs(this.next, message.slot)
-      const isOld = message.generation < generation || (message.generation === generation && isMember)
-      if (isOld || isLeaving) this.taken(id)
+      const isOld = message.generation < generation && this.rules.rebalancer === groupRules.rebalancer
+      const isRepeated = message.generation === generation && isMember
+      if (isRepeated && this.#isOther(message)) this.broken ??= 'OneDivisionPerGeneration'
+      if (isOld || isLeaving || isRepeated) this.taken(id)
     }
+  }
+
+  #isOther(push: Extract<Message, { kind: 'push' }>): boolean {
+    return isOtherDivision(this.slots.contextOf(this.slotAt(this.next, push.slot)), push)
   }
 
   beliefs(world: Int32Array, slot: number): Beliefs {
@@ -231,7 +243,7 @@ export class GroupCourse {
     let known = this.#beliefs[id]
     if (!known) {
       const it = this.slots.all.at(id)
-      known = { epochs: [], generation: 0, isMember: false, isLeaving: false }
+      known = { epochs: [], read: [], generation: 0, isMember: false, isLeaving: false }
       if (it.state >= 0) {
         const { held, generation } = this.slots.contextOf(it)
         const snapshot = this.slots.table.at(it.state)
@@ -241,6 +253,7 @@ export class GroupCourse {
         }
         known = {
           epochs: this.slots.keys.map(epochOf),
+          read: this.slots.keys.map((key) => held[key]?.status === 'owned'),
           generation,
           isMember: snapshot.matches('member'),
           isLeaving: snapshot.matches('leaving'),

@@ -87,13 +87,14 @@ function twoOwners(course: GroupCourse, world: Int32Array): string | null {
   const { slotIds, queueIds } = course
   for (const queue of queueIds) {
     for (const one of slotIds) {
-      const epoch = course.beliefs(world, one).epochs[queue]
+      const { epochs, read } = course.beliefs(world, one)
+      const epoch = epochs[queue]
       if (!epoch) continue
       for (const other of slotIds) {
         if (other === one) continue
-        const others = course.beliefs(world, other).epochs[queue]
-        if (others === epoch && other > one) return 'R1 OneMemberPerEpoch'
-        if (others) course.seen.add('two believe to own a queue')
+        const others = course.beliefs(world, other)
+        if (others.epochs[queue] === epoch) return 'R1 OneMemberPerEpoch'
+        if (read[queue] && others.read[queue]) course.seen.add('two believe to own a queue')
       }
     }
   }
@@ -111,16 +112,20 @@ function isSettled(course: GroupCourse, world: Int32Array, messages: number): bo
   if (all.some(({ status }, slot) => status === 'up' && !living.includes(slot))) return false
   if (living.length === 0) return true
   const { told, members } = coordinators.contextOf(coordinators.all.at(world[0]!))
-  const rivals = living.filter((slot) => members[slots.own[slot]!.clientId]?.instance !== slots.own[slot]!.instance)
+  const rivals = living.filter(
+    (slot) => members[slots.own[slot]!.clientId]?.instance !== slots.own[slot]!.instance,
+  )
   // Whoever came second under a client id that lives waits, or was refused.
-  if (rivals.some((slot) => !living.some((other) => other !== slot && isSame(course, slot, other)))) return false
+  if (rivals.some((slot) => !living.some((other) => other !== slot && isSame(course, slot, other))))
+    return false
   if (rivals.length === living.length) return false
   for (const slot of living.filter((slot) => !rivals.includes(slot))) {
     const it = all[slot]!
     const { generation } = slots.contextOf(it)
     const snapshot = slots.table.at(it.state)
     const isBalanced =
-      snapshot.matches({ member: { balance: 'balanced' } }) || snapshot.matches({ member: { balance: 'idle' } })
+      snapshot.matches({ member: { balance: 'balanced' } }) ||
+      snapshot.matches({ member: { balance: 'idle' } })
     if (!isBalanced || generation !== told.generation) return false
   }
   return queueIds.every((queue) => {

@@ -20,6 +20,8 @@ export const words = {
   handled: 'R3 CommittedIsHandled',
   noSkip: 'R6 NothingSkipped',
   once: 'R6 ExactlyOnceWhenClean',
+  gentle: 'R6 NoForceWhenClean',
+  oneOwner: 'AtMostOneOwner',
 }
 
 export function queues(
@@ -102,7 +104,7 @@ export function queues(
       for (const { type, params } of effects as Effect[]) {
         if (type === 'recordOwner') {
           const { assignEpoch, owner, offset } = params
-          if (offset !== null && release) commits(release)
+          if (release && owner === null) commits(release)
           record({ assignEpoch, owner, committed: offset ?? it.record.committed })
         } else if (type === 'grantQueue') {
           const isFromWaiting = open === null
@@ -121,10 +123,19 @@ export function queues(
       return open !== null
     }
     /** Whoever commits is to be the owner, under its grant. A release that says no grant rests on its generation. */
-    const commits = ({ slot, assignEpoch }: { slot: number; assignEpoch: number }) => {
+    const commits = ({
+      slot,
+      assignEpoch,
+      generation = 0,
+    }: {
+      slot: number
+      assignEpoch: number
+      generation?: number
+    }) => {
       const { owner, assignEpoch: epoch } = it.record
-      if (owner?.clientId !== clientIdOf(slot) || (assignEpoch !== 0 && assignEpoch !== epoch))
-        broke(words.ownersCommit)
+      const isOwners = owner?.clientId === clientIdOf(slot)
+      const isCovered = assignEpoch === 0 ? owner && owner.generation <= generation : assignEpoch === epoch
+      if (!isOwners || !isCovered) broke(words.ownersCommit)
     }
 
     const claim = ({ slot, generation, force, waits, isOrphan }: Claim) => {
@@ -135,7 +146,9 @@ export function queues(
       if (isOpen) it.waiting = asked
       const { owner } = it.record
       if (ownerBefore && owner && owner.clientId !== ownerBefore.clientId) {
-        if (!force) broke('AtMostOneOwner')
+        // Only a LATER list of members says that an owner is gone.
+        if (!force || generation <= ownerBefore.generation) broke(words.oneOwner)
+        if (isClean) broke(words.gentle)
         saw('a forced hand-over')
       }
     }
@@ -165,6 +178,7 @@ export function queues(
     }
     const failOver = (keeps: boolean) => {
       if (!keeps && it.confirmed) it.record = it.confirmed
+      it.record = rules.restored(it.record)
       it.confirmed = null
       const { assignEpoch, owner } = it.record
       const { waiting, answers } = it

@@ -17,12 +17,18 @@ export type GroupRules = {
   isAhead(offset: number, committed: number): boolean
   /** What goes into the log. */
   recorded(before: OwnerRecord, record: OwnerRecord): OwnerRecord
+  /** What a master that follows finds in the log. */
+  restored(record: OwnerRecord): OwnerRecord
+  /** A release is asked for again until somebody answers. */
+  repeatsReleases: boolean
   /** A claim is answered AFTER the record is confirmed. */
   awaitsRecords: boolean
   /** What runs is waited for BEFORE a queue is given back. */
   awaitsHandlers: boolean
   /** A grant is acted on only where the machine has taken it. */
   heedsGrant(isHeld: boolean): boolean
+  /** What is read is forgotten only when it is what was released. */
+  heedsReleased(isDraining: boolean, assignEpoch: number): boolean
 }
 
 const isOwner = ({ owner, assignEpoch }: OwnerRecord, clientId: string, epoch: number): boolean =>
@@ -36,7 +42,10 @@ export const groupRules: GroupRules = {
   mayCommit: isOwner,
   isAhead: (offset, committed) => offset > committed,
   recorded: (_, record) => record,
+  restored: (record) => record,
+  repeatsReleases: true,
   awaitsRecords: true,
   awaitsHandlers: true,
   heedsGrant: (isHeld) => isHeld,
+  heedsReleased: (isDraining, assignEpoch) => isDraining && assignEpoch !== 0,
 }

@@ -17,6 +17,15 @@ import { type Effect, type Interned, interned, type MachineTable, machineTable }
 export const GROUP = 'g'
 export type SlotOutcome = { slot: number; outputs: SlotOutput[] }
 
+/** Whether we are told two things under one generation. */
+export const isOtherDivision = (
+  { generation, members, target }: RebalancerContext,
+  told: { generation: number; members: string[]; share: string[] | null },
+): boolean =>
+  told.generation === generation &&
+  told.share !== null &&
+  (told.members.join() !== members.join() || told.share.join() !== target.join())
+
 const forget = (snapshot: AnyMachineSnapshot): AnyMachineSnapshot =>
   ({ ...snapshot, context: { ...snapshot.context, held: sorted(snapshot.context.held) } }) as never
 
@@ -92,7 +101,9 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
         })
       } else if (type === 'drainQueue') {
         const { queue, generation, assignEpoch } = params
-        drain(keys.indexOf(queue), { generation, assignEpoch })
+        const what = { generation, assignEpoch }
+        if (assignEpoch === 0) release(keys.indexOf(queue), what, null)
+        else drain(keys.indexOf(queue), what)
       } else if (type === 'dropQueue') drop(keys.indexOf(params.queue))
     }
 
@@ -191,19 +202,28 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
           return
         }
         case 'released':
-          forgetQueue(happening.queue)
-          return tell({ type: 'queue.drained', queue: keys[happening.queue] } as never)
+          return released(happening)
       }
+    }
+
+    const released = ({ queue, generation, assignEpoch }: Extract<SlotHappening, { is: 'released' }>) => {
+      const key = keys[queue]!
+      const holding: Holding | undefined = contextOf(it).held[key]
+      const isDraining = holding?.status === 'draining' && holding.assignEpoch === assignEpoch
+      if (rules.heedsReleased(isDraining, assignEpoch)) forgetQueue(queue)
+      tell({ type: 'queue.drained', queue: key, generation, assignEpoch } as never)
     }
 
     /** A queue that is in both shares is NEVER given back nor dropped. */
     const hearEvent = (event: { type: string }) => {
       if (event.type !== 'members.changed') return tell(event)
-      const { target, held } = contextOf(it)
+      const { target, held, generation } = contextOf(it)
+      if (isOtherDivision(contextOf(it), event as never)) broke('OneDivisionPerGeneration')
       const owned = keys.filter((key) => held[key]?.status === 'owned' && target.includes(key))
       const isLeaving = table.at(it.state).matches('leaving')
       tell(event)
       const after = contextOf(it)
+      if (after.generation < generation) broke('DivisionsAreFollowedForwards')
       for (const key of isLeaving ? [] : owned) {
         if (after.target.includes(key) && after.held[key]?.status !== 'owned') broke('R4 OnlyMovedQueuesMove')
       }

@@ -27,7 +27,7 @@ export function groupSteps(course: GroupCourse) {
 
   function ofLiving(slot: number, it: Slot, who: string): void {
     for (const id of Object.keys(it.timers)) {
-      step(`${id} of ${who} is over`, costOf(slot, id), () =>
+      step(`${id} of ${who} is over`, costOf(id), () =>
         course.toSlot(slot, { is: 'timer', id }, `timer ${id}`),
       )
     }
@@ -37,24 +37,24 @@ export function groupSteps(course: GroupCourse) {
     change('pause', 'pauses')
     change('crash', 'crashes')
     const { isMember, isLeaving } = course.beliefs(course.current, slot)
-    if (!isLeaving)
-      step(`${who} is closed`, 'closes', () => course.event(slot, { type: 'consumer.closed' }))
+    if (!isLeaving) step(`${who} is closed`, 'closes', () => course.event(slot, { type: 'consumer.closed' }))
     if (isMember)
       step(`a beat of ${who} gets lost`, 'losses', () => course.event(slot, { type: 'beat.failed' }))
   }
 
   /** An owner that lives and goes on is forced only at a price; one that is not there any more is forced at none. */
-  function costOf(slot: number, timer: string): GroupBudget | null {
+  function costOf(timer: string): GroupBudget | null {
     if (timer.includes('.handOffLimit.')) return 'forces'
     if (!timer.startsWith('handOff/')) return null
     const queue = slots.keys.indexOf(timer.slice('handOff/'.length))
-    const { assignEpoch, owner } = queues.all.at(course.current[course.queue + queue]!).record
-    const isHeld = slotIds.some((other) => course.beliefs(course.current, other).epochs[queue] === assignEpoch)
-    const isAsking = course.netOf(course.current).some((id) => {
+    const { record, answers } = queues.all.at(course.current[course.queue + queue]!)
+    const { assignEpoch, owner } = record
+    const isHeld = slotIds.some((slot) => course.beliefs(course.current, slot).epochs[queue] === assignEpoch)
+    const isMoving = course.netOf(course.current).some((id) => {
       const message = course.messages.at(id)
-      return message.slot === slot && 'queue' in message && message.queue === queue
+      return 'queue' in message && message.queue === queue
     })
-    return owner === null || isHeld || isAsking ? 'forces' : null
+    return owner === null || isHeld || isMoving || answers.length > 0 ? 'forces' : null
   }
 
   function reading(slot: number, it: Slot, queue: number, who: string): void {
@@ -62,9 +62,7 @@ export function groupSteps(course: GroupCourse) {
     if (!read) return
     const { clientId } = slots.own[slot]!
     const at = (is: 'read' | 'fenced' | 'finish' | 'commit') =>
-      step(`${who}: ${is} queue ${queue}`, null, () =>
-        course.toSlot(slot, { is, queue }, `${is} ${queue}`),
-      )
+      step(`${who}: ${is} queue ${queue}`, null, () => course.toSlot(slot, { is, queue }, `${is} ${queue}`))
     if (read.isRunning) at('finish')
     else if (!read.isStopped && messages > 0) {
       const { record } = queues.all.at(course.current[course.queue + queue]!)
@@ -128,12 +126,20 @@ export function groupSteps(course: GroupCourse) {
       case 'refused': {
         const { generation, owner, ownerGeneration } = message
         const queue = slots.keys[message.queue]
-        return course.event(slot, { type: 'claim.refused', queue, generation, owner, ownerGeneration } as never)
+        return course.event(slot, {
+          type: 'claim.refused',
+          queue,
+          generation,
+          owner,
+          ownerGeneration,
+        } as never)
       }
       case 'failed':
         return failed(slot, message.queue, message.generation)
-      case 'released':
-        return course.toSlot(slot, { is: 'released', queue: message.queue }, `released ${message.queue}`)
+      case 'released': {
+        const { queue, generation, assignEpoch } = message.release
+        return course.toSlot(slot, { is: 'released', queue, generation, assignEpoch }, `m${id}`)
+      }
     }
   }
 
@@ -144,7 +150,8 @@ export function groupSteps(course: GroupCourse) {
   function mayBeLost(id: number): boolean {
     const message = course.messages.at(id)
     if ('isOrphan' in message && message.isOrphan) return false
-    return message.kind !== 'release' && message.kind !== 'failed'
+    if (message.kind === 'release') return !course.rules.repeatsReleases // Else it is simply sent again.
+    return message.kind !== 'failed'
   }
   /** Whoever has asked knows only that nobody answers. */
   function lost(id: number): void {
@@ -153,10 +160,19 @@ export function groupSteps(course: GroupCourse) {
       failed(message.slot, message.queue, message.generation)
     else if (message.kind === 'join')
       course.event(message.slot, { type: 'join.failed', code: 'timedOut', message: '' } as never)
-    else if (message.kind === 'release') course.send(message)
-    else if (message.kind === 'released') course.send(message.release)
+    else if (message.kind === 'release' || message.kind === 'released') lostRelease(id)
     else if (message.kind === 'commit' && course.slotAt(course.next, message.slot).status === 'up')
       course.toSlot(message.slot, { is: 'commitLost', queue: message.queue })
+  }
+
+  function lostRelease(id: number): void {
+    const message = course.messages.at(id)
+    if (message.kind !== 'release' && message.kind !== 'released') return
+    const release = message.kind === 'release' ? message : message.release
+    if (course.rules.repeatsReleases) return course.send(release)
+    const { slot, queue, generation, assignEpoch } = release
+    if (course.slotAt(course.next, slot).status === 'up')
+      course.toSlot(slot, { is: 'released', queue, generation, assignEpoch })
   }
 
   function ofCoordinator(): void {
@@ -198,7 +214,15 @@ export function groupSteps(course: GroupCourse) {
       for (const is of ['failover', 'loss'] as const) {
         const name = `broker ${broker}: another master${is === 'loss' ? ', without what was not confirmed' : ''}`
         step(name, 'brokerCrashes', () => {
-          for (const queue of its) course.toQueue(queue, { is }, is)
+          for (const queue of its) {
+            course.toQueue(queue, { is }, is)
+            // Whoever hears of another master tells it anew how far it is.
+            for (const slot of slotIds) {
+              const { status, reads } = course.slotAt(course.next, slot)
+              if ((status === 'up' || status === 'paused') && reads[queue])
+                course.toSlot(slot, { is: 'commitLost', queue })
+            }
+          }
         })
       }
     }

@@ -34,7 +34,8 @@ export type SlotHappening =
   | { is: 'event'; event: { type: string } }
   | { is: 'timer'; id: string }
   | { is: 'claimed'; queue: number; generation: number; assignEpoch: number; committed: number }
-  | { is: 'read' | 'fenced' | 'finish' | 'commit' | 'commitLost' | 'released'; queue: number }
+  | { is: 'read' | 'fenced' | 'finish' | 'commit' | 'commitLost'; queue: number }
+  | { is: 'released'; queue: number; generation: number; assignEpoch: number }
 
 export type SlotOutput =
   | { out: 'sent'; message: Message }
