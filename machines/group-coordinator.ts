@@ -90,7 +90,7 @@ export const groupCoordinatorMachine = coordinator.createMachine({
     /** Others are about to join again, who hold queues. */
     gathering: {
       id: 'gathering',
-      after: { gatherWindow: { target: 'active.stable', actions: rebalance } },
+      after: { gatherWindow: 'active.asking' },
       on: {
         'member.joined': [refused, { actions: taken }],
         'member.beat': [{ guard: ofMember, actions: [hear, armSession] }, rejected],
@@ -155,7 +155,8 @@ export const groupCoordinatorMachine = coordinator.createMachine({
         /** All are told. */
         stable: {
           initial: 'resting',
-          on: { 'division.outdated': 'settling' },
+          // What happened while the queues were asked for may be in the division already.
+          on: { 'division.outdated': { guard: 'hasCauses', target: 'settling' } },
           states: {
             resting: { after: { lagInterval: { guard: 'isByLag', target: 'looking' } } },
             /** Whether the lags have become so uneven that queues should move. */

@@ -12,12 +12,14 @@ const inputs: Record<string, object> = {
   'group-coordinator': { group: 'g' },
   'name-server': { nameServerId: 'n' },
   'producer-route': { topic: 't', createTopic: true },
-  rebalancer: { group: 'g', clientId: 'c', instance: 'i', topics: ['t'], allocation: 'averagely' },
+  'queue-owner': { assignEpoch: 0, owner: null },
+  rebalancer: { group: 'g', member: { clientId: 'c', instance: 'i', subscriptions: {}, isStatic: false } },
   supervisor: { name: 'a' },
 }
 
 /** What effects begin with. One verb for one kind of order: look whether an old one would do before you add one. */
 const verbs = [
+  'accept',
   'announce',
   'await',
   'claim',
@@ -29,17 +31,21 @@ const verbs = [
   'drop',
   'empty',
   'follow',
+  'grant',
   'hold',
   'join',
   'leave',
   'load',
   'mark',
+  'measure',
+  'note',
   'open',
   'persist',
   'probe',
   'push',
   'raise',
   'read',
+  'record',
   'refuse',
   'register',
   'reject',
@@ -53,7 +59,7 @@ const verbs = [
   'swap',
   'truncate',
   'unregister',
-  'welcome',
+  'watch',
 ]
 
 // --------------------------------------------------------------------------------------------------- the sources

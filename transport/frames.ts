@@ -192,13 +192,14 @@ export function recordsAddUp(bytes: Buffer, at: number): boolean {
 }
 
 export const recordBytesAt = (bytes: Buffer, record: number): number => bytes.readUInt32LE(record)
+export const propertyBytesAt = (bytes: Buffer, record: number): number => bytes.readUInt16LE(record + 12)
 export const tagsCodeAt = (bytes: Buffer, record: number): number => bytes.readInt32LE(record + 8)
 
-/** One property of the record at `record`, without looking at the others. `name`: ASCII. BEFORE: the record is sound. */
+/** One property of the record at `record`, the first of its name, without decoding others. `name`: ASCII. BEFORE: it is sound. */
 export function propertyAt(bytes: Buffer, record: number, name: string): string | undefined {
   const { length } = name
   let at = record + RECORD_HEAD_BYTES
-  const end = at + bytes.readUInt16LE(record + 12)
+  const end = at + propertyBytesAt(bytes, record)
   while (at < end) {
     let same = 0
     while (same < length && bytes[at + same] === name.charCodeAt(same)) same++

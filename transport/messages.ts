@@ -17,7 +17,7 @@ export type { Assignment, Member } from '../machines/group-coordinator.ts'
 export type { ClusterView, QueueRef, Registration, TopicConfig, TopicRoute } from '../machines/topic.ts'
 
 /** The longest subscription expression, in characters. */
-export const SUBSCRIPTION_MAX = 16 * 1024
+export const SUBSCRIPTION_MAX = EXPRESSION_LENGTH_MAX
 
 const whole = z.number().int().nonnegative()
 const name = z.string().min(1).max(255)
@@ -271,18 +271,18 @@ export type MemberBeat = z.infer<typeof memberBeat>
 /** 'leaving': it gives back what it has. 'away': it may come back within its session. */
 export const memberLeave = z.object({ ...member, phase: z.enum(['leaving', 'left', 'away']) })
 export type MemberLeave = z.infer<typeof memberLeave>
+/** To one member. Thousands of members would each hear of thousands of queues if all were told everything. */
 export const assignmentPush = z.object({
   group: name,
   generation: whole,
-  members: z.array(
-    z.object({
-      clientId: name,
-      instance: name,
-      topics: z.array(name),
-      /** The keys of the queues that are its share; null: it divides by a function of its own. */
-      queues: z.array(key).nullable(),
-    }),
-  ),
+  /** Of the member that it is for. */
+  instance: name,
+  /** The keys of the queues that are its share; null: it divides by a function of its own. */
+  queues: z.array(key).nullable(),
+  /** The client ids of all members, sorted. */
+  members: z.array(name),
+  /** Where members divide by functions of their own: what each of them subscribes. */
+  topics: z.array(z.array(name)).optional(),
 })
 export type AssignmentPush = z.infer<typeof assignmentPush>
 

@@ -120,8 +120,9 @@ export const subjectsOf = (cluster: string) => {
         leave: to<m.MemberLeave, Record<string, never>>('leave'),
       }
     },
-    /** Pushed by a group's coordinator to its members: whose share which queues are. */
-    assignmentChanged: (group: string) => subject<m.AssignmentPush>('group', group, 'assignment-changed'),
+    /** Pushed by a group's coordinator to one member: which queues are its share. */
+    assignmentChanged: (group: string, clientId: string) =>
+      subject<m.AssignmentPush>('group', group, 'assignment-changed', clientId),
 
     /** First sight of state. `list` is heard by every process, and each answers for its own actors. */
     inspect: {

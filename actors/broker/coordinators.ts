@@ -6,6 +6,7 @@
  */
 import { bind } from '../../machines/effect.ts'
 import {
+  type Assignment,
   allocationOf,
   disagreementsOf,
   groupCoordinatorMachine,
@@ -104,24 +105,15 @@ export class Coordinators {
   }
 
   #start(group: string): Coordinator {
-    const { world, subjects, directory } = this.#process
-    const { transport, clock, log } = world
+    const { world, directory } = this.#process
+    const { clock, log } = world
     const machine = bind(groupCoordinatorMachine, {
       acceptMember: () => this.#joining?.(accept({ accepted: true })),
       refuseMember: ({ isFinal, message }) => this.#joining?.(accept({ accepted: false, isFinal, message })),
       rejectBeat: () => {
         this.#rejected = true
       },
-      pushAssignment: ({ generation, members }) =>
-        tell(transport, subjects.assignmentChanged(group), {
-          group,
-          generation,
-          members: members.map((member) => ({
-            ...member,
-            topics: [...member.topics],
-            queues: member.queues && [...member.queues],
-          })),
-        }),
+      pushAssignment: (assignment) => this.#push(group, assignment),
       watchTopics: ({ topics }) => this.#watch(coordinator, topics),
       measureLags: ({ topics }) =>
         this.#measure(group, coordinator, topics, (lags) =>
@@ -149,6 +141,20 @@ export class Coordinators {
     this.#coordinators.set(group, coordinator)
     hosted.start()
     return coordinator
+  }
+
+  #push(group: string, { generation, members, to }: Assignment & { to: string | null }): void {
+    const { world, subjects } = this.#process
+    const names = members.map(({ clientId }) => clientId)
+    const isCustom = members.some(({ queues }) => queues === null)
+    const topics = isCustom ? members.map((member) => [...member.topics]) : undefined
+    for (const { clientId, instance, queues } of members) {
+      if (to !== null && to !== clientId) continue
+      tell(world.transport, subjects.assignmentChanged(group, clientId), {
+        ...{ group, generation, instance, members: names, queues: queues && [...queues] },
+        ...(topics && { topics }),
+      })
+    }
   }
 
   #watch({ hosted, topics }: Coordinator, wanted: readonly string[]): void {

@@ -3,7 +3,8 @@
  *
  * A frame goes whole or not at all: it is left out ONLY when the reader wants none of its messages; the reader looks at
  * each message again. Bodies are not looked at. A pull looks through a bounded number of bytes and then says how far it
- * came, so that nobody waits for somebody who wants little of a long queue.
+ * came, so that nobody waits for somebody who wants little of a long queue; a frame that alone would take too long goes
+ * to its reader as it is.
  *
  * RocketMQ: broker/filter/ExpressionMessageFilter.java, broker/filter/ConsumerFilterManager.java
  */
@@ -17,6 +18,7 @@ import { type Outcome, succeed } from '../../transport/failures.ts'
 import {
   countAt,
   propertyAt,
+  propertyBytesAt,
   queueOffsetAt,
   recordBytesAt,
   recordsAt,
@@ -31,6 +33,8 @@ const TEXT_MAX = 1024 * 1024
 const SCAN_BYTES_MAX = 1024 * 1024
 const SCAN_WORK_MAX = SCAN_BYTES_MAX * 256
 const READS_MAX = 64
+/** Of one frame: bytes of properties times characters of the filter. */
+const FRAME_WORK_MAX = SCAN_WORK_MAX / 4
 
 /** Filters by their text; the least recently used goes first. */
 export class Filters {
@@ -85,12 +89,18 @@ export function isRecordWanted(bytes: Buffer, at: number, filter: Filter): boole
   return filter(cursor)
 }
 
-/** Whether a frame holds a message that is wanted. BEFORE: the frame is sound. */
-export function isWanted(frame: Buffer, filter: Filter): boolean {
+/** A filter with the text that it was made of. */
+export type TextFilter = { readonly filter: Filter; readonly text: string }
+
+/** Whether a frame holds a message that is wanted, or takes too long to look through. BEFORE: the frame is sound. */
+export function isWanted(frame: Buffer, { filter, text }: TextFilter): boolean {
   cursor.bytes = frame
   cursor.at = recordsAt(frame, 0)
+  let bytesLeft = FRAME_WORK_MAX / text.length
   for (let left = countAt(frame, 0); left > 0; left--) {
     if (filter(cursor)) return true
+    bytesLeft -= propertyBytesAt(frame, cursor.at)
+    if (bytesLeft < 0) return true
     cursor.at += recordBytesAt(frame, cursor.at)
   }
   return false
@@ -109,10 +119,10 @@ export function readFiltered(
   queue: StoredQueue,
   offset: number,
   maxBytes: number,
-  { filter, text }: { filter: Filter; text: string },
+  filter: TextFilter,
   done: Done,
 ): void {
-  const scanMax = Math.min(SCAN_BYTES_MAX, SCAN_WORK_MAX / text.length)
+  const scanMax = Math.min(SCAN_BYTES_MAX, SCAN_WORK_MAX / filter.text.length)
   const kept: Buffer[] = []
   let keptBytes = 0
   let scanned = 0

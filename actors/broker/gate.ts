@@ -73,21 +73,12 @@ export class Gate {
     this.groups = new Groups(store, state, world.clock, {
       afterStored,
       ownerChanged: (queue) => this.delivery.arrived(queue),
+      isPopped: (group, queue) => this.pop.isPopped(group, queue),
     })
     this.ingest = new Ingest(store, state, world.transport, world.clock, epoch, (bytes, at, now) =>
       this.schedule.take(bytes, at, now),
     )
     this.delivery = new Delivery(store, state, world, epoch, this.groups.isOwner)
-    this.pop = new Pop(store, state, world, epoch, {
-      afterStored,
-      ownerOf: (group, queue) => this.groups.owners.of(group, queue)?.clientId ?? null,
-      topicMade: hooks.topicChanged,
-      arrived: this.#arrived,
-      sent: (messages, bytes) => {
-        this.delivery.counters.messagesOut += messages
-        this.delivery.counters.bytesOut += bytes
-      },
-    })
     this.coordinators = new Coordinators(process, options.brokerName)
     this.#topics = new Topics(store, state, afterStored, (topic) => {
       if (!state.topics.has(topic)) this.groups.owners.forget((queue) => queue.startsWith(`${topic}/`))
@@ -99,6 +90,14 @@ export class Gate {
       const config = { topic, readQueues: 1, writeQueues: 1, perm: PERM_READ | PERM_WRITE }
       this.#topics.create({ config, ifMissing: true }, () => {})
     }
+    this.pop = new Pop(store, state, world, epoch, {
+      ...{ afterStored, appended, createDerived },
+      ownerOf: (group, queue) => this.groups.owners.of(group, queue)?.clientId ?? null,
+      sent: (messages, bytes) => {
+        this.delivery.counters.messagesOut += messages
+        this.delivery.counters.bytesOut += bytes
+      },
+    })
     this.schedule = new Schedule(store, state, world, {
       delaysMs: options.delaysMs ?? DELAYS_MS,
       mayDeliver: () => this.ingest.refusal === null && !this.ingest.isHolding,

@@ -36,6 +36,8 @@ export type GroupsHooks = {
   afterStored(run: () => void): void
   /** Whoever pulls the queue may not be its owner any more. */
   ownerChanged(queue: StoredQueue): void
+  /** Whether consumers of the group share the queue message by message. */
+  isPopped(group: string, queue: string): boolean
 }
 
 export class Groups {
@@ -83,6 +85,10 @@ export class Groups {
     const refusal = this.#refusalOf(group, topic, queueId)
     if (refusal) return answer(refusal)
     const queue = queueOf(topic, queueId)
+    if (this.#hooks.isPopped(group, queue)) {
+      const message = `group '${group}' pops: its consumers share queues message by message, and own none; use another group`
+      return answer(refuse(codes.NO_PERMISSION, message))
+    }
     this.owners.claim({ group, topic, queueId }, { clientId, generation }, { force, waits }, (outcome) => {
       if (outcome === null) return answer(refuse(codes.NOT_MASTER, 'this broker is no longer master'))
       if (!outcome.granted) {

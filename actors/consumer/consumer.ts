@@ -10,24 +10,21 @@
 import { BehaviorSubject, type Observable } from 'rxjs'
 import type { FilterExpression } from '../../machines/filter/filter.ts'
 import { RETRY_PREFIX, topicFault } from '../../machines/names.ts'
-import type { QueueRef } from '../../machines/topic.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import { type ConsumerOptions, type ConsumerSettings, settingsOf } from './consumer-options.ts'
-import { Dispatcher, type FailureCounts, type Handler } from './dispatcher.ts'
-import { type GroupMember, joinGroup } from './group-member.ts'
+import { Dispatcher, type Handler } from './dispatcher.ts'
+import { type Assignment, type GroupMember, joinGroup } from './group-member.ts'
 import { type LocalOffsets, openLocalOffsets } from './local-offsets.ts'
 import { MasterProbe } from './master-probe.ts'
 import { MessageStream, type PulledMessage } from './message-stream.ts'
 import { OwnedQueues } from './owned-queues.ts'
-import { sendMessageBack } from './send-back.ts'
+import { type FailureCounts, sendMessageBack } from './send-back.ts'
 import { type Subscribed, subscribed, unfiltered } from './subscribed.ts'
 import { TopicRoutes } from './topic-routes.ts'
 
+export type { Assignment } from './group-member.ts'
 export type { PulledMessage } from './message-stream.ts'
-
-/** A queue that this consumer owns; `assignEpoch` rises whenever the queue changes hands. */
-export type Assignment = QueueRef & { assignEpoch: number }
 
 /** What became of a consumer that was closed. */
 export type Closed = {
@@ -136,7 +133,13 @@ export class Consumer {
     const routes = new TopicRoutes(process, retryTopic, {
       queuesChanged: (topic, known) => {
         if (this.#running?.member) this.#running.member.queuesChanged(topic, known)
-        else queues.readAll(topic, known, () => this.#announce(queues.list.map(({ reader }) => reader.ref)))
+        else
+          queues.readAll(topic, known, () => {
+            this.#assignments.next(
+              queues.list.map(({ reader: { ref }, assignEpoch }) => ({ ...ref, assignEpoch })),
+            )
+            this.#settled(null)
+          })
       },
       masterChanged: (brokerName) => queues.masterChanged(brokerName),
     })
@@ -175,11 +178,13 @@ export class Consumer {
       },
       allocate: isCustom ? allocation : null,
       masters: routes,
-      granted: (ref, claim) => queues.granted(ref, claim),
+      granted: (grants) => {
+        for (const { queue, claim } of grants) queues.granted(queue, claim)
+      },
       drain: (ref, drained) => queues.giveBack(ref, drained),
       released: (ref) => queues.forget(ref),
       drop: (ref) => queues.drop(ref),
-      assigned: (owned) => this.#announce(owned),
+      assigned: (owned) => this.#assignments.next(owned),
       settled: () => this.#settled(null),
       refused: (message, isFinal) => {
         if (isFinal) this.#settled(new StateMQError('NO_PERMISSION', message, { retryable: false }))
@@ -187,12 +192,6 @@ export class Consumer {
       },
       left: () => this.#left(),
     })
-  }
-
-  #announce(owned: readonly QueueRef[]): void {
-    const { queues, member } = this.#running ?? {}
-    this.#assignments.next(owned.map((ref) => ({ ...ref, assignEpoch: queues?.assignEpochOf(ref) ?? 0 })))
-    if (!member) this.#settled(null)
   }
 
   async #openOffsets(dir: string): Promise<LocalOffsets> {

@@ -15,7 +15,7 @@ import type { ConsumerSettings } from './consumer-options.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import type { ProcessQueue } from './process-queue.ts'
 import { RunningHandlers } from './running-handlers.ts'
-import { reasonOf, type SendMessageBack, type SentBackTo } from './send-back.ts'
+import { type FailureCounts, reasonOf, type SendMessageBack, type SentBackTo } from './send-back.ts'
 
 export type MessageContext = {
   readonly group: string
@@ -35,24 +35,6 @@ export type MessageContext = {
 
 /** What it returns, or its promise resolves to, is ignored, except `unhandled`. */
 export type Handler = (message: IncomingMessage, context: MessageContext) => unknown
-
-/** What became of the tries that failed, since the consumer was started. */
-export type FailureCounts = {
-  /** Handlers that threw, or ran for too long. */
-  failed: number
-  /** Messages that wait for another try, at the broker. */
-  sentBack: number
-  deadLetters: number
-  /** Orders to a broker of which nobody knows whether it carried them out: the message is tried again here. */
-  sendBackFailed: number
-  /** The queue was another one's by then. */
-  fenced: number
-  /** Handlers that ran longer than `consumeTimeoutMs`, and those of them that ended after all. */
-  timedOut: number
-  late: number
-  /** Passed over, in broadcasting. */
-  dropped: number
-}
 
 /** Of a consumer that is closing: the message was not handled, and is not given to this handler again. */
 export const unhandled = Symbol('unhandled')
@@ -238,11 +220,10 @@ export class Dispatcher {
     this.#sendBack!(processQueue, message, { delayLevel, reason }, (to, why) => {
       this.#count(to)
       if (to === 'failed' || to === 'fenced') {
-        this.#tell(
-          run,
-          `the message could not be sent back; it is tried again here in ${TRY_HERE_MS} ms`,
-          why,
-        )
+        const whose = processQueue.isStopped
+          ? 'it is left to the next owner of its queue'
+          : `it is tried again here in ${TRY_HERE_MS} ms`
+        this.#tell(run, `the message could not be sent back; ${whose}`, why)
         processQueue.failed(this.#ordered)
         this.#tryHere(run, TRY_HERE_MS)
       } else processQueue.finished(message)

@@ -6,9 +6,9 @@
 import { type Allocate, averagely } from '../../machines/allocation/index.ts'
 import { coordinatorOf } from '../../machines/coordinator-of.ts'
 import { bind } from '../../machines/effect.ts'
-import { rebalancerMachine } from '../../machines/rebalancer.ts'
+import { type QueueNews, rebalancerMachine } from '../../machines/rebalancer.ts'
 import { type QueueRef, queueKey, queueOfKey } from '../../machines/topic.ts'
-import { ask, hear } from '../../transport/codec.ts'
+import { ask, hear as hearPushes } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
 import {
   type AssignmentPush,
@@ -28,21 +28,24 @@ const RELEASE_RETRY_MS = 200
 
 export type Granted = Extract<ClaimAnswer, { granted: true }>
 
+/** A queue that a consumer owns; `assignEpoch` rises whenever the queue changes hands. */
+export type Assignment = QueueRef & { assignEpoch: number }
+
 export type GroupMemberOptions = {
   group: string
   member: Omit<Member, 'instance'>
   /** A strategy of the user's own; what it throws is told of, and the share stays as it was. */
   allocate: Allocate | null
   masters: Masters
-  /** The queue is ours: read it. */
-  granted(queue: QueueRef, claim: Granted): void
+  /** These queues are ours: read them. */
+  granted(grants: { queue: QueueRef; claim: Granted }[]): void
   /** Finish what was read, then call back with the offset where the next owner goes on, null for nothing new. */
   drain(queue: QueueRef, drained: (offset: number | null) => void): void
   /** It is given back, or nobody knows. */
   released(queue: QueueRef): void
   /** Another one owns it: forget what was read. */
   drop(queue: QueueRef): void
-  assigned(owned: QueueRef[]): void
+  assigned(owned: Assignment[]): void
   /** Every queue that is ours is held; again after each change. */
   settled(): void
   /** `isFinal`: another consumer lives under this id, and this one is no member. */
@@ -80,9 +83,30 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     return master ? subjects.broker(master.brokerName, master.epoch) : null
   }
 
+  /** What was heard in this turn of the loop, of thousands of queues perhaps: told at once. */
+  let news: QueueNews[] = []
+  let grants: { queue: string; claim: Granted }[] = []
+  const hear = (told: QueueNews): void => {
+    if (news.push(told) === 1) clock.defer(tellNews)
+  }
+  function tellNews(): void {
+    const [heard, granted] = [news, grants]
+    news = []
+    grants = []
+    rebalancer.actor.send({ type: 'queues.heard', news: heard })
+    const { held } = rebalancer.actor.getSnapshot().context
+    const own = granted.filter(({ queue, claim: { assignEpoch } }) => {
+      const holding = held[queue]
+      return holding?.status === 'owned' && holding.assignEpoch === assignEpoch
+    })
+    if (own.length > 0) options.granted(own.map(({ queue, claim }) => ({ queue: queueOfKey(queue), claim })))
+  }
+
   const machine = bind(rebalancerMachine, {
     joinGroup: (joining) =>
       cluster.refresh(() => {
+        // It may have left meanwhile: whoever joins after its farewell has a share that nobody reads.
+        if (!rebalancer.actor.getSnapshot().matches({ joining: 'asking' })) return
         const to = coordinator()
         if (!to) {
           const message = 'no name server tells of a broker'
@@ -125,17 +149,13 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     },
     claimQueue: ({ queue, generation, force, waits }) =>
       claim(queueOfKey(queue), generation, { force, waits }, (answer) => {
-        if (answer === null) rebalancer.actor.send({ type: 'claim.failed', queue, generation })
+        if (answer === null) hear({ type: 'claim.failed', queue, generation })
         else if (!answer.granted) {
           const { owner, ownerGeneration } = answer
-          rebalancer.actor.send({ type: 'claim.refused', queue, generation, owner, ownerGeneration })
+          hear({ type: 'claim.refused', queue, generation, owner, ownerGeneration })
         } else {
-          const { assignEpoch } = answer
-          rebalancer.actor.send({ type: 'queue.claimed', queue, generation, assignEpoch })
-          const holding = rebalancer.actor.getSnapshot().context.held[queue]
-          if (holding?.status === 'owned' && holding.assignEpoch === assignEpoch) {
-            options.granted(queueOfKey(queue), answer)
-          }
+          grants.push({ queue, claim: answer })
+          hear({ type: 'queue.claimed', queue, generation, assignEpoch: answer.assignEpoch })
         }
       }),
     drainQueue: ({ queue, ...claimed }) => {
@@ -144,13 +164,14 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
         release(ref, { ...claimed, offset }, () => {
           // The queue may be read under a later grant by now.
           if (claimed.assignEpoch !== 0 && isDraining(queue, claimed)) options.released(ref)
-          rebalancer.actor.send({ type: 'queue.drained', queue, ...claimed })
+          hear({ type: 'queue.drained', queue, ...claimed })
         })
       if (claimed.assignEpoch === 0) giveBack(null)
       else options.drain(ref, giveBack)
     },
     dropQueue: ({ queue }) => options.drop(queueOfKey(queue)),
-    announceAssignment: ({ owned }) => options.assigned(owned.map(queueOfKey)),
+    announceAssignment: ({ owned }) =>
+      options.assigned(owned.map(({ queue, assignEpoch }) => ({ ...queueOfKey(queue), assignEpoch }))),
     reportRefused: ({ message, isFinal }) => options.refused(message, isFinal),
   })
 
@@ -207,8 +228,18 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     ask(transport, subjects.broker(brokerName, epoch).claim, request, CLAIM_MS, (outcome) => {
       if (!outcome.ok && outcome.failure.code === 'noResponders') unreachable(brokerName, epoch)
       const isAnswered = outcome.ok && outcome.value.code === codes.SUCCESS && 'value' in outcome.value
+      if (outcome.ok && outcome.value.code === codes.NO_PERMISSION && 'message' in outcome.value) {
+        warnOnce(outcome.value.message)
+      }
       answered(isAnswered ? outcome.value.value : null)
     })
+  }
+
+  let warned = ''
+  function warnOnce(message: string): void {
+    if (message === warned) return
+    warned = message
+    log.warn(`consumer ${clientId} reads nothing: ${message}`)
   }
 
   const rebalancer = host({
@@ -234,35 +265,27 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     },
     error() {},
   })
-  const pushes = hear(transport, subjects.assignmentChanged(group), assignmentPush, heed)
+  const pushes = hearPushes(transport, subjects.assignmentChanged(group, clientId), assignmentPush, heed)
   rebalancer.start()
 
   function heed(push: AssignmentPush): void {
+    if (push.instance !== instance) return // It is for another one of our name.
     told = push
     const { generation, members } = push
-    const own = members.find((listed) => listed.clientId === clientId && listed.instance === instance)
-    if (own) share = own.queues ?? ownShare(push, own.topics)
-    rebalancer.actor.send({
-      type: 'members.changed',
-      generation,
-      members: members.map((listed) => listed.clientId),
-      share: own ? share : null,
-    })
+    share = push.queues ?? ownShare(push)
+    rebalancer.actor.send({ type: 'members.changed', generation, members, share })
   }
 
   /** By the user's own strategy, topic by topic; only those who subscribe a topic count for it. */
-  function ownShare({ members }: AssignmentPush, topics: readonly string[]): string[] {
+  function ownShare({ members, topics = [] }: AssignmentPush): string[] {
     try {
-      return topics.flatMap((topic) => {
+      return Object.keys(member.subscriptions).flatMap((topic) => {
         const known = queues.get(topic) ?? []
-        const clientIds = members
-          .filter((listed) => listed.topics.includes(topic))
-          .map((listed) => listed.clientId)
+        const clientIds = members.filter((_, index) => topics[index]?.includes(topic))
         const keys = new Set(known.map(queueKey))
-        // What is no queue of the topic cannot be claimed.
-        return (options.allocate ?? averagely)(clientId, known, clientIds)
-          .map(queueKey)
-          .filter((key) => keys.has(key))
+        // What is no queue of the topic cannot be claimed, and nothing twice.
+        const own = (options.allocate ?? averagely)(clientId, known, clientIds).map(queueKey)
+        return [...new Set(own)].filter((queue) => keys.has(queue))
       })
     } catch (error) {
       log.error(`the allocation strategy of '${group}' failed; its share stays as it was`, {
@@ -277,8 +300,11 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       queues.set(topic, known)
       if (told && options.allocate) heed(told)
     },
-    fenced: (queue, assignEpoch) =>
-      rebalancer.actor.send({ type: 'queue.fenced', queue: queueKey(queue), assignEpoch }),
-    close: () => rebalancer.actor.send({ type: 'consumer.closed' }),
+    fenced: (queue, assignEpoch) => hear({ type: 'queue.fenced', queue: queueKey(queue), assignEpoch }),
+    close() {
+      if (rebalancer.actor.getSnapshot().status === 'active')
+        rebalancer.actor.send({ type: 'consumer.closed' })
+      else options.left() // It was turned away.
+    },
   }
 }

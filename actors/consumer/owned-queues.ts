@@ -47,6 +47,7 @@ export class OwnedQueues {
   #dispatcher: Dispatcher | null = null
   #timer: unknown = null
   #isSuspended = false
+  #isChanged = false
   #isClosed = false
 
   constructor(process: Process, options: OwnedQueuesOptions, hooks: OwnedQueuesHooks) {
@@ -75,11 +76,6 @@ export class OwnedQueues {
     return [...this.#queues.values()]
   }
 
-  /** Of the grant under which a queue is read, 0 when it is not. */
-  assignEpochOf(ref: QueueRef): number {
-    return this.#queues.get(queueKey(ref))?.assignEpoch ?? 0
-  }
-
   get positions(): [queue: string, offset: number][] {
     return [...this.#queues].map(([key, { position }]) => [key, position])
   }
@@ -105,6 +101,7 @@ export class OwnedQueues {
   // ------------------------------------------------------------------------------------------ in a group
 
   granted(ref: QueueRef, { assignEpoch, committed, minOffset, maxOffset }: Granted): void {
+    if (this.#queues.get(queueKey(ref))?.assignEpoch === assignEpoch) return // Told twice.
     const before = this.#dropped.get(queueKey(ref))
     this.#dropped.delete(queueKey(ref))
     // Nobody else owned the queue meanwhile: what is handled is known here best.
@@ -261,10 +258,17 @@ export class OwnedQueues {
     reader.start(offset)
   }
 
+  /** Thousands of queues may come and go in one turn of the loop: the dispatcher is told once. */
   #changed(): void {
-    const queues = this.list
-    this.#flow.divide(queues)
-    this.#dispatcher!.setQueues(this.#isSuspended ? [] : queues)
+    if (this.#isChanged) return
+    this.#isChanged = true
+    this.#process.world.clock.defer(() => {
+      this.#isChanged = false
+      const queues = this.list
+      this.#flow.divide(queues)
+      this.#dispatcher!.setQueues(this.#isSuspended ? [] : queues)
+      this.#dispatcher!.give()
+    })
   }
 
   /** No new queue is read from now on; those that are given back still finish what runs. */

@@ -14,6 +14,24 @@ import type { ProcessQueue } from './process-queue.ts'
 const ASK_MS = 3_000
 const REASON_MAX = 512
 
+/** What became of the tries that failed, since the consumer was started. */
+export type FailureCounts = {
+  /** Handlers that threw, or ran for too long. */
+  failed: number
+  /** Messages that wait for another try, at the broker. */
+  sentBack: number
+  deadLetters: number
+  /** Orders to a broker of which nobody knows whether it carried them out: the message is tried again here. */
+  sendBackFailed: number
+  /** The queue was another one's by then. */
+  fenced: number
+  /** Handlers that ran longer than `consumeTimeoutMs`, and those of them that ended after all. */
+  timedOut: number
+  late: number
+  /** Passed over, in broadcasting. */
+  dropped: number
+}
+
 /** What became of it: 'fenced' when another one owns the queue, 'failed' when nobody knows. */
 export type SentBackTo = SendBackAnswer['to'] | 'fenced' | 'failed'
 

@@ -124,6 +124,26 @@ export class Lane {
     return batch.size
   }
 
+  /** A message that is due later, in a frame of its own: its broker does not store it where the others go. */
+  addDelayed(
+    tagsCode: number,
+    properties: Buffer,
+    body: string | Uint8Array,
+    ordered: boolean,
+    bornTime: number,
+    deadline: number,
+    budgetMs: number,
+    resolve: Resolve,
+    reject: Reject,
+    id?: string,
+  ): number {
+    return this.addClosed(bornTime, deadline, budgetMs, (batch) => {
+      batch.delayed = true
+      batch.ordered = ordered
+      batch.add(tagsCode, properties, body, bornTime, resolve, reject, id)
+    })
+  }
+
   #begin(bornTime: number, deadline: number, budgetMs: number): Batch {
     const { topicBytes, pool } = this.#owner
     return new Batch(topicBytes, pool, this.#usualBytes, bornTime, deadline, budgetMs)
@@ -265,16 +285,21 @@ export class Lane {
     if (other === null) return false
     batch.moveTo(mayBeStored, ({ tagsCode, properties, body, resolve, reject, id }: Moved) => {
       const { bornTime, deadline, budgetMs } = batch
-      if (batch.delayed) {
-        const fill = (alone: Batch) => {
-          alone.delayed = true
-          alone.ordered = false
-          alone.add(tagsCode, properties, body, bornTime, resolve, reject, id)
-        }
-        return this.#owner.grew(other.addClosed(bornTime, deadline, budgetMs, fill))
-      }
       this.#owner.grew(
-        other.add(tagsCode, properties, body, false, bornTime, deadline, budgetMs, resolve, reject, id),
+        batch.delayed
+          ? other.addDelayed(
+              tagsCode,
+              properties,
+              body,
+              false,
+              bornTime,
+              deadline,
+              budgetMs,
+              resolve,
+              reject,
+              id,
+            )
+          : other.add(tagsCode, properties, body, false, bornTime, deadline, budgetMs, resolve, reject, id),
       )
     })
     this.#owner.released(batch.size)

@@ -15,7 +15,6 @@ import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import type { Batch, Receipt, Reject, Resolve } from './batch.ts'
 import { BufferPool } from './buffer-pool.ts'
-import type { Lane } from './lane.ts'
 import { checkMessage, checkTopic, encodeProperties, type OutgoingMessage, tagsCodeOf } from './message.ts'
 import { Pipe, type PipeOwner } from './pipe.ts'
 import { type RouteWatch, watchRoute } from './route.ts'
@@ -182,42 +181,35 @@ export class Producer {
     if (!this.#isTurnOpen) this.#openTurn()
     const lane = sender.laneFor(message)
     if (message.delayLevel !== undefined) {
-      return this.#placeAlone(lane, message, properties, resolve, reject, deadline)
+      this.#buffered += lane.addDelayed(
+        tagsCodeOf(message.tag),
+        properties,
+        message.body,
+        message.messageGroup !== undefined || message.selectQueue !== undefined,
+        this.#wallNow,
+        deadline ?? this.#now + this.#timeoutMs,
+        this.#timeoutMs,
+        resolve,
+        reject,
+        id,
+      )
+    } else {
+      this.#buffered += lane.add(
+        tagsCodeOf(message.tag),
+        properties,
+        message.body,
+        message.messageGroup !== undefined || message.selectQueue !== undefined,
+        this.#wallNow,
+        deadline ?? this.#now + this.#timeoutMs,
+        this.#timeoutMs,
+        resolve,
+        reject,
+        id,
+      )
     }
-    this.#buffered += lane.add(
-      tagsCodeOf(message.tag),
-      properties,
-      message.body,
-      message.messageGroup !== undefined || message.selectQueue !== undefined,
-      this.#wallNow,
-      deadline ?? this.#now + this.#timeoutMs,
-      this.#timeoutMs,
-      resolve,
-      reject,
-      id,
-    )
     const { pipe } = lane
     if (!lane.isListed || !pipe.isWanted) pipe.list(lane)
     pipe.added()
-  }
-
-  /** A message that is due later: its broker does not store it where the others go. */
-  #placeAlone(
-    lane: Lane,
-    message: OutgoingMessage,
-    properties: Buffer,
-    resolve: Resolve,
-    reject: Reject,
-    deadline = this.#now + this.#timeoutMs,
-  ): void {
-    const fill = (batch: Batch) => {
-      batch.delayed = true
-      batch.ordered = message.messageGroup !== undefined || message.selectQueue !== undefined
-      batch.add(tagsCodeOf(message.tag), properties, message.body, this.#wallNow, resolve, reject)
-    }
-    this.#buffered += lane.addClosed(this.#wallNow, deadline, this.#timeoutMs, fill)
-    lane.pipe.list(lane)
-    lane.pipe.added()
   }
 
   #mayGo(destination: Destination): boolean {

@@ -45,7 +45,7 @@ export const lagAware: Strategy = (input) => {
 
 function loadedOf(queue: QueueRef, { lags }: AllocationInput): Loaded {
   const lag = lags[queueKey(queue)] ?? 0
-  return { queue, lag: Number.isFinite(lag) && lag > 0 ? lag : 0 }
+  return { queue, lag: lag > 0 ? lag : 0 }
 }
 
 function memberOf(seat: Seat, input: AllocationInput): Member {

@@ -63,10 +63,8 @@ export const strategyOf =
 /** The same for one consumer: nothing for one that is not on the list. */
 export const allocateOf =
   (divide: Divide): Allocate =>
-  (clientId, queues, clientIds) => {
-    if (!clientIds.includes(clientId)) return []
-    return divide(sortedQueues(queues), [...clientIds].sort(compareText)).get(clientId) ?? []
-  }
+  (clientId, queues, clientIds) =>
+    divide(sortedQueues(queues), [...clientIds].sort(compareText)).get(clientId) ?? []
 
 /** queueKey -> clientId: what `previous` is the next time. */
 export const ownersOf = (shares: Shares): Record<string, string> =>

@@ -3,7 +3,7 @@
  */
 import { type AllocationInput, allocations } from '../allocation/index.ts'
 import { own } from '../own.ts'
-import { compareText, type QueueRef, queueKey } from '../topic.ts'
+import { compareText, type QueueRef, queueKey, queueOfKey } from '../topic.ts'
 import type {
   GroupAllocation,
   GroupCoordinatorContext,
@@ -49,6 +49,17 @@ export function disagreementsOf(
   ]
 }
 
+const give = (shares: Map<string, QueueRef[]>, clientId: string, queues: readonly QueueRef[]): void => {
+  shares.set(clientId, [...(shares.get(clientId) ?? []), ...queues])
+}
+
+/** What a member has of a topic whose queues nobody knows: losing the name servers takes no queue away. */
+const keptOf = ({ target }: GroupCoordinatorContext, topic: string, clientId: string): QueueRef[] =>
+  Object.keys(target)
+    .filter((queue) => target[queue] === clientId)
+    .map(queueOfKey)
+    .filter((queue) => queue.topic === topic)
+
 /** The shares of all members, by client id. */
 function divide(context: GroupCoordinatorContext): Map<string, QueueRef[]> {
   const allocation = allocationOf(context)
@@ -58,8 +69,13 @@ function divide(context: GroupCoordinatorContext): Map<string, QueueRef[]> {
   for (const topic of wantedTopics(context)) {
     const members = able.filter(({ subscriptions }) => own(subscriptions, topic) !== undefined)
     if (members.length === 0) continue
+    const known = own(context.queues, topic)
+    if (known === undefined) {
+      for (const { clientId } of members) give(shares, clientId, keptOf(context, topic, clientId))
+      continue
+    }
     const input: AllocationInput = {
-      queues: own(context.queues, topic) ?? [],
+      queues: known,
       members: members.map(({ clientId, room, queues, consumerRooms }) => ({
         ...{ clientId, room, queues, consumerRooms },
       })),
@@ -67,7 +83,7 @@ function divide(context: GroupCoordinatorContext): Map<string, QueueRef[]> {
       lags: context.lags,
     }
     for (const [clientId, queues] of Object.entries(allocations[allocation](input))) {
-      shares.set(clientId, [...(shares.get(clientId) ?? []), ...queues])
+      give(shares, clientId, queues)
     }
   }
   return shares

@@ -101,7 +101,7 @@ export const rebalance = coordinator.enqueueActions(({ context, enqueue }) => {
   const { next, note } = rebalanced(context)
   enqueue.assign(next)
   enqueue({ type: 'noteRebalance', params: note })
-  enqueue({ type: 'pushAssignment', params: next.told! })
+  enqueue({ type: 'pushAssignment', params: { ...next.told!, to: null } })
 })
 export const rebalanceIfBetter = coordinator.enqueueActions(({ context, enqueue }) => {
   const { next, note } = rebalanced(context)
@@ -114,7 +114,10 @@ export const learnLags = coordinator.assign({ lags: ({ event }) => (event as Eve
 export const accept = { type: 'acceptMember', params: who } as const
 export const push = {
   type: 'pushAssignment',
-  params: ({ context: { told } }: { context: GroupCoordinatorContext }) => told,
+  params: ({ context: { told }, event }: { context: GroupCoordinatorContext; event: Who }) => ({
+    ...told,
+    to: event.clientId,
+  }),
 } as const
 export const watch = {
   type: 'watchTopics',
@@ -125,6 +128,10 @@ export const measure = {
   params: ({ context }: { context: GroupCoordinatorContext }) => ({ topics: wantedTopics(context) }),
 } as const
 
+/** That an earlier rival met a living member says nothing: it may have died since. */
+const isRefusedFor = (rival: Standing['rival'], { instance }: Who): boolean =>
+  rival?.instance === instance && rival.isRefused
+
 export const refused = {
   guard: { type: 'isAnothers', params: who },
   actions: [
@@ -132,7 +139,7 @@ export const refused = {
       type: 'refuseMember',
       params: ({ context, event }: { context: GroupCoordinatorContext; event: Who }) => ({
         ...who({ event }),
-        isFinal: own(context.members, event.clientId)?.rival?.isRefused ?? false,
+        isFinal: isRefusedFor(own(context.members, event.clientId)?.rival ?? null, event),
         message:
           `client id '${event.clientId}' is in use by another consumer of group '${context.group}': ` +
           'give each consumer its own, or wait until the other one is stopped',

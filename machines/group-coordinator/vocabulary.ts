@@ -104,8 +104,8 @@ export const coordinator = setup({
     acceptMember: effect<Who>('acceptMember'),
     /** Answers the join. `isFinal`: the other one lives; else it may just not be known yet that it is gone. */
     refuseMember: effect<Who & { message: string; isFinal: boolean }>('refuseMember'),
-    /** To all members. */
-    pushAssignment: effect<Assignment>('pushAssignment'),
+    /** To all members, or to one that missed it. */
+    pushAssignment: effect<Assignment & { to: string | null }>('pushAssignment'),
     /** Answers a beat: you are no member, join. */
     rejectBeat: effect<Who>('rejectBeat'),
     /** Answers queues.changed for each topic, and again whenever they change. */
@@ -140,6 +140,7 @@ export const coordinator = setup({
     isNews: ({ context }, { topic, queues }: { topic: string; queues: QueueRef[] }) =>
       JSON.stringify(own(context.queues, topic)) !== JSON.stringify(queues),
     knowsQueues: ({ context }) => wantedTopics(context).every((topic) => own(context.queues, topic)),
+    hasCauses: ({ context: { causes } }) => causes.length > 0,
     isByLag: ({ context }) => allocationOf(context) === 'lag-aware',
   },
   delays: {

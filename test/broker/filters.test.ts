@@ -1,9 +1,9 @@
 /** Filters at the broker: what nobody wants does not travel, and whoever waits is told how far it reaches. */
 import test from 'ava'
 import fc from 'fast-check'
-import { Filters, isWanted } from '../../actors/broker/filters.ts'
+import { Filters, isWanted, type TextFilter } from '../../actors/broker/filters.ts'
 import { encodeProperties, recordBytesMax, tagsCodeOf, writeRecord } from '../../actors/producer/message.ts'
-import { type Filter, parseExpression } from '../../machines/filter/filter.ts'
+import { parseExpression } from '../../machines/filter/filter.ts'
 import { codes } from '../../transport/codes.ts'
 import { answerCode, PULL_HEAD_BYTES, pullMaxOffset, pullNextOffset } from '../../transport/exchange.ts'
 import {
@@ -34,6 +34,8 @@ function frameOf(...messages: Sent[]): Buffer {
   })
   return bytes
 }
+
+const numbered = (count: number): string[] => Array.from({ length: count }, (_, i) => `n${i}`)
 
 const price = (number: number): Sent => ({ properties: { price: `${number}` } })
 
@@ -141,6 +143,19 @@ test('filter: a long one looks through less at once', async (t) => {
   bench.settle()
   t.is(pullNextOffset(bench.answer('short')!), 100)
   t.true(pullNextOffset(bench.answer('long')!) < 10)
+})
+
+test('filter: a frame that would take too long to look through is sent as it is', async (t) => {
+  const properties = Object.fromEntries(numbered(100).map((name) => [name, 'v'.repeat(300)]))
+  const bench = await broker(frameOf(...numbered(20).map(() => ({ properties }))), frameOf({ tag: 'a' }))
+  const long = `sql:${numbered(900)
+    .map((name) => `${name} = 'x'`)
+    .join(' OR ')}`
+  const began = process.cpuUsage()
+  bench.pull('r', { filter: long, maxBytes: 1024 * 1024 })
+  bench.settle()
+  t.deepEqual(framesIn(bench.answer('r')!), [[0, 20]])
+  t.true(process.cpuUsage(began).user < 2_000_000)
 })
 
 test('filter: what is wanted of a long stretch comes together, and never more than was asked for', async (t) => {
@@ -278,10 +293,10 @@ const usual = frameOf(
   })),
 )
 
-function filterOf(text: string): Filter {
+function filterOf(text: string): TextFilter {
   const parsed = parseExpression(text)
   if (!parsed.ok || parsed.filter === null) throw new Error(`'${text}' is no filter`)
-  return parsed.filter
+  return { filter: parsed.filter, text }
 }
 
 test('filter: looks at many records in a second', (t) => {

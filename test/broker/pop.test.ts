@@ -33,6 +33,26 @@ async function broker(
   return bench
 }
 
+/** From now on the store calls back when it is told to, as it does when frames are on disk only. */
+function slowDisk(bench: BrokerBench): { goOn(): void; mend(): void } {
+  const read = bench.store.read.bind(bench.store)
+  const held: (() => void)[] = []
+  bench.store.read = (queue, offset, bytes, done) =>
+    read(queue, offset, bytes, (outcome) => held.push(() => done(outcome)))
+  return {
+    goOn() {
+      while (held.length > 0) {
+        held.shift()!()
+        bench.clock.settle()
+      }
+      bench.settle()
+    },
+    mend() {
+      bench.store.read = read
+    },
+  }
+}
+
 let replies = 0
 function ask(bench: BrokerBench, more: Partial<PopRequest> = {}): string {
   const reply = `r${++replies}`
@@ -111,6 +131,28 @@ test('pop: what comes in one turn of the loop is one record', async (t) => {
   t.is(bench.state.offsets.get('g')?.get('orders/0'), 4)
 })
 
+test('pop: what is too much for one frame of the log is several records, and a restart knows them all', async (t) => {
+  const bench = await broker(3)
+  const bodies = Array.from({ length: 10_000 }, () => 'x')
+  for (const queueId of [0, 1, 2]) bench.send(`s${queueId}`, frame(bodies, { queueId }))
+  bench.settle()
+  const items: PopSettleItem[] = []
+  for (let i = 0; i < 30; i++)
+    items.push(...receive(bench, { max: 1_000 }).map((message) => itemOf(message, 60_000)))
+  t.is(items.length, 30_000)
+  const before = bench.store.endPosition
+  for (let at = 0; at < items.length; at += 10_000)
+    bench.pop.settle({ group: 'g', clientId: 'c', items: items.slice(at, at + 10_000) }, () => {})
+  bench.clock.settle()
+  t.true(bench.store.endPosition - before > 300_000)
+  bench.settle()
+  const known = bench.state.pops.save()
+  await bench.stop()
+  const next = await broker(3, bench)
+  t.deepEqual(next.state.pops.save(), known)
+  await next.stop()
+})
+
 test('pop: two that acknowledge the same delivery in one turn: one is told that it was done already', async (t) => {
   const bench = await broker()
   bench.send('s', frame(['1']))
@@ -129,6 +171,18 @@ test('pop: receives that come together give each message once', async (t) => {
   bench.settle()
   const given = asked.map((reply) => texts(messagesIn(bench.answer(reply)!, 'a', 'g')!))
   t.deepEqual(given, [['1', '2'], ['3', '4'], ['5']])
+})
+
+test('pop: receives that come together give each message once, also from a disk that takes its time', async (t) => {
+  const bench = await broker()
+  bench.send('s', frame(['1', '2', '3']))
+  bench.settle()
+  const disk = slowDisk(bench)
+  const asked = [ask(bench, { max: 2 }), ask(bench, { max: 2 })]
+  disk.goOn()
+  disk.goOn()
+  const given = asked.map((reply) => texts(messagesIn(bench.answer(reply)!, 'a', 'g')!))
+  t.deepEqual(given, [['1', '2'], ['3']])
 })
 
 test('pop: a frame that holds others too is cut, and its messages keep their offsets and ids', async (t) => {
@@ -189,20 +243,15 @@ test('pop: a log of before has no pops, and is opened', async (t) => {
 })
 
 test('pop: an acknowledgement that comes while the disk is read counts: the message is NEVER given again', async (t) => {
-  const bench = await broker(2)
-  bench.send('s', frame(['1']), frame(['2'], { queueId: 1 }))
+  const bench = await broker()
+  bench.send('s', frame(['1']), frame(['2']))
   bench.settle()
   const messages = receive(bench)
   bench.clock.advance(INVISIBLE)
-  // The store calls back later, as it does when the frame is on disk only.
-  const read = bench.store.read.bind(bench.store)
-  const held: (() => void)[] = []
-  bench.store.read = (queue, offset, bytes, done) =>
-    read(queue, offset, bytes, (outcome) => held.push(() => done(outcome)))
+  const disk = slowDisk(bench)
   const reply = ask(bench)
   t.deepEqual(settle(bench, [itemOf(messages[0]!)]), [])
-  while (held.length > 0) held.shift()!()
-  bench.settle()
+  disk.goOn()
   t.deepEqual(texts(messagesIn(bench.answer(reply)!, 'a', 'g')!), ['2'])
   t.is(bench.state.offsets.get('g')?.get('orders/0'), 1)
 })
@@ -215,17 +264,13 @@ test('pop: a reset that comes while the disk is read counts: the group goes on w
     bench,
     receive(bench, { max: 2 }).map((message) => itemOf(message)),
   )
-  const read = bench.store.read.bind(bench.store)
-  const held: (() => void)[] = []
-  bench.store.read = (queue, offset, bytes, done) =>
-    read(queue, offset, bytes, (outcome) => held.push(() => done(outcome)))
+  const disk = slowDisk(bench)
   const reply = ask(bench)
   bench.groups.reset({ group: 'g', topic: 'orders', offsets: [[0, 0]] }, () => {})
-  while (held.length > 0) held.shift()!()
-  bench.settle()
+  disk.goOn()
   t.is(answerCode(bench.answer(reply)!), codes.PULL_NOT_FOUND)
   t.true(popHasMore(bench.answer(reply)!))
-  bench.store.read = read
+  disk.mend()
   t.deepEqual(texts(receive(bench)), ['1', '2', '3'])
 })
 
@@ -237,7 +282,10 @@ test('pop: a message that cannot be read now is not lost', async (t) => {
   const broken = (...args: Parameters<typeof read>) =>
     args[3]({ ok: false, failure: { code: 'ioError', retryable: true, message: 'the disk does not answer' } })
   bench.store.read = broken
-  t.deepEqual(receive(bench), [])
+  const reply = ask(bench)
+  bench.settle()
+  t.is(answerCode(bench.answer(reply)!), codes.SYSTEM_ERROR)
+  t.is(popText(bench.answer(reply)!), 'the disk does not answer')
   bench.store.read = read
   t.is(receive(bench).length, 1)
   bench.clock.advance(INVISIBLE)
@@ -275,7 +323,7 @@ test('pop: a queue that appears later is read from its start', async (t) => {
 test('pop: the first receive notes where the group begins in every queue, also in those that it gave nothing of', async (t) => {
   const bench = await broker(3)
   bench.state.changeOffsets({ group: 'g', offsets: [['orders', 0, 0]] })
-  bench.send('s', frame(['1']))
+  bench.send('s', frame(['1']), frame(['old'], { queueId: 1 }))
   bench.settle()
   t.deepEqual(texts(receive(bench, { max: 1, from: 'last' })), ['1'])
   bench.send('s2', frame(['2'], { queueId: 1 }), frame(['3'], { queueId: 2 }))
@@ -301,6 +349,12 @@ test('pop: a group that receives pops, and for a while AFTER it too', async (t) 
   t.true(bench.pop.isPopped('g', 'orders/0'))
   t.false(bench.pop.isPopped('other', 'orders/0'))
   bench.clock.advance(60_000)
+  t.false(bench.pop.isPopped('g', 'orders/0'))
+  receive(bench)
+  receive(bench, { clientId: 'other' })
+  bench.pop.leave({ group: 'g', clientId: 'c' }, () => {})
+  t.true(bench.pop.isPopped('g', 'orders/0'))
+  bench.pop.leave({ group: 'g', clientId: 'other' }, () => {})
   t.false(bench.pop.isPopped('g', 'orders/0'))
   bench.send('s', frame(['1']))
   bench.settle()
@@ -367,16 +421,12 @@ test('pop: a mastership that is over gives nothing', async (t) => {
   const bench = await broker()
   bench.send('s', frame(['1']))
   bench.settle()
-  const read = bench.store.read.bind(bench.store)
-  const held: (() => void)[] = []
-  bench.store.read = (queue, offset, bytes, done) =>
-    read(queue, offset, bytes, (outcome) => held.push(() => done(outcome)))
+  const disk = slowDisk(bench)
   const reply = ask(bench)
   bench.pop.close()
   t.is(answerCode(bench.answer(reply)!), codes.NOT_MASTER)
   const end = bench.store.endPosition
-  while (held.length > 0) held.shift()!()
-  bench.settle()
+  disk.goOn()
   t.is(bench.store.endPosition, end)
 })
 

@@ -4,8 +4,12 @@ import { Delivery } from '../../actors/broker/delivery.ts'
 import { Groups } from '../../actors/broker/groups.ts'
 import { Ingest } from '../../actors/broker/ingest.ts'
 import { Pop } from '../../actors/broker/pop/pop.ts'
+import { SendBack } from '../../actors/broker/retry/send-back.ts'
+import { Schedule } from '../../actors/broker/schedule/schedule.ts'
 import { openStore, type Store, type StoredQueue } from '../../actors/broker/store/store.ts'
 import { SimulatedDisk } from '../../actors/node/simulated-disk.ts'
+import { DEFAULT_DELAY_LEVELS, delaysOf } from '../../machines/retry-policy.ts'
+import { codes } from '../../transport/codes.ts'
 import { FRAME_HEAD_BYTES, kinds, RECORD_HEAD_BYTES, sealFrame } from '../../transport/frames.ts'
 import type { PullRequest } from '../../transport/messages.ts'
 import type { Transport } from '../../transport/transport.ts'
@@ -59,6 +63,11 @@ export class BrokerBench {
   delivery!: Delivery
   groups!: Groups
   pop!: Pop
+  /** Delivers nothing before a test opens it. */
+  schedule!: Schedule
+  sendBack!: SendBack
+  /** Whether the broker takes messages. */
+  isTaking = true
   #waiting: { end: number; run: () => void }[] = []
 
   private constructor(disk: SimulatedDisk | null, clock: VirtualClock | null) {
@@ -93,8 +102,24 @@ export class BrokerBench {
     bench.groups = new Groups(bench.store, state, clock, {
       afterStored: (run) => bench.#afterStored(run),
       ownerChanged: (queue) => bench.delivery.arrived(queue),
+      isPopped: () => false,
     })
-    bench.ingest = new Ingest(bench.store, state, transport, clock, bench.store.epoch)
+    bench.ingest = new Ingest(bench.store, state, transport, clock, bench.store.epoch, (bytes, at, now) =>
+      bench.schedule.take(bytes, at, now),
+    )
+    const owner = {
+      delaysMs: delaysOf(DEFAULT_DELAY_LEVELS) as number[],
+      mayDeliver: () => bench.isTaking,
+      refusal: () => (bench.isTaking ? null : codes.SERVICE_NOT_AVAILABLE),
+      appended: bench.ingest.appended,
+      createDerived: (name: string) => {
+        if (!state.topics.has(name)) bench.topic(name, { queues: 1 })
+      },
+      afterStored: (run: () => void) => bench.#afterStored(run),
+      isOwner: bench.groups.isOwner,
+    }
+    bench.schedule = new Schedule(bench.store, state, { clock, log }, owner)
+    bench.sendBack = new SendBack(bench.store, state, clock, bench.schedule, owner)
     bench.delivery = new Delivery(
       bench.store,
       state,
@@ -106,8 +131,10 @@ export class BrokerBench {
     bench.pop = new Pop(bench.store, state, { transport, clock, log, random }, bench.store.epoch, {
       afterStored: (run) => bench.#afterStored(run),
       ownerOf: (group, queue) => bench.groups.owners.of(group, queue)?.clientId ?? null,
-      topicMade: () => {},
-      arrived: (queue) => bench.#arrived(queue),
+      createDerived: (topic) => {
+        if (!state.topics.has(topic)) bench.topic(topic, { queues: 1 })
+      },
+      appended: bench.ingest.appended,
       sent: () => {},
     })
     return bench
@@ -151,6 +178,7 @@ export class BrokerBench {
     if (!this.ingest) return
     this.ingest.answer(position)
     this.ingest.wake(position, (queue) => this.#arrived(queue))
+    this.schedule.confirmed()
     const ready = this.#waiting.filter(({ end }) => end <= position)
     this.#waiting = this.#waiting.filter(({ end }) => end > position)
     for (const { run } of ready) run()
@@ -162,6 +190,7 @@ export class BrokerBench {
   }
 
   async stop(): Promise<void> {
+    this.schedule.close()
     await this.turning(new Promise<void>((resolve) => this.store.close(() => resolve())))
   }
 

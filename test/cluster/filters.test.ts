@@ -2,11 +2,12 @@
 import test from 'ava'
 import { type Client, type FilterExpression, StateMQError } from '../../actors/index.ts'
 import { until } from '../support/until.ts'
+import { replicaSet } from './replicas.ts'
 import { clientOf, clusterOf, hears, listen, numbers, sorted } from './support.ts'
 
 /** Messages `0` to `count - 1` with tag, price and, where it divides by three, a region. */
 async function sendOrders(client: Client, count: number): Promise<void> {
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: 60_000 })
   await Promise.all(
     numbers(count).map((body) => {
       const number = Number(body)
@@ -78,6 +79,16 @@ test('filter: a group that goes on after a pause neither repeats nor skips acros
   t.deepEqual(sorted(second.texts), numbers(5, 195))
 })
 
+test('filter: the longest one that is allowed is taken by everybody that it passes', async (t) => {
+  const client = await clientOf(t)
+  await sendOrders(client, 100)
+  const sql = 'price >= 98 /*'.padEnd(16 * 1024 - 2, '-').concat('*/')
+  const listener = await listen(client, 'orders', { group: 'billing', from: 'first', expression: { sql } })
+  await hears(listener, 2)
+  await caughtUp(client, 'billing')
+  t.deepEqual(sorted(listener.texts), ['98', '99'])
+})
+
 test('filter: a handler that fails gets its message again, and what lies around it stays left out', async (t) => {
   const client = await clientOf(t)
   await sendOrders(client, 100)
@@ -91,6 +102,51 @@ test('filter: a handler that fails gets its message again, and what lies around 
   await hears(listener, 2)
   await caughtUp(client, 'billing')
   t.deepEqual(listener.texts, ['50', '50'])
+})
+
+test('filter: queues that change hands are read on behind what was left out', async (t) => {
+  const cluster = await clusterOf(t)
+  const client = await cluster.connect()
+  const options = { group: 'billing', from: 'first', expression: { sql: 'price >= 190' } } as const
+  const first = await listen(client, 'orders', { ...options, clientId: 'one' })
+  await sendOrders(client, 200)
+  await hears(first, 10)
+  const second = await listen(await cluster.connect(), 'orders', { ...options, clientId: 'two' })
+  await until('both own queues', () => first.owned.length === 2 && second.owned.length === 2)
+  await sendOrders(client, 200)
+  await until('all is heard', () => first.heard.length + second.heard.length >= 20)
+  await caughtUp(client, 'billing')
+  t.deepEqual(sorted([...first.texts, ...second.texts]), sorted([...numbers(10, 190), ...numbers(10, 190)]))
+})
+
+test('filter: a new master leaves out the same, and nothing is missed or heard twice', async (t) => {
+  const set = await replicaSet(t)
+  const client = await set.connect()
+  await client.admin().createTopic('orders', { queues: 4 })
+  const listener = await listen(await set.connect(), 'orders', {
+    ...{ group: 'billing', from: 'first', expression: 'paid' },
+  })
+  await sendOrders(client, 200)
+  await set.inSync()
+  const { brokerId } = await set.master()
+  await set.handOver(1 - brokerId)
+  await sendOrders(client, 100)
+  await hears(listener, 150)
+  await caughtUp(client, 'billing')
+  const even = (count: number) => numbers(count).filter((body) => Number(body) % 2 === 0)
+  t.deepEqual(sorted(listener.texts), sorted([...even(200), ...even(100)]))
+})
+
+test('filter: in broadcasting each has its own', async (t) => {
+  const client = await clientOf(t)
+  await sendOrders(client, 100)
+  const options = { group: 'audit', from: 'first', messageModel: 'broadcasting' } as const
+  const cheap = await listen(client, 'orders', { ...options, expression: { sql: 'price < 10' } })
+  const paid = await listen(client, 'orders', { ...options, expression: 'paid' })
+  await hears(cheap, 10)
+  await hears(paid, 50)
+  t.deepEqual(sorted(cheap.texts), numbers(10))
+  t.true(paid.heard.every(({ tag }) => tag === 'paid'))
 })
 
 test('filter: a reader gives only what it wants, and waits while there is nothing', async (t) => {

@@ -6,7 +6,7 @@
 import test from 'ava'
 import type { Client, ReceivedMessage, SimpleConsumer, SimpleConsumerOptions } from '../../actors/index.ts'
 import { until } from '../support/until.ts'
-import { clientOf, clusterOf, numbers, sorted } from './support.ts'
+import { clientOf, clusterOf, listen, numbers, sorted } from './support.ts'
 
 const TOPIC = 'orders'
 const options = (more: Partial<SimpleConsumerOptions> = {}): SimpleConsumerOptions => ({
@@ -230,9 +230,10 @@ test('pop: what is given as often as may be becomes a dead letter, which says wh
   t.is(letter!.messageId, receipt.messageId)
   t.is(letter!.tag, 'bad')
   t.deepEqual(letter!.keys, ['k'])
-  const { colour, RETRY_TOPIC, RECONSUME_TIMES } = letter!.properties
-  t.is(colour, 'red')
-  if (RETRY_TOPIC !== undefined) t.deepEqual([RETRY_TOPIC, RECONSUME_TIMES], [TOPIC, '3'])
+  t.is(letter!.properties.colour, 'red')
+  const [listed] = await client.admin().deadLetters('billing')
+  t.like(listed, { messageId: receipt.messageId, topic: TOPIC, attempts: 3 })
+  t.regex(listed!.reason!, /never acknowledged/)
   t.is(
     (await client.admin().group('billing')).queues.find(({ lag }) => lag > 0),
     undefined,
@@ -252,6 +253,20 @@ test('pop: what no subscription asks for is passed over, and the group goes on',
   t.deepEqual(await consumer.receive(32, 100), [])
   const { queues } = await client.admin().group('billing')
   t.true(queues.every(({ lag }) => lag === 0))
+})
+
+test('pop: a subscription by SQL gives what it asks for, and a wrong one is refused with the column', async (t) => {
+  const client = await clientOf(t)
+  const producer = client.producer()
+  await Promise.all(
+    numbers(20).map((body) => producer.send({ topic: TOPIC, body, properties: { price: body } })),
+  )
+  const consumer = client.simpleConsumer({ group: 'billing', from: 'first' })
+  const error = t.throws(() => consumer.subscribe(TOPIC, { sql: 'price >' }))
+  t.is((error as { code?: string }).code, 'SUBSCRIPTION_PARSE_FAILED')
+  t.regex(error!.message, /column/)
+  consumer.subscribe(TOPIC, { sql: 'price >= 15' })
+  t.deepEqual(sorted(texts(await drain(consumer, 5))), numbers(5, 15))
 })
 
 test('pop: a group whose consumers own queues is refused, with what to do', async (t) => {
@@ -364,3 +379,18 @@ for (const [what, make, code] of wrong) {
     t.is((error as { code?: string }).code, code)
   })
 }
+
+test('pop: a group that pops owns no queues, and its consumer says why it reads nothing', async (t) => {
+  const cluster = await clusterOf(t)
+  const client = await cluster.connect()
+  await client.admin().createTopic('orders', { queues: 1 })
+  const popper = client.simpleConsumer({ group: 'workers', subscriptions: [{ topic: 'orders' }], from: 'first' })
+  await client.producer().send({ topic: 'orders', body: 'one' })
+  const [message] = await popper.receive(1)
+  t.is(message?.text, 'one')
+  const owner = await listen(await cluster.connect(), 'orders', { group: 'workers', from: 'first' })
+  t.deepEqual(owner.owned, [])
+  await popper.ack(message!)
+  await popper.close()
+  await owner.consumer.close()
+})

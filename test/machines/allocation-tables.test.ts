@@ -64,6 +64,16 @@ test('consistent-hash: gives what RocketMQ gives for names that are not English'
   )
 })
 
+test("consistent-hash: a point that two consumers share is the later one's, and a queue at a point is its owner's", (t) => {
+  const owners = (queueId: number, ...clientIds: string[]) =>
+    keysBy('consistent-hash', { queues: [queueAt(`t/b/${queueId}`)], members: membersOf(...clientIds) })
+  // Queue 477 is beyond the last point, which is c0's.
+  t.deepEqual(owners(477, 'c0', 'c1'), { c0: [], c1: ['t/b/477'] })
+  // Hashes that happen to be alike; what RocketMQ's own classes say.
+  t.deepEqual(owners(213, 'c1081', 'c601'), { c601: ['t/b/213'], c1081: [] })
+  t.deepEqual(owners(24_533, 'c0', 'c5965'), { c5965: ['t/b/24533'], c0: [] })
+})
+
 // ---------------------------------------------------------------------------------- RocketMQ's, by configuration
 
 test('by-config: each consumer gets what it lists, and what nobody lists is left out', (t) => {
@@ -91,7 +101,7 @@ test('by-config: a queue that two list stays with the one that has it, else goes
 const roomQueues = (keys: string) => keys.split(' ').map(queueAt)
 
 test('by-machine-room: the rooms to be consumed are divided, what is left over goes to the first, the rest is left out', (t) => {
-  const queues = roomQueues('t/r1@a/0 t/r1@a/1 t/r1@a/2 t/r1@a/3 t/r1@a/4 t/r2@b/5 t/r2@b/6 t/r1/7')
+  const queues = roomQueues('t/r1@a/0 t/r1@a/1 t/r1@a/2 t/r1@a/3 t/r1@a/4 t/r2@b/5 t/r2@b/6 t/r1/7 t/r1x/8')
   const members = membersOf('c0', 'c1').map((member) => ({ ...member, consumerRooms: ['r1', ''] }))
   t.deepEqual(keysBy('by-machine-room', { queues, members }), {
     c0: ['t/r1@a/0', 't/r1@a/1', 't/r1@a/4'],

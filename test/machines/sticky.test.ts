@@ -109,16 +109,45 @@ test('lag-aware: exchanges the two queues that leave the loads closest', (t) => 
 })
 
 for (const [why, lags] of [
-  ['one has not more than a quarter more', lagged(5_000, 5_000, 8_000, 0)],
-  ['one has not a thousand messages more', lagged(999, 0, 0, 0)],
+  ['one has not more than a quarter more', lagged(6_000, 4_000, 5_000, 3_000)],
+  ['one has not a thousand messages more', lagged(500, 499, 0, 0)],
   ['it is one queue that has nearly all', lagged(100_000, 5_000, 0, 0)],
   ['nothing waits', {}],
-  ['the lags are none that one could count', lagged(Number.NaN, Number.POSITIVE_INFINITY, -5_000, -9_000)],
+  ['the lags are none that one could count', lagged(Number.NaN, 0, -5_000, -9_000)],
 ] as const) {
   test(`lag-aware: lets all queues be where they are when ${why}`, (t) => {
     t.deepEqual(keysBy('lag-aware', { ...heavyAndLight, lags }), unmoved)
   })
 }
+
+for (const [why, lags, exchanged] of [
+  ['one has more than a quarter more', lagged(6_001, 4_000, 5_000, 3_000), '1 3'],
+  ['one has a thousand messages more', lagged(500, 500, 0, 0), '0 2'],
+  [
+    'exactly half of what is between them can be handed over',
+    lagged(8_000, 7_000, 0, 0, 1_000, 2_000),
+    '1 4',
+  ],
+  ['only the most loaded of the light one is near enough', lagged(8_000, 500, 500, 3_000, 0, 0), '0 3'],
+] as const) {
+  test(`lag-aware: exchanges two queues when ${why}`, (t) => {
+    const half = Object.keys(lags).length / 2
+    const previous = owned(...Array(half).fill('a'), ...Array(half).fill('b'))
+    const input = inputOf({ queues: queuesOf(2 * half), members: membersOf('a', 'b'), previous, lags })
+    const moved = movesOf(previous, allocate('lag-aware', input)).map(({ queue }) => queue.slice(-1))
+    t.is(moved.join(' '), exchanged)
+  })
+}
+
+test('lag-aware: exchanges with another than the lightest member when that one has nothing to relieve it with', (t) => {
+  const previous = owned('a', 'a', 'b', 'b', 'c', 'c')
+  const input = { queues: queuesOf(6), members: membersOf('a', 'b', 'c'), previous }
+  t.deepEqual(keysBy('lag-aware', { ...input, lags: lagged(6_000, 6_000, 6_000, 0, 3_500, 3_500) }), {
+    a: ['t/b/1', 't/b/4'],
+    b: ['t/b/2', 't/b/3'],
+    c: ['t/b/0', 't/b/5'],
+  })
+})
 
 test('lag-aware: a member that nothing relieves does not keep the others from it', (t) => {
   const previous = owned('a', 'a', 'b', 'b', 'c', 'c')

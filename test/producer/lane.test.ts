@@ -247,6 +247,35 @@ test('lane: a message without order leaves a broker that does not answer to anot
   )
 })
 
+test('lane: a message that is due later travels in a frame of its own, which says so, to whichever broker', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a' }, { name: 'b' })
+  bench.unusable.add('b')
+  bench.healthVersion++
+  bench.send('before')
+  bench.send('later', { delayLevel: 3 })
+  bench.send('after')
+  const [first] = bench.endTurn()
+  const shown = (asked: typeof first) => asked!.frames.map(({ bodies, flags }) => [bodies.join(), flags])
+  t.deepEqual(shown(first), [
+    ['before', 0],
+    ['later', 1],
+    ['after', 0],
+  ])
+  bench.unusable.clear()
+  bench.unusable.add('a')
+  bench.healthVersion++
+  first!.fail('noResponders')
+  const [moved] = bench.endTurn()
+  t.is(moved!.brokerName, 'b')
+  t.deepEqual(shown(moved).sort(), [
+    ['after', 0],
+    ['before', 0],
+    ['later', 1],
+  ])
+  t.deepEqual(moved!.frames.find(({ flags }) => flags === 1)!.properties, ['DELAY\u00013\u0002'])
+})
+
 test('lane: a message with a group NEVER leaves its queue', (t) => {
   const bench = new Bench()
   bench.route({ name: 'a' }, { name: 'b' })

@@ -16,6 +16,7 @@ import { sendAnswer, setSendResult } from '../../transport/exchange.ts'
 import { fail, type Outcome, succeed } from '../../transport/failures.ts'
 import {
   countAt,
+  flagsAt,
   frameBytesAt,
   frameFault,
   producerIdAt,
@@ -36,6 +37,7 @@ export type Frame = {
   sequence: number
   queueId: number
   count: number
+  flags: number
   bodies: string[]
   properties: string[]
 }
@@ -60,6 +62,7 @@ export function framesIn(request: Buffer): Frame[] {
       sequence: sequenceAt(request, at),
       queueId: queueIdAt(request, at),
       count: countAt(request, at),
+      flags: flagsAt(request, at),
       bodies,
       properties,
     })
@@ -219,7 +222,9 @@ export class Bench {
     const outgoing = { topic: this.sender.topic, body, ...message }
     const lane = this.sender.laneFor(outgoing)
     const now = this.clock.monotonic()
-    this.buffered += lane.add(
+    const add = outgoing.delayLevel === undefined ? lane.add : lane.addDelayed
+    this.buffered += add.call(
+      lane,
       tagsCodeOf(outgoing.tag),
       encodeProperties(outgoing),
       outgoing.body,

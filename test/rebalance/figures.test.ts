@@ -40,6 +40,17 @@ test('figures: a queue does not stand still while nothing is in it', (t) => {
   t.is(figuresOf([joined(1_500, 'a')], stored, deliveries, 10_000).stayed.max, 10)
 })
 
+test('figures: a queue does not stand still while one of its messages takes long', (t) => {
+  const { deliveries, stored } = queueOf('q1', [
+    ['a', 1_000],
+    ['a', 2_000],
+    ['a', 2_100],
+    ['a', 9_000],
+  ])
+  deliveries[1]!.endedAt = 8_500
+  t.is(figuresOf([joined(2_050, 'a')], stored, deliveries, 10_000).stayed.max, 500)
+})
+
 test('figures: count the moves of a rebalance that had time to settle', (t) => {
   const queues = ['q1', 'q2', 'q3', 'q4'].map((name, i) =>
     queueOf(name, [

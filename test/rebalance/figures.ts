@@ -1,7 +1,7 @@
 /**
  * How much a rebalance costs: for how long queues stood still, and how many moved against how many had to.
  *
- * A queue stands still from one message that is begun to the next, as far as that one was there to be begun.
+ * A queue stands still while nobody handles a message of it, although there is one.
  */
 import { percentile } from '../sim/failover-times.ts'
 import type { Delivery, Stored } from './judge.ts'
@@ -42,6 +42,7 @@ export function figuresOf(
   for (const [queue, all] of begun) {
     const times = timesByOffset(storedAt.get(queue) ?? [])
     const sorted = all.sort((a, b) => a.startedAt - b.startedAt)
+    const busyUntil = endsOf(sorted)
     let i = 0
     for (const [k, { at }] of changes.entries()) {
       const end = Math.min(until, changes[k + 1]?.at ?? until)
@@ -54,7 +55,7 @@ export function figuresOf(
       for (; i < sorted.length && sorted[i]!.startedAt <= end; i++) {
         const { startedAt, offset, member } = sorted[i]!
         const before = sorted[i - 1]!
-        const ms = startedAt - Math.max(before.startedAt, times[offset] ?? 0)
+        const ms = startedAt - Math.max(busyUntil[i - 1]!, times[offset] ?? 0)
         if (ms > longest.ms) longest = { ms, what: pauseBetween(before, sorted[i]!) }
         if (member !== owner) isMoved = true
       }
@@ -78,6 +79,15 @@ function byQueue<T extends { queue: string }>(all: readonly T[]): Map<string, T[
     else queues.set(one.queue, [one])
   }
   return queues
+}
+
+/** Until when any of those up to here was handled. */
+function endsOf(sorted: readonly Delivery[]): number[] {
+  let last = 0
+  return sorted.map(({ startedAt, endedAt }) => {
+    last = Math.max(last, endedAt ?? startedAt)
+    return last
+  })
 }
 
 function timesByOffset(stored: readonly Stored[]): number[] {

@@ -212,7 +212,7 @@ function lineOf({ name, isConverged, tookMs, rounds, moved, needed, given, wallM
   const kinds = Object.entries(wire.kinds).map(([kind, count]) => `${count} ${kind}`)
   return (
     `  ${name.padEnd(12)} ${result}, ${rounds} rounds, ${moved} queues moved, ${needed} had to, given ${given} times\n` +
-    `               ${wire.messages} messages: ${kinds.join(', ')}; computed in ${(wallMs / 1_000).toFixed(1)} s`
+    `               ${wire.messages} messages, ${(wire.bytes / 1e6).toFixed(1)} MB: ${kinds.join(', ')}; computed in ${(wallMs / 1_000).toFixed(1)} s`
   )
 }
 

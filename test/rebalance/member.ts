@@ -1,8 +1,8 @@
 /**
  * One member of the group, in a process of its own: notes in its journal what it handles and what it owns.
  *
- * Most messages are handled at once, some take a few milliseconds: so that something is in flight whenever the member
- * is told to go, is killed or stands still. SIGTERM: it leaves the group as a program does that closes its client.
+ * Most messages are handled at once; now and then one of each queue takes long, at any rate of messages: so that something
+ * is in flight whenever the member is to let go of queues, is killed or stands still. SIGTERM: it leaves the group as a program does that closes its client.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from '../../actors/index.ts'
@@ -21,13 +21,15 @@ export type MemberOptions = {
   journal: string
 }
 
-/** Of so many messages one takes long. */
-const SLOW_ONE_OF = 61
-const SLOW_MS = 12
+/** Once in so much time each queue has a message that takes so long. */
+const SLOW_EVERY_MS = 2_500
+const SLOW_MS = 250
 
 const options = JSON.parse(process.argv[2]!) as MemberOptions
 const { servers, topic, group, clientId, ordered, allocation, concurrency } = options
 const journal = new Journal(options.journal)
+/** By queue, when the last one began that took long. */
+const slowAt = new Map<string, number>()
 const client = await connect({ servers })
 const consumer = client.consumer({ group, clientId, from: 'first', ordered, allocation, concurrency })
 consumer.assignment$.subscribe((owned) => {
@@ -45,8 +47,10 @@ await consumer.subscribe(topic).run(async (message, context) => {
   const queue = queueKey(message)
   const name = text.slice(0, text.indexOf(' '))
   const epoch = context.assignEpoch
-  const isSlow = queueOffset % SLOW_ONE_OF === 0
-  journal.note([isSlow ? 's' : 'h', sharedClock(), queue, queueOffset, epoch, name])
+  const now = sharedClock()
+  const isSlow = now - (slowAt.get(queue) ?? 0) > SLOW_EVERY_MS
+  if (isSlow) slowAt.set(queue, now)
+  journal.note([isSlow ? 's' : 'h', now, queue, queueOffset, epoch, name])
   await journal.written()
   if (!isSlow) return
   await sleep(SLOW_MS)

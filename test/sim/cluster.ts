@@ -827,7 +827,9 @@ const outgoing = (topic: string, body: string, messageGroup: string | null): Out
 /** Which frame of which producer it came in: the id that a message has unless it was moved. */
 function frameOf(message: IncomingMessage): string {
   const { bytes } = (message as unknown as { frame: FrameView }).frame
-  return `${producerIdAt(bytes, 0)}-${sequenceAt(bytes, 0)}`
+  const id = producerIdAt(bytes, 0)
+  // What a broker delivers when it is due it numbers itself.
+  return `${id < 2 ** 53 ? id : `${message.brokerName} ${id}`}-${sequenceAt(bytes, 0)}`
 }
 
 /** A body is the message's own name, a blank and padding. */

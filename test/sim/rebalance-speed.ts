@@ -38,6 +38,7 @@ export type Phase = {
   given: number
   /** Messages by what they were for: all, and of the most frequent kinds. */
   messages: number
+  bytes: number
   kinds: Record<string, number>
   wallMs: number
 }
@@ -81,14 +82,16 @@ class Speed {
   #names = 0
   #given = 0
   #messages = 0
+  #bytes = 0
   #kinds = new Map<string, number>()
   #changedAt = 0
 
   constructor(settings: SpeedSettings) {
     this.#settings = settings
     this.world = new SimulatedWorld(settings.seed)
-    this.world.network.tap = ({ subject }) => {
+    this.world.network.tap = ({ subject, payload }) => {
       this.#messages++
+      this.#bytes += payload.length
       if (subject.startsWith('_INBOX.')) return
       const kind = subject.slice(subject.lastIndexOf('.') + 1)
       this.#kinds.set(kind, (this.#kinds.get(kind) ?? 0) + 1)
@@ -183,6 +186,7 @@ class Speed {
     const [at, wall] = [clock.monotonic(), performance.now()]
     this.#given = 0
     this.#messages = 0
+    this.#bytes = 0
     this.#kinds.clear()
     disturb()
     this.#changedAt = at
@@ -198,7 +202,7 @@ class Speed {
         old.map(([, owner]) => owner),
         [...this.#members.keys()],
       ),
-      ...{ given: this.#given, messages: this.#messages, kinds: this.#frequent() },
+      ...{ given: this.#given, messages: this.#messages, bytes: this.#bytes, kinds: this.#frequent() },
       wallMs: Math.round(performance.now() - wall),
     }
   }

@@ -89,7 +89,7 @@ export function listenToWire({ happened, beat, monotonic }: WireHooks): Wire {
       if (!owner || answerCode(payload) !== codes.SUCCESS || payload.length === PULL_HEAD_BYTES) return
       const { group, clientId: consumer, assignEpoch } = owner
       const queue = `${topic}/${broker}/${queueId}`
-      return happened({ type: 'queue.served', group, consumer, queue, generation: assignEpoch, run })
+      return happened({ type: 'queue.served', group, consumer, queue, assignEpoch, run })
     }
     const { code, value } = JSON.parse(payload.toString()) as { code: number; value: unknown }
     if (code !== codes.SUCCESS) return
@@ -113,14 +113,18 @@ export function listenToWire({ happened, beat, monotonic }: WireHooks): Wire {
       }
       return
     }
-    const { topic, queueId, generation } = asked.request
+    const { topic, queueId } = asked.request
     const queue = `${topic}/${broker}/${queueId}`
-    if (asked.what === 'release')
-      return happened({ type: 'queue.released', group, consumer, queue, run, generation })
+    if (asked.what === 'release') {
+      const { assignEpoch } = asked.request
+      // Who gives back what it does not know to be granted read nothing of it.
+      if (assignEpoch > 0) happened({ type: 'queue.released', group, consumer, queue, run, assignEpoch })
+      return
+    }
     const answered = value as ClaimAnswer
     if (!answered.granted) return
-    const { committed, maxOffset } = answered
-    happened({ type: 'queue.granted', group, consumer, queue, generation, run, committed, maxOffset })
+    const { assignEpoch, committed, maxOffset } = answered
+    happened({ type: 'queue.granted', group, consumer, queue, assignEpoch, run, committed, maxOffset })
   }
 
   /** The request was stamped in place: only its heads are read. */

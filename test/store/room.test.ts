@@ -46,6 +46,31 @@ for (const home of homes) {
     )
   })
 
+  test(`${home.name}: an old segment stays as long as its owner needs it, unless the disk is too full`, async (t) => {
+    const machine = await home.machine(t)
+    const running = await machine.start(tiny)
+    let delivered = 20
+    // `seldom` is what waits: all before `delivered` is done with.
+    running.owner.needs = ({ seldom = [] }) => (seldom[1] ?? 0) > delivered
+    for (const text of texts(60)) {
+      await running.send('orders', 0, text)
+      await running.send('seldom', 0, text)
+    }
+    await running.stored()
+    await machine.checked(73 * hour)
+    for (let checks = 0; checks < 40; checks++) await machine.checked()
+    const { minOffset } = running.bounds('seldom', 0)
+    t.true(minOffset > 0 && minOffset <= 20, `${minOffset}`)
+    delivered = 40
+    for (let checks = 0; checks < 40; checks++) await machine.checked()
+    t.true(running.bounds('seldom', 0).minOffset > 20)
+    t.true(running.bounds('seldom', 0).minOffset <= 40)
+    machine.usedRatio = 0.95
+    await machine.checked()
+    t.true(running.bounds('seldom', 0).minOffset > 40)
+    await running.close()
+  })
+
   test(`${home.name}: an idle log is emptied too`, async (t) => {
     const machine = await home.machine(t)
     const running = await machine.start(tiny)

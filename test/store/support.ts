@@ -325,6 +325,9 @@ export class Owner {
     this.state[note] = (this.state[note] ?? 0) + 1
   }
   snapshot = (): Json => ({ ...this.state })
+  /** Whether a segment has to stay that ends with these next offsets. */
+  needs: (queues: Readonly<Record<string, readonly number[]>>) => boolean = () => false
+  isNeeded = (queues: Readonly<Record<string, readonly number[]>>): boolean => this.needs(queues)
   appended = (endPosition: number): void => void this.told.push(`appended ${endPosition}`)
   stored = (endPosition: number): void => {
     this.storedPosition = endPosition

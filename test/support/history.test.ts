@@ -45,11 +45,11 @@ const elsewhere = (offset: number, message: string, epoch: number): HistoryEvent
   ...delivered('x', offset, message, epoch),
   ...{ group: 'another' },
 })
-const granted = (consumer: string, generation: number, committed: number | null = null): HistoryEvent => ({
-  ...{ type: 'queue.granted', ...read, consumer, generation, run: 'first', committed, maxOffset: 3 },
+const granted = (consumer: string, assignEpoch: number, committed: number | null = null): HistoryEvent => ({
+  ...{ type: 'queue.granted', ...read, consumer, assignEpoch, run: 'first', committed, maxOffset: 3 },
 })
-const served = (consumer: string, generation: number): HistoryEvent => ({
-  ...{ type: 'queue.served', ...read, consumer, generation, run: 'first' },
+const served = (consumer: string, assignEpoch: number, run = 'first'): HistoryEvent => ({
+  ...{ type: 'queue.served', ...read, consumer, assignEpoch, run },
 })
 const settled = (
   row: Partial<{ owner: string | null; committed: number }>,
@@ -84,6 +84,12 @@ test('history: one in which all went well has no anomaly', (t) => {
 })
 
 /** Some things cannot go wrong alone: the first name is the one that is looked for. */
+/** A broker stored it when it was due, as the message of that number. */
+const wasDelayed = (offset: number, number: string) => ({
+  ...logged(offset, 's/0'),
+  frame: `${2 ** 53}-${number}`,
+})
+
 const planted: [
   what: string,
   names: AnomalyName | [AnomalyName, AnomalyName],
@@ -119,6 +125,11 @@ const planted: [
     [sent(0), log([logged(0)]), log([{ ...moved, messageId: 'another' }], OTHER)],
   ],
   ['a repeated frame on two brokers', 'duplicate', [sent(0), log([logged(0)]), log([logged(0)], OTHER)]],
+  [
+    'a message that was delayed and is stored twice by one broker',
+    'duplicate',
+    [sent(0), log([wasDelayed(0, '0'), wasDelayed(1, '1')])],
+  ],
   [
     'two messages of one group in the wrong order',
     'reordered',
@@ -173,13 +184,23 @@ const planted: [
   ],
   ['a broker that serves whom it granted nothing', 'two owners', [served('a', 1)]],
   ['a broker that serves the owner before', 'two owners', [granted('a', 1), granted('b', 2), served('a', 1)]],
-  ['a broker that serves an older claim', 'two owners', [granted('a', 1), granted('a', 2), served('a', 1)]],
+  ['a broker that serves an earlier grant', 'two owners', [granted('a', 1), granted('a', 2), served('a', 1)]],
+  [
+    'a later master that serves two of those before',
+    'two owners',
+    [granted('a', 1), granted('b', 2), served('b', 2, 'second'), served('a', 1, 'second')],
+  ],
+  [
+    'a later master that serves whom nobody granted anything',
+    'two owners',
+    [granted('a', 1), served('a', 2, 'second')],
+  ],
   [
     'a broker that serves who has released',
     'two owners',
     [
       granted('a', 1),
-      { type: 'queue.released', ...read, consumer: 'a', generation: 1, run: 'first' },
+      { type: 'queue.released', ...read, consumer: 'a', assignEpoch: 1, run: 'first' },
       served('a', 1),
     ],
   ],
@@ -222,6 +243,11 @@ const fault: HistoryEvent[] = [
 const cut: HistoryEvent = { type: 'tail.lost', broker: 'broker-a', replica: 0 }
 
 const excused: [what: string, events: (HistoryEvent | HistoryEvent[])[]][] = [
+  [
+    'a message that was delayed on two brokers, as its sender got no answer from the first',
+    [sent(0), log([wasDelayed(0, '7')]), log([wasDelayed(0, '7')], OTHER)],
+  ],
+  ['an owner that goes on under its grant at a later master', [granted('a', 1), served('a', 1, 'second')]],
   [
     'a message acknowledged shortly before the power cut of a broker that does not sync',
     [sent(0), stored(0), cut, log([])],

@@ -66,13 +66,13 @@ export type HistoryEvent =
   /** Answers of a broker; `run` names its start. */
   | ({
       type: 'queue.granted'
-      generation: number
+      assignEpoch: number
       run: string
       committed: number | null
       maxOffset: number
     } & Read)
-  | ({ type: 'queue.released'; generation: number; run: string } & Read)
-  | ({ type: 'queue.served'; generation: number; run: string } & Read)
+  | ({ type: 'queue.released'; assignEpoch: number; run: string } & Read)
+  | ({ type: 'queue.served'; assignEpoch: number; run: string } & Read)
   | ({ type: 'offset.sent'; offset: number } & Read)
   | ({ type: 'offset.stored'; offset: number } & Read)
   /** Something is wrong, from then on until then. */
@@ -132,12 +132,16 @@ type GroupQueue = {
   /** The last offset whose commit was confirmed. */
   committed: number
   /** By run of the broker: to whom it was granted last. */
-  owners: Map<string, { consumer: string; generation: number } | null>
+  owners: Map<string, { consumer: string; assignEpoch: number } | null>
+  /** To whom it was granted by whatever run, as `consumer assignEpoch`: a later master has that in its log. */
+  grants: Set<string>
 }
 
 /** `isRead`: somebody else than its sender saw it there. */
 type Place = { message: string; epoch: number; isRead: boolean }
 
+/** A broker sends under a producer id that is above those of all producers. */
+const isOfBroker = (frame: string): boolean => Number(frame.split('-')[0]) > Number.MAX_SAFE_INTEGER
 const brokerOf = (queue: string): string => queue.split('/')[1]!
 
 export function check(history: readonly Happened[]): Anomaly[] {
@@ -196,17 +200,22 @@ class Checker {
       case 'queue.released': {
         const { owners } = this.#queueOf(event)
         const owner = owners.get(event.run)
-        if (owner?.consumer === event.consumer && owner.generation <= event.generation)
+        if (owner?.consumer === event.consumer && owner.assignEpoch === event.assignEpoch)
           owners.set(event.run, null)
         return
       }
       case 'queue.served': {
-        const owner = this.#queueOf(event).owners.get(event.run)
-        if (owner?.consumer === event.consumer && owner.generation === event.generation) return
-        const whose = owner ? `${owner.consumer}'s of generation ${owner.generation}` : 'nobody’s'
+        const { owners, grants } = this.#queueOf(event)
+        const { consumer, assignEpoch, run } = event
+        // Of what earlier masters granted, AT MOST ONE grant stands.
+        if (!owners.has(run) && grants.has(`${consumer} ${assignEpoch}`))
+          owners.set(run, { consumer, assignEpoch })
+        const owner = owners.get(run)
+        if (owner?.consumer === consumer && owner.assignEpoch === assignEpoch) return
+        const whose = owner ? `${owner.consumer}'s under ${owner.assignEpoch}` : 'nobody’s'
         return this.#found(
           'two owners',
-          `${event.consumer} of generation ${event.generation} reads ${event.queue}, which is ${whose}`,
+          `${consumer} reads ${event.queue} under ${assignEpoch}, which is ${whose}`,
         )
       }
       case 'offset.sent': {
@@ -286,6 +295,7 @@ class Checker {
         ahead: new Map(),
         committed: -1,
         owners: new Map(),
+        grants: new Set(),
       }
       this.#queues.set(key, known)
     }
@@ -412,9 +422,10 @@ class Checker {
   }
 
   #granted(event: Of<'queue.granted'>): void {
-    const { consumer, generation, run, committed, maxOffset, queue: name } = event
+    const { consumer, assignEpoch, run, committed, maxOffset, queue: name } = event
     const queue = this.#queueOf(event)
-    queue.owners.set(run, { consumer, generation })
+    queue.owners.set(run, { consumer, assignEpoch })
+    queue.grants.add(`${consumer} ${assignEpoch}`)
     // A new master learns only later that all it has is confirmed.
     const isBehind = this.#brokers.isReplicated(brokerOf(name))
     if (committed !== null && committed > maxOffset && !isBehind)
@@ -476,7 +487,10 @@ class Checker {
           copies.set(message, [copy])
           continue
         }
-        const isMoved = others.every((other) => other.messageId === messageId && other.frame !== frame)
+        // What was delayed is numbered by the broker that stores it when it is due: each numbers its own.
+        const isApart = (other: Copy) =>
+          isOfBroker(frame) ? brokerOf(other.place) !== brokerOf(queue) : other.frame !== frame
+        const isMoved = others.every((other) => other.messageId === messageId && isApart(other))
         const first = others[0]!
         others.push(copy)
         if (isMoved && this.#sent.get(message)?.messageGroup === null) continue

@@ -165,13 +165,21 @@ test('exchange: the answer to a pull carries its frames verbatim', (t) => {
   t.is(answer.subarray(PULL_HEAD_BYTES).toString(), 'onethree')
 })
 
-const claim = { group: 'g', topic: 't', queueId: 0, clientId: 'c', generation: 1, force: false }
+const claim = { group: 'g', topic: 't', queueId: 0, clientId: 'c', generation: 1, force: false, waits: true }
 const checks: [name: string, schema: z.ZodType, good: object, bad: Record<string, unknown>][] = [
   [
     'a claim',
     m.claimRequest,
     claim,
-    { group: '', queueId: -1, clientId: null, generation: 0.5, force: 'yes', topic: 'x'.repeat(256) },
+    {
+      group: '',
+      queueId: -1,
+      clientId: null,
+      generation: 0.5,
+      force: 'yes',
+      waits: 1,
+      topic: 'x'.repeat(256),
+    },
   ],
   [
     'a pull',
@@ -195,8 +203,8 @@ const checks: [name: string, schema: z.ZodType, good: object, bad: Record<string
   [
     'a reset',
     m.offsetReset,
-    { group: 'g', topic: 't', generation: 1, members: ['c'], offsets: [[0, 5]] },
-    { offsets: [[0, -5]], group: '', generation: -1, members: [''] },
+    { group: 'g', topic: 't', offsets: [[0, 5]] },
+    { offsets: [[0, -5]], group: '', topic: null },
   ],
 ]
 for (const [name, schema, good, bad] of checks) {

@@ -16,17 +16,21 @@ import {
   type PopEntry,
   type PopQueue,
 } from '../../../machines/pop-queue.ts'
-import { countAt, frameBytesAt, queueOffsetAt, recordsAt } from '../../../transport/frames.ts'
 import { type Piece, pieceBytes } from '../../../transport/pop-exchange.ts'
 import type { PopRequest } from '../../../transport/pop-messages.ts'
 import { type BrokerState, queueOf } from '../broker-state.ts'
 import type { ReadResult, Store, StoredQueue } from '../store/store.ts'
 import type { RecordPlace } from './dead-letters.ts'
 import { inTurn } from './in-turn.ts'
+import { holdsOffset, type LastFrames } from './last-frames.ts'
+import { addPiece, candidatesIn, pieceOf, placeOf } from './pieces.ts'
 import type { PopRecord } from './pop-states.ts'
-import { messageGroupAt, type RecordFilter } from './records.ts'
+import type { RecordFilter } from './records.ts'
 
-const READ_BYTES = 256 * 1024
+const READ_BYTES_MIN = 16 * 1024
+const READ_BYTES_MAX = 256 * 1024
+/** As large as a message is taken to be until it is read. */
+const MESSAGE_BYTES = 512
 /** What one receive looks at, so that a filter that lets nothing pass does not hold up everybody else. */
 const LOOK_BYTES_MAX = 4 * 1024 * 1024
 /** When a dead letter that a full disk does not take is tried again. */
@@ -40,10 +44,13 @@ export type Collected = {
   dead: { place: RecordPlace; attempts: number }[]
   /** It ended because of its limits, not because there was no more. */
   hasMore: boolean
+  /** Why something could not be read; it is where it was. */
+  failure: string | null
 }
 
 export type CollectOptions = {
   store: Store
+  frames: LastFrames
   state: BrokerState
   request: PopRequest
   wants: RecordFilter
@@ -86,6 +93,7 @@ class Collector {
   #bytes = 0
   #looked = 0
   #hasMore = false
+  #failure: string | null = null
 
   constructor(options: CollectOptions) {
     this.#options = options
@@ -129,7 +137,7 @@ class Collector {
         last = frame ?? last
         goOn(this.#takeAgain(visit, entry, frame))
       }
-      if (last !== null && holds(last, entry.offset)) return take(last)
+      if (last !== null && holdsOffset(last, entry.offset)) return take(last)
       this.#read(
         queue,
         entry.offset,
@@ -174,7 +182,8 @@ class Collector {
     // What this receive has chosen so far counts: of a message group that was given no more is given.
     let seen: PopQueue = pop
     const readOn = (_: undefined, goOn: (goesOn?: boolean) => void) => {
-      const bytes = Math.min(READ_BYTES, Math.max(1, this.#options.bytesMax - this.#bytes))
+      const wanted = (this.#options.request.max - this.#messages) * MESSAGE_BYTES
+      const bytes = Math.min(Math.max(wanted, READ_BYTES_MIN), READ_BYTES_MAX)
       this.#read(
         queue,
         seen.next,
@@ -219,7 +228,14 @@ class Collector {
   }
 
   conclude(): Collected {
-    const found: Collected = { record: [], pieces: [], attempts: [], dead: [], hasMore: this.#hasMore }
+    const found: Collected = {
+      record: [],
+      pieces: [],
+      attempts: [],
+      dead: [],
+      hasMore: this.#hasMore,
+      failure: this.#failure,
+    }
     for (const visit of this.#visits) this.#concludeOne(visit, found)
     return found
   }
@@ -274,66 +290,15 @@ class Collector {
     read: (result: ReadResult) => void,
     failed: () => void,
   ): void {
-    this.#options.store.read(queue, offset, bytes, (outcome) => {
+    this.#options.frames.read(queue, offset, bytes, (outcome) => {
       if (outcome.ok) return read(outcome.value)
+      this.#failure = outcome.failure.message
       this.#options.failed(outcome.failure, queue.topic, queue.queueId)
       failed()
     })
   }
 }
 
-/** The messages of frames from an offset on; where each stands is noted as it is asked for. */
-function* candidatesIn(
-  frames: readonly Buffer[],
-  from: number,
-  wants: RecordFilter,
-  pieces: Map<number, Piece>,
-): Generator<Candidate> {
-  for (const frame of frames) {
-    let at = recordsAt(frame, 0)
-    const first = queueOffsetAt(frame, 0)
-    const count = countAt(frame, 0)
-    for (let index = 0; index < count; index++) {
-      const to = at + frame.readUInt32LE(at)
-      const offset = first + index
-      if (offset >= from) {
-        const isWanted = wants(frame, at)
-        if (isWanted) pieces.set(offset, { frame, index, count: 1, from: at, to })
-        const messageGroup = isWanted ? messageGroupAt(frame, at) : null
-        yield { offset, messageGroup, isWanted, bytes: to - at }
-      }
-      at = to
-    }
-  }
-}
-
 function* forEver(): Generator<undefined> {
   for (;;) yield undefined
-}
-
-const holds = (frame: Buffer, offset: number): boolean =>
-  queueOffsetAt(frame, 0) <= offset && offset < queueOffsetAt(frame, 0) + countAt(frame, 0)
-
-function placeOf(frame: Buffer, offset: number): RecordPlace {
-  const index = offset - queueOffsetAt(frame, 0)
-  let at = recordsAt(frame, 0)
-  for (let i = 0; i < index && at < frameBytesAt(frame, 0); i++) at += frame.readUInt32LE(at)
-  return { frame, at, index }
-}
-
-const pieceOf = ({ frame, at, index }: RecordPlace): Piece => ({
-  frame,
-  index,
-  count: 1,
-  from: at,
-  to: at + frame.readUInt32LE(at),
-})
-
-/** Records that follow each other in a frame stay together. */
-function addPiece(pieces: Piece[], piece: Piece): void {
-  const last = pieces.at(-1)
-  if (last?.frame === piece.frame && last.to === piece.from) {
-    last.to = piece.to
-    last.count += piece.count
-  } else pieces.push(piece)
 }

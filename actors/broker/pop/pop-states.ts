@@ -15,6 +15,25 @@ import {
 /** One record of the log. */
 export type PopRecord = { group: string; queue: string; change: PopChange }[]
 
+/** No record names many more messages: a frame of the log has its limit. */
+const RECORD_MESSAGES = 5_000
+
+/** A record in parts that fit into frames, queue by queue. */
+export function partsOf(record: PopRecord): PopRecord[] {
+  const parts: PopRecord[] = []
+  let messages = RECORD_MESSAGES
+  for (const one of record) {
+    const { give, hold, done, prolong } = one.change
+    if (messages >= RECORD_MESSAGES) {
+      parts.push([])
+      messages = 0
+    }
+    parts.at(-1)!.push(one)
+    for (const list of [give, hold, done, prolong]) messages += list?.length ?? 0
+  }
+  return parts
+}
+
 /** `[offset, attempt, until, token, messageGroup]` for each entry. */
 type SavedEntry = [number, number, number, number, string | null]
 export type SavedPops = [group: string, [queue: string, next: number, entries: SavedEntry[]][]][]

@@ -12,7 +12,7 @@
  */
 
 import { groupFault } from '../../../machines/names.ts'
-import { deliveryOf, dueAt, hasWork, type PopChange, type PopQueue } from '../../../machines/pop-queue.ts'
+import { dueAt, hasWork } from '../../../machines/pop-queue.ts'
 import { PERM_READ } from '../../../machines/topic.ts'
 import { type Answer, accept, decode, encode, refuse } from '../../../transport/codec.ts'
 import { type Code, codes } from '../../../transport/codes.ts'
@@ -33,11 +33,13 @@ import { Filters } from '../filters.ts'
 import type { Store, StoredQueue } from '../store/store.ts'
 import { type Collected, collect } from './collect.ts'
 import { appendDeadLetter } from './dead-letters.ts'
-import type { PopRecord } from './pop-states.ts'
+import { LastFrames } from './last-frames.ts'
+import { type PopRecord, partsOf } from './pop-states.ts'
 import { type RecordFilter, recordFilterOf } from './records.ts'
+import { Settles } from './settles.ts'
 import { Waits } from './waits.ts'
 
-/** A group that has received from a topic lately pops it: nobody may own its queues. */
+/** A client that has received from a topic lately, and has not left, pops it: nobody may own its queues. */
 const POPPED_MS = 30_000
 const ANSWER_BYTES_MAX = 1024 * 1024
 /** A number that JSON and the wire carry exactly, and that nobody guesses. */
@@ -47,8 +49,9 @@ export type PopHooks = {
   afterStored(run: () => void): void
   /** Who owns a queue, as a member in clustering. */
   ownerOf(group: string, queue: string): string | null
-  topicMade(topic: string): void
-  arrived(queue: StoredQueue): void
+  createDerived(topic: string): void
+  /** A message was appended: the readers of its queue are told when it is confirmed. */
+  appended(queue: StoredQueue): void
   /** Went out, for the broker's own count. */
   sent(messages: number, bytes: number): void
 }
@@ -57,7 +60,12 @@ export type PopCounters = { given: number; acknowledged: number; refused: number
 
 type Tell<T> = (answer: Answer<T>) => void
 type Receive = { request: PopRequest; reply: string; wants: RecordFilter }
-type Lane = { waiting: Receive[]; turn: number; receivedAt: number }
+type Lane = {
+  waiting: Receive[]
+  turn: number
+  /** When each client received last, on the monotonic clock. */
+  clients: Map<string, number>
+}
 
 export class Pop {
   readonly #filters = new Filters()
@@ -68,9 +76,10 @@ export class Pop {
   readonly #epoch: number
   readonly #hooks: PopHooks
   readonly #waits: Waits
+  readonly #frames: LastFrames
   /** The receives of one group and topic, the first of which is under way. */
   readonly #lanes = new Map<string, Lane>()
-  #settles: { request: PopSettle; answer: Tell<PopSettleAnswer> }[] = []
+  readonly #settles: Settles
   #isClosed = false
 
   constructor(
@@ -85,6 +94,12 @@ export class Pop {
     this.#world = world
     this.#epoch = epoch
     this.#hooks = hooks
+    this.#frames = new LastFrames(store)
+    this.#settles = new Settles(state, world.clock, this.counters, {
+      record: (record) => this.#record(record),
+      afterStored: hooks.afterStored,
+      freed: (group, topic) => this.#waits.freed(group, topic),
+    })
     this.#waits = new Waits(world.clock, {
       readyAt: (group, topic, isOrdered) => this.#readyAt(group, topic, isOrdered),
     })
@@ -95,7 +110,10 @@ export class Pop {
     const topic = queue.slice(0, queue.lastIndexOf('/'))
     const { clock } = this.#world
     const lane = this.#lanes.get(laneOf(group, topic))
-    if (lane && clock.monotonic() - lane.receivedAt < POPPED_MS) return true
+    for (const [clientId, receivedAt] of lane?.clients ?? []) {
+      if (clock.monotonic() - receivedAt < POPPED_MS) return true
+      lane!.clients.delete(clientId)
+    }
     const now = clock.now()
     return this.#state.pops.of(group, queue)?.entries.some(({ until }) => until > now) ?? false
   }
@@ -113,10 +131,10 @@ export class Pop {
     const key = laneOf(request.group, request.topic)
     let lane = this.#lanes.get(key)
     if (!lane) {
-      lane = { waiting: [], turn: 0, receivedAt: 0 }
+      lane = { waiting: [], turn: 0, clients: new Map() }
       this.#lanes.set(key, lane)
     }
-    lane.receivedAt = this.#world.clock.monotonic()
+    lane.clients.set(request.clientId, this.#world.clock.monotonic())
     lane.waiting.push({ request, reply, wants })
     if (lane.waiting.length === 1) this.#run(lane)
   }
@@ -151,7 +169,7 @@ export class Pop {
     const queueIds = this.#queueIds(request.topic)
     const turn = queueIds.length === 0 ? 0 : lane.turn++ % queueIds.length
     const options = {
-      ...{ store: this.#store, state: this.#state, request, wants, now: clock.now() },
+      ...{ store: this.#store, frames: this.#frames, state: this.#state, request, wants, now: clock.now() },
       bytesMax: Math.min(ANSWER_BYTES_MAX, transport.maxPayload) - POP_HEAD_BYTES - request.max * 2,
       failed: (failure: { message: string }, topic: string, queueId: number) =>
         log.error('a read failed', { topic, queueId, failure }),
@@ -167,20 +185,10 @@ export class Pop {
 
   #give({ group, invisibleMs }: PopRequest, reply: string, found: Collected): void {
     const { clock, random, transport } = this.#world
-    const { record, pieces, attempts, dead, hasMore } = found
-    const deadLetters = dead.map(({ place, attempts: times }) =>
-      appendDeadLetter(
-        {
-          store: this.#store,
-          state: this.#state,
-          now: () => clock.now(),
-          topicMade: (topic) => this.#hooks.afterStored(() => this.#hooks.topicMade(topic)),
-        },
-        group,
-        place,
-        times,
-      ),
-    )
+    const { record, pieces, attempts, dead, hasMore, failure } = found
+    const { createDerived, appended } = this.#hooks
+    const letters = { store: this.#store, now: clock.now(), createDerived, appended }
+    for (const { place, attempts: times } of dead) appendDeadLetter(letters, group, place, times)
     const isGiving = attempts.length > 0
     const token = isGiving ? random.below(TOKENS) : 0
     const until = isGiving ? clock.now() + invisibleMs : 0
@@ -188,19 +196,20 @@ export class Pop {
     this.#record(record)
     this.counters.given += attempts.length
     this.counters.deadLetters += dead.length
-    const code = isGiving ? codes.SUCCESS : codes.PULL_NOT_FOUND
-    const answer = popAnswer({ code, epoch: this.#epoch, hasMore, token, until, text: '' }, attempts, pieces)
+    const code = isGiving ? codes.SUCCESS : failure === null ? codes.PULL_NOT_FOUND : codes.SYSTEM_ERROR
+    const text = isGiving ? '' : (failure ?? '')
+    const answer = popAnswer({ code, epoch: this.#epoch, hasMore, token, until, text }, attempts, pieces)
     this.#hooks.afterStored(() => {
-      for (const queue of new Set(deadLetters)) this.#hooks.arrived(queue)
       this.#hooks.sent(attempts.length, answer.length)
       if (reply !== '') transport.publish(reply, answer)
     })
   }
 
   #record(record: PopRecord): void {
-    if (record.length === 0) return
-    this.#store.appendControl(kinds.pops, encode(record))
-    this.#state.changePops(record)
+    for (const part of partsOf(record)) {
+      this.#store.appendControl(kinds.pops, encode(part))
+      this.#state.changePops(part)
+    }
   }
 
   #refuse(reply: string, code: Code, text: string): void {
@@ -223,6 +232,7 @@ export class Pop {
 
   leave({ group, clientId }: PopLeave, answer: Tell<Record<string, never>>): void {
     this.#waits.leave(group, clientId)
+    for (const [key, { clients }] of this.#lanes) if (key.startsWith(`${group} `)) clients.delete(clientId)
     answer(accept({}))
   }
 
@@ -250,88 +260,20 @@ export class Pop {
 
   // -------------------------------------------------------------------------------------------------------- settle
 
-  /** Acknowledges, or changes invisible times: all that comes in one turn of the loop is one record. */
   settle(request: PopSettle, answer: Tell<PopSettleAnswer>): void {
-    this.#settles.push({ request, answer })
-    if (this.#settles.length === 1) this.#world.clock.defer(() => this.#settleAll())
-  }
-
-  #settleAll(): void {
-    const settles = this.#settles
-    this.#settles = []
-    if (this.#isClosed) return
-    const now = this.#world.clock.now()
-    const touched = new Map<string, Touched>()
-    const answers: (() => void)[] = []
-    for (const { request, answer } of settles) {
-      const faults: PopSettleAnswer['faults'] = []
-      for (const [item, [topic, queueId, ...rest]] of request.items.entries()) {
-        const fault = this.#settleOne(touched, request.group, queueOf(topic, queueId), rest, now)
-        if (fault !== null) faults.push([item, fault])
-      }
-      this.counters.refused += faults.length
-      answers.push(() => answer(accept({ faults })))
-    }
-    this.#record(
-      [...touched.values()]
-        .filter(({ change }) => change.done || change.prolong)
-        .map(({ group, queue, change }) => ({ group, queue, change })),
-    )
-    for (const { group, queue } of touched.values())
-      this.#waits.freed(group, queue.slice(0, queue.lastIndexOf('/')))
-    this.#hooks.afterStored(() => {
-      for (const tell of answers) tell()
-    })
-  }
-
-  #settleOne(
-    touched: Map<string, Touched>,
-    group: string,
-    queue: string,
-    [offset, attempt, token, invisibleMs]: [number, number, number, number | null],
-    now: number,
-  ): 'done' | 'stale' | 'unknown' | null {
-    const key = laneOf(group, queue)
-    let touch = touched.get(key)
-    if (!touch) {
-      const pop = this.#state.pops.of(group, queue)
-      if (!pop) return 'unknown'
-      touch = { group, queue, pop, change: {}, done: new Set() }
-      touched.set(key, touch)
-    }
-    const { change, done, pop } = touch
-    if (done.has(offset)) return 'done'
-    const entry = deliveryOf(pop, { offset, attempt, token })
-    if (typeof entry === 'string') return entry
-    if (invisibleMs === null) {
-      done.add(offset)
-      change.done ??= []
-      change.done.push(offset)
-      this.counters.acknowledged++
-    } else {
-      change.prolong ??= []
-      change.prolong.push([offset, now + invisibleMs])
-    }
-    return null
+    this.#settles.add(request, answer)
   }
 
   /** This mastership is over: whoever waits asks the next master, which knows all that was answered. */
   close(): void {
     this.#isClosed = true
+    this.#settles.close()
     this.#waits.close()
     for (const { waiting } of this.#lanes.values())
       for (const { reply } of waiting)
         this.#refuse(reply, codes.NOT_MASTER, 'this replica is no longer master')
     this.#lanes.clear()
   }
-}
-
-type Touched = {
-  group: string
-  queue: string
-  pop: PopQueue
-  change: PopChange
-  done: Set<number>
 }
 
 const laneOf = (group: string, topic: string): string => `${group} ${topic}`

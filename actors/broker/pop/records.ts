@@ -5,7 +5,7 @@ import { attributes } from '../../producer/message.ts'
 import { type Filters, isRecordWanted } from '../filters.ts'
 
 /** Longer names are kept as a digest: two that share it wait for each other, and nothing else. */
-const GROUP_CHARACTERS_MAX = 64
+const GROUP_CHARACTERS_MAX = 32
 
 /** The message group of a record as pop queues know it; null without one. */
 export function messageGroupAt(bytes: Buffer, at: number): string | null {

@@ -1,7 +1,7 @@
 /**
  * Schedule: messages that are due later wait here, and are delivered when their time has come.
  *
- * NEVER early, by this broker's clock; EXACTLY ONCE: the delivered frame is the record of it, in the same log, so that
+ * NEVER early, by this broker's clock, nor an hour late because that was set back by one; EXACTLY ONCE: the delivered frame is the record of it, in the same log, so that
  * a restart or the next master goes on behind it. Only the master delivers, only what is confirmed, and only while it
  * takes messages at all. A message whose topic is gone is dropped, counted, and told of once for each topic.
  *
@@ -10,7 +10,7 @@
 import { DEAD_LETTER_PREFIX, RETRY_PREFIX } from '../../../machines/names.ts'
 import { DELAY_LEVEL_MAX } from '../../../machines/retry-policy.ts'
 import { encode } from '../../../transport/codec.ts'
-import { flags, flagsAt, kinds, queueOffsetAt, recordsAt } from '../../../transport/frames.ts'
+import { epochAt, flags, flagsAt, kinds, queueOffsetAt, recordsAt } from '../../../transport/frames.ts'
 import { type Properties, propertiesAt } from '../../../transport/records.ts'
 import type { Clock, Log } from '../../node/world.ts'
 import type { BrokerState } from '../broker-state.ts'
@@ -49,6 +49,9 @@ export class Schedule {
   readonly #levels: Level[] = []
   readonly #missing = new Set<string>()
   #isOpen = false
+  /** What the wall clock was ahead of the monotonic one, at most; and when this mastership began, by `#now`. */
+  #ahead: number
+  #openedAt = 0
   /** Something is to be looked at again when more is confirmed. */
   #isAwaited = false
 
@@ -63,6 +66,7 @@ export class Schedule {
     this.#clock = clock
     this.#log = log
     this.#owner = owner
+    this.#ahead = clock.now() - clock.monotonic()
     for (let queueId = 0; queueId < DELAY_LEVEL_MAX; queueId++) {
       const queue = store.queue(SCHEDULE_TOPIC, queueId)
       this.#levels.push({ queueId, queue, timer: null, isReading: false })
@@ -72,6 +76,7 @@ export class Schedule {
   /** From now on what is due is delivered. */
   open(): void {
     this.#isOpen = true
+    this.#openedAt = this.#now()
     this.wake()
   }
 
@@ -95,18 +100,24 @@ export class Schedule {
     this.wake()
   }
 
+  /** Wall time, as it would be had nobody set it back since this mastership began. */
+  #now(): number {
+    const elapsed = this.#clock.monotonic()
+    this.#ahead = Math.max(this.#ahead, this.#clock.now() - elapsed)
+    return this.#ahead + elapsed
+  }
+
   /** When a message of that level is due that is stored now. */
   dueTime(level: number): number {
-    return this.#clock.now() + this.#owner.delaysMs[level - 1]!
+    return this.#now() + this.#owner.delaysMs[level - 1]!
   }
 
   /** Stores what a sender sent with a delay; gives the offset where it waits, or -1 when it cannot wait. */
   take(bytes: Buffer, at: number, now: number): number {
     if (flagsAt(bytes, at) !== flags.scheduled) return -1
     const level = levelAsked(bytes, at)
-    const delayMs = level === null ? undefined : this.#owner.delaysMs[level - 1]
-    if (level === null || delayMs === undefined) return -1
-    return this.append(waitingOf(bytes, at, level, now + delayMs), level, now)
+    if (level === null || level > DELAY_LEVEL_MAX) return -1
+    return this.append(waitingOf(bytes, at, level, this.dueTime(level)), level, now)
   }
 
   /** A frame that waits, of `waitingFrame`. */
@@ -157,17 +168,18 @@ export class Schedule {
   #deliver(level: Level, frames: readonly Buffer[]): void {
     // It may have been closed to messages while the disk was read.
     if (!this.#owner.mayDeliver()) return
-    const now = this.#clock.now()
+    const now = this.#now()
     let dropped = -1
     let waitMs = -1
     for (const frame of frames) {
       const properties = propertiesAt(frame, recordsAt(frame, 0))
       const destination = destinationOf(properties)
-      if (destination.dueTime > now) {
-        waitMs = destination.dueTime - now
+      const dueTime = this.#dueHere(frame, level, destination)
+      if (dueTime > now) {
+        waitMs = dueTime - now
         break
       }
-      if (this.#deliverOne(frame, properties, destination, now)) dropped = -1
+      if (this.#deliverOne(frame, properties, destination)) dropped = -1
       else dropped = queueOffsetAt(frame, 0) + 1
     }
     if (dropped >= 0) this.#record({ queueId: level.queueId, next: dropped })
@@ -176,7 +188,13 @@ export class Schedule {
     else this.#clock.defer(() => this.#look(level))
   }
 
-  #deliverOne(frame: Buffer, properties: Properties, { topic, queueId }: Destination, now: number): boolean {
+  /** What an earlier master stored was stored before this one began, whatever its clock said: it waits no longer than that. */
+  #dueHere(frame: Buffer, { queueId }: Level, { dueTime }: Destination): number {
+    if (epochAt(frame, 0) >= this.#store.epoch) return dueTime
+    return Math.min(dueTime, this.#openedAt + this.#owner.delaysMs[queueId]!)
+  }
+
+  #deliverOne(frame: Buffer, properties: Properties, { topic, queueId }: Destination): boolean {
     if (!this.#state.topics.has(topic) && isDerived(topic)) this.#owner.createDerived(topic)
     const config = this.#state.topics.get(topic)
     if (config === undefined) {
@@ -189,7 +207,7 @@ export class Schedule {
     const realId = queueId < config.readQueues ? queueId : queueId % config.readQueues
     const queue = this.#store.queue(topic, realId)
     const delivered = deliveredOf(frame, properties, topic, realId)
-    this.#store.append(queue, delivered, 0, delivered.length, now)
+    this.#store.append(queue, delivered, 0, delivered.length, this.#clock.now())
     this.#state.noteMessages(delivered, 0)
     this.counters.delivered++
     this.#owner.appended(queue)

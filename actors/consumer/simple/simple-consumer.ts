@@ -211,7 +211,12 @@ export class SimpleConsumer {
   #throwWhatFailed(failure: StateMQError | null): void {
     for (const { missing } of this.#subscriptions.values()) if (missing) throw missing
     if (failure) throw failure
+    const isUnavailable = [...this.#subscriptions.values()].every(({ sources }) => sources.size === 0)
     for (const topic of this.#subscriptions.keys()) {
+      if (this.#routed.has(topic) && isUnavailable) {
+        const message = `no broker of '${topic}' is there now: see 'statemq broker list'`
+        throw new StateMQError('SERVICE_NOT_AVAILABLE', message)
+      }
       if (this.#routed.has(topic)) continue
       throw new StateMQError('TIMED_OUT', `no route for '${topic}': ${this.#routes.get(topic)!.trouble}`, {
         retryable: true,

@@ -74,7 +74,7 @@ export function readLong(text: string): number | bigint | undefined {
 const double = /^[+-]?(?:NaN|Infinity|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[fFdD]?)$/
 const outerBlanks = /^[\0- ]+|[\0- ]+$/g
 
-/** As Java's Double.valueOf, without its hexadecimal form. */
+/** As Java's Double.valueOf, without its hexadecimal form; digits are ASCII, here and above. */
 function readDouble(text: string): number | undefined {
   const trimmed = isPlain(text) ? text : text.replace(outerBlanks, '')
   if (!double.test(trimmed)) return undefined
