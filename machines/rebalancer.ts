@@ -39,6 +39,11 @@ const beat = {
     generation: context.generation,
   }),
 } as const
+/** A beat of one that was told nothing since it joined. */
+const unheard = {
+  type: 'sendBeat',
+  params: ({ context }: { context: RebalancerContext }) => ({ ...who({ context }), generation: 0 }),
+} as const
 const told = ({ event: { generation, members, share } }: { event: Membership }): Membership => ({
   generation,
   members,
@@ -136,9 +141,9 @@ export const rebalancerMachine = rebalancer.createMachine({
           },
         },
         waiting: { after: { joinRetry: 'asking' } },
-        /** Taken in; the share is told as soon as the queues are divided anew. */
+        /** Taken in; the share is told as soon as the queues are divided anew, or again when a beat says that it was not heard. */
         awaited: {
-          after: { beatInterval: { target: 'awaited', reenter: true, actions: beat } },
+          after: { beatInterval: { target: 'awaited', reenter: true, actions: unheard } },
           on: { 'beat.rejected': 'asking', 'beat.failed': 'asking' },
         },
       },

@@ -46,3 +46,171 @@ export type GroupConfiguration = {
 }
 
 export type GroupModel = { name: string; configuration: GroupConfiguration; worlds: number; sees: string[] }
+
+const alone = { members: 1, queues: 2, messages: 1 }
+const two = { members: 2, queues: 2, messages: 1 }
+const waits = 'a waiting claim is granted by a release'
+const forced = 'a forced hand-over'
+const zombies = ['two believe to own a queue', 'a zombie is fenced', 'a late commit is refused']
+
+/** Whatever gets lost or overtakes, nothing is handled twice. */
+export const clean: GroupModel[] = [
+  {
+    name: 'a consumer joins, two messages in each queue',
+    configuration: { ...alone, messages: 2, joins: 1, isClean: true },
+    worlds: 7_088,
+    sees: [waits],
+  },
+  {
+    name: 'a consumer joins, a message is lost and a request comes late',
+    configuration: { ...alone, joins: 1, losses: 1, delays: 1, isClean: true },
+    worlds: 75_340,
+    sees: [waits],
+  },
+  {
+    name: 'two consumers join, one after the other',
+    configuration: { ...alone, joins: 2, isClean: true },
+    worlds: 94_130,
+    sees: [waits],
+  },
+  {
+    name: 'a consumer is closed, and a claim waits for long',
+    configuration: { ...two, closes: 1, expiries: 1, isClean: true },
+    worlds: 8_855,
+    sees: [waits],
+  },
+  {
+    name: 'a consumer joins, one is closed',
+    configuration: { ...alone, joins: 1, closes: 1, isClean: true },
+    worlds: 109_883,
+    sees: [waits],
+  },
+  {
+    name: 'a consumer joins, another master follows',
+    configuration: { ...alone, joins: 1, brokerCrashes: 1, isClean: true },
+    worlds: 24_830,
+    sees: [waits],
+  },
+  {
+    name: 'three queues at two brokers, a consumer joins, another master follows at one of them',
+    configuration: {
+      ...alone,
+      queues: 3,
+      brokers: 2,
+      messages: 0,
+      joins: 1,
+      brokerCrashes: 1,
+      isClean: true,
+    },
+    worlds: 645,
+    sees: [waits],
+  },
+  {
+    name: 'another coordinator follows, messages are lost',
+    configuration: { ...two, coordinatorCrashes: 1, losses: 2, isClean: true },
+    worlds: 8_714,
+    sees: ['a gathering'],
+  },
+  {
+    name: 'three consumers with three queues, another coordinator follows',
+    configuration: { members: 3, queues: 3, messages: 0, coordinatorCrashes: 1, isClean: true },
+    worlds: 36,
+    sees: ['a gathering'],
+  },
+]
+
+/** Somebody is overtaken: what is committed stays, and nothing is skipped. */
+export const overtaken: GroupModel[] = [
+  {
+    name: 'a consumer crashes while another one joins',
+    configuration: { ...two, crashes: 1, joins: 1 },
+    worlds: 39_807,
+    sees: [forced, waits],
+  },
+  {
+    name: 'a consumer stands still and wakes too late',
+    configuration: { ...two, queues: 1, messages: 2, pauses: 1 },
+    worlds: 30_596,
+    sees: [forced, ...zombies],
+  },
+  {
+    name: 'two queues, a consumer stands still',
+    configuration: { ...two, messages: 0, pauses: 1 },
+    worlds: 1_590,
+    sees: [forced, waits, 'a zombie is fenced'],
+  },
+  {
+    name: 'an owner is taken for too slow while a consumer joins',
+    configuration: { ...alone, joins: 1, forces: 1 },
+    worlds: 24_850,
+    sees: [forced, ...zombies],
+  },
+  {
+    name: 'a queue is set back while a consumer joins',
+    configuration: { ...alone, joins: 1, resets: 1 },
+    worlds: 15_088,
+    sees: ['a zombie is fenced', 'a late commit is refused'],
+  },
+  {
+    name: 'a queue is set back, another master follows',
+    configuration: { ...two, queues: 1, messages: 2, resets: 1, brokerCrashes: 1 },
+    worlds: 1_539,
+    sees: ['a zombie is fenced'],
+  },
+  {
+    name: 'a queue is set back while its reader stands still',
+    configuration: { ...two, queues: 1, pauses: 1, resets: 1 },
+    worlds: 92_419,
+    sees: [forced, ...zombies],
+  },
+  {
+    name: 'a consumer crashes and another coordinator follows',
+    configuration: { ...two, messages: 0, crashes: 1, coordinatorCrashes: 1 },
+    worlds: 882,
+    sees: ['a gathering', forced],
+  },
+  {
+    name: 'a consumer is closed and another coordinator follows',
+    configuration: { ...two, messages: 0, closes: 1, coordinatorCrashes: 1 },
+    worlds: 8_286,
+    sees: ['a gathering', waits],
+  },
+  {
+    name: 'a new coordinator divides BEFORE all have joined again',
+    configuration: { ...two, messages: 0, coordinatorCrashes: 1, isHasty: true },
+    worlds: 1_561,
+    sees: ['a gathering', forced],
+  },
+  {
+    name: 'a client id is taken over from a consumer that has crashed',
+    configuration: { ...two, takesOver: true, joins: 1, crashes: 1 },
+    worlds: 12_770,
+    sees: ['a silent client id is taken over', 'a client id that is in use is refused', forced],
+  },
+  {
+    name: 'a client id is taken over from a consumer that wakes again',
+    configuration: { ...alone, queues: 1, messages: 0, takesOver: true, joins: 1, pauses: 1 },
+    worlds: 910,
+    sees: ['a silent client id is taken over', 'two believe to own a queue', 'a zombie is fenced'],
+  },
+]
+
+/** Too large to be gone through: chance leads. */
+export const wildGroup: GroupConfiguration = {
+  members: 2,
+  queues: 3,
+  brokers: 2,
+  messages: 3,
+  joins: 1,
+  closes: 1,
+  crashes: 1,
+  pauses: 2,
+  losses: 4,
+  delays: 3,
+  forces: 1,
+  expiries: 3,
+  resets: 1,
+  coordinatorCrashes: 1,
+  brokerCrashes: 2,
+  isHasty: true,
+}

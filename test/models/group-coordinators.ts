@@ -28,8 +28,8 @@ export function coordinators(rules: GroupRules, own: readonly Member[], keys: re
 
   const contextOf = ({ state }: Coordinator): GroupCoordinatorContext => table.at(state).context
 
-  function react(before: Coordinator, happening: CoordinatorHappening): CoordinatorOutcome {
-    const it = { ...before }
+  function react(known: Coordinator, happening: CoordinatorHappening): CoordinatorOutcome {
+    const it = { ...known }
     const outputs: CoordinatorOutput[] = []
     const events: { type: string }[] = []
     const carryOut = ({ type, params }: Effect) => {
@@ -47,6 +47,7 @@ export function coordinators(rules: GroupRules, own: readonly Member[], keys: re
       it.timers = timers
       events.push(event!)
     } else events.push(happening.event)
+    const before = contextOf(it).members
     const wasGathering = table.at(it.state).matches('gathering')
     for (let event = events.shift(); event; event = events.shift()) {
       const move = table.send(it.state, event)
@@ -55,6 +56,10 @@ export function coordinators(rules: GroupRules, own: readonly Member[], keys: re
     }
     if (!wasGathering && table.at(it.state).matches('gathering'))
       outputs.push({ out: 'saw', what: 'a gathering' })
+    for (const { clientId, instance } of Object.values(contextOf(it).members)) {
+      if (before[clientId] && before[clientId].instance !== instance)
+        outputs.push({ out: 'saw', what: 'a silent client id is taken over' })
+    }
     const broken = brokenBy(it)
     if (broken) outputs.push({ out: 'broke', what: broken })
     return { coordinator: all.of(it), outputs }

@@ -8,7 +8,7 @@ import type { GroupConfiguration } from './group-configurations.ts'
 import { type CoordinatorHappening, coordinators } from './group-coordinators.ts'
 import { queues } from './group-queues.ts'
 import { type GroupRules, groupRules } from './group-rules.ts'
-import { isOtherDivision, slots } from './group-slots.ts'
+import { hearsInTime, isOtherDivision, slots } from './group-slots.ts'
 import type { CoordinatorOutput, Message, QueueHappening, Slot, SlotHappening } from './group-words.ts'
 import { type Interned, interned } from './interning.ts'
 
@@ -141,8 +141,16 @@ export class GroupCourse {
     this.next[at] = outcome.queue
     for (const output of outcome.outputs) {
       if (output.out === 'sent') this.send(output.message)
+      else if (output.out === 'forced') this.#noteForce(output.owner)
       else this.#noteWhat(output)
     }
+  }
+  /** Whoever lives and is reached is not forced. */
+  #noteForce(owner: string): void {
+    this.seen.add('a forced hand-over')
+    const lives = (slot: number) =>
+      this.slots.own[slot]!.clientId === owner && this.slotAt(this.next, slot).status === 'up'
+    if (this.configuration.isClean && this.slotIds.some(lives)) this.broken ??= 'R6 NoForceWhenClean'
   }
   /** `isHeard`: whoever has asked waits for the answer. */
   toCoordinator(happening: CoordinatorHappening, isHeard = true): void {
@@ -199,7 +207,7 @@ export class GroupCourse {
     let changed = this.#changed.get(key)
     if (changed === undefined) {
       const list = [...this.nets.at(net)]
-      const isAlike = this.messages.at(message).kind === 'push' || this.messages.at(message).kind === 'commit'
+      const isAlike = ['push', 'commit', 'join'].includes(this.messages.at(message).kind)
       const at = list.indexOf(message)
       if (how === '-') list.splice(at, 1)
       else if (at < 0 || !isAlike) list.push(message)
@@ -229,7 +237,8 @@ export class GroupCourse {
       const { generation, isMember, isLeaving } = this.beliefs(this.next, message.slot)
       const isOld = message.generation < generation && this.rules.rebalancer === groupRules.rebalancer
       const isRepeated = message.generation === generation && isMember
-      if (isRepeated && this.#isOther(message)) this.broken ??= 'OneDivisionPerGeneration'
+      if (isRepeated && hearsInTime(this.configuration) && this.#isOther(message))
+        this.broken ??= 'OneDivisionPerGeneration'
       if (isOld || isLeaving || isRepeated) this.taken(id)
     }
   }

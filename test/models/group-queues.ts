@@ -20,7 +20,6 @@ export const words = {
   handled: 'R3 CommittedIsHandled',
   noSkip: 'R6 NothingSkipped',
   once: 'R6 ExactlyOnceWhenClean',
-  gentle: 'R6 NoForceWhenClean',
   oneOwner: 'AtMostOneOwner',
 }
 
@@ -148,8 +147,7 @@ export function queues(
       if (ownerBefore && owner && owner.clientId !== ownerBefore.clientId) {
         // Only a LATER list of members says that an owner is gone.
         if (!force || generation <= ownerBefore.generation) broke(words.oneOwner)
-        if (isClean) broke(words.gentle)
-        saw('a forced hand-over')
+        outputs.push({ out: 'forced', owner: ownerBefore.clientId })
       }
     }
     const release = (message: Release) => {

@@ -17,6 +17,13 @@ import { type Effect, type Interned, interned, type MachineTable, machineTable }
 export const GROUP = 'g'
 export type SlotOutcome = { slot: number; outputs: SlotOutput[] }
 
+/**
+ * Whether no division is heard of after a coordinator that follows has made its own. Else that one may use a generation again
+ * that nobody could tell it of: members that followed both are told apart by the epochs of their queues only.
+ */
+export const hearsInTime = ({ pauses = 0, delays = 0, losses = 0 }: GroupConfiguration): boolean =>
+  pauses + delays + losses === 0
+
 /** Whether we are told two things under one generation. */
 export const isOtherDivision = (
   { generation, members, target }: RebalancerContext,
@@ -51,6 +58,7 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
     sessionMs: 10_000,
   }))
   const known: Map<string, SlotOutcome>[] = []
+  const hasOneCourse = hearsInTime(configuration)
 
   const contextOf = ({ state }: Slot): RebalancerContext => table.at(state).context
 
@@ -141,9 +149,9 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
         message: { kind: 'release', ...place, assignEpoch, offset, isOrphan: false },
       })
     }
-    const own = (queue: number, assignEpoch: number, position: number) => {
+    const own = (queue: number, assignEpoch: number, position: number, sent = position) => {
       if (it.reads[queue]) return
-      it.reads[queue] = { assignEpoch, position, isRunning: false, isStopped: false, sent: position }
+      it.reads[queue] = { assignEpoch, position, isRunning: false, isStopped: false, sent }
       outputs.push({ out: 'began', queue, assignEpoch, position })
     }
 
@@ -218,7 +226,7 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
     const hearEvent = (event: { type: string }) => {
       if (event.type !== 'members.changed') return tell(event)
       const { target, held, generation } = contextOf(it)
-      if (isOtherDivision(contextOf(it), event as never)) broke('OneDivisionPerGeneration')
+      if (hasOneCourse && isOtherDivision(contextOf(it), event as never)) broke('OneDivisionPerGeneration')
       const owned = keys.filter((key) => held[key]?.status === 'owned' && target.includes(key))
       const isLeaving = table.at(it.state).matches('leaving')
       tell(event)
@@ -241,7 +249,7 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
       if (!rules.heedsGrant(holding?.status === 'owned' && holding.assignEpoch === assignEpoch)) return
       const was = it.dropped[queue]
       it.dropped[queue] = null
-      if (was && was[0] >= assignEpoch && was[1] > committed) own(queue, assignEpoch, was[1])
+      if (was && was[0] >= assignEpoch && was[1] > committed) own(queue, assignEpoch, was[1], committed)
       else own(queue, assignEpoch, committed)
     }
 

@@ -64,7 +64,7 @@ export function groupSteps(course: GroupCourse) {
     const at = (is: 'read' | 'fenced' | 'finish' | 'commit') =>
       step(`${who}: ${is} queue ${queue}`, null, () => course.toSlot(slot, { is, queue }, `${is} ${queue}`))
     if (read.isRunning) at('finish')
-    else if (!read.isStopped && messages > 0) {
+    else if (!read.isStopped) {
       const { record } = queues.all.at(course.current[course.queue + queue]!)
       if (!course.rules.mayPull(record, clientId, read.assignEpoch)) at('fenced')
       else if (read.position < messages) at('read')

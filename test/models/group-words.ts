@@ -79,7 +79,10 @@ export type QueueHappening =
   | { is: 'expiry' | 'reset' | 'confirm' | 'loss' | 'failover' }
   | { is: 'handled'; offset: number }
   | { is: 'began'; assignEpoch: number; position: number }
-export type QueueOutput = { out: 'sent'; message: Message } | { out: 'broke' | 'saw'; what: string }
+export type QueueOutput =
+  | { out: 'sent'; message: Message }
+  | { out: 'forced'; owner: string }
+  | { out: 'broke' | 'saw'; what: string }
 
 /** On its way. `isOrphan`: nobody waits for an answer any more. */
 export type Message =
