@@ -180,33 +180,20 @@ export class Producer {
   ): void {
     if (!this.#isTurnOpen) this.#openTurn()
     const lane = sender.laneFor(message)
-    if (message.delayLevel !== undefined) {
-      this.#buffered += lane.addDelayed(
-        tagsCodeOf(message.tag),
-        properties,
-        message.body,
-        message.messageGroup !== undefined || message.selectQueue !== undefined,
-        this.#wallNow,
-        deadline ?? this.#now + this.#timeoutMs,
-        this.#timeoutMs,
-        resolve,
-        reject,
-        id,
-      )
-    } else {
-      this.#buffered += lane.add(
-        tagsCodeOf(message.tag),
-        properties,
-        message.body,
-        message.messageGroup !== undefined || message.selectQueue !== undefined,
-        this.#wallNow,
-        deadline ?? this.#now + this.#timeoutMs,
-        this.#timeoutMs,
-        resolve,
-        reject,
-        id,
-      )
-    }
+    const add = message.delayLevel === undefined ? lane.add : lane.addDelayed
+    this.#buffered += add.call(
+      lane,
+      tagsCodeOf(message.tag),
+      properties,
+      message.body,
+      message.messageGroup !== undefined || message.selectQueue !== undefined,
+      this.#wallNow,
+      deadline ?? this.#now + this.#timeoutMs,
+      this.#timeoutMs,
+      resolve,
+      reject,
+      id,
+    )
     const { pipe } = lane
     if (!lane.isListed || !pipe.isWanted) pipe.list(lane)
     pipe.added()
