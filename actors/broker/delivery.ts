@@ -31,6 +31,9 @@ type Held = { request: PullRequest; reply: string; filter: Filter | null; offset
 
 export type DeliveryCounters = { messagesOut: number; bytesOut: number }
 
+/** Who gave its queue back, or lost it, while its pull was held is no zombie: only a pull that comes too late is counted. */
+type Owners = { isOwner(request: PullRequest): boolean; comesFromOwner(request: PullRequest): boolean }
+
 export class Delivery {
   readonly counters: DeliveryCounters = { messagesOut: 0, bytesOut: 0 }
   readonly #store: Store
@@ -39,7 +42,7 @@ export class Delivery {
   readonly #clock: Clock
   readonly #log: Log
   readonly #epoch: number
-  readonly #isOwner: (request: PullRequest) => boolean
+  readonly #owners: Owners
   readonly #held = new Map<StoredQueue, Held[]>()
   readonly #filters = new Filters()
   #timer: unknown = null
@@ -50,7 +53,7 @@ export class Delivery {
     state: BrokerState,
     { transport, clock, log }: { transport: Transport; clock: Clock; log: Log },
     epoch: number,
-    isOwner: (request: PullRequest) => boolean,
+    owners: Owners,
   ) {
     this.#store = store
     this.#state = state
@@ -58,7 +61,7 @@ export class Delivery {
     this.#clock = clock
     this.#log = log
     this.#epoch = epoch
-    this.#isOwner = isOwner
+    this.#owners = owners
   }
 
   pull(request: PullRequest, reply: string): void {
@@ -68,7 +71,7 @@ export class Delivery {
     }
     if ((config.perm & PERM_READ) === 0) return this.#answer(reply, codes.NO_PERMISSION, request.offset, 0, 0)
     const queue = this.#store.queue(request.topic, request.queueId)
-    if (request.owner && !this.#isOwner(request)) {
+    if (request.owner && !this.#owners.comesFromOwner(request)) {
       this.#letGo(queue, request)
       return this.#answer(reply, codes.FENCED_OWNER, request.offset, 0, 0)
     }
@@ -101,7 +104,7 @@ export class Delivery {
       }
       const { status, frames, nextOffset, minOffset, maxOffset } = outcome.value
       // The queue may have changed hands while the request was held, or while the disk was read.
-      if (request.owner && !this.#isOwner(request)) {
+      if (request.owner && !this.#owners.isOwner(request)) {
         return this.#answer(reply, codes.FENCED_OWNER, offset, minOffset, maxOffset)
       }
       // A reader may be ahead of what a new master knows to be confirmed: what it has read is here, and will be.

@@ -78,7 +78,7 @@ export class Gate {
     this.ingest = new Ingest(store, state, world.transport, world.clock, epoch, (bytes, at, now) =>
       this.schedule.take(bytes, at, now),
     )
-    this.delivery = new Delivery(store, state, world, epoch, this.groups.isOwner)
+    this.delivery = new Delivery(store, state, world, epoch, this.groups)
     this.coordinators = new Coordinators(process, options.brokerName)
     this.#topics = new Topics(store, state, afterStored, (topic) => {
       if (!state.topics.has(topic)) this.groups.owners.forget((queue) => queue.startsWith(`${topic}/`))
@@ -105,7 +105,7 @@ export class Gate {
       createDerived,
     })
     this.sendBack = new SendBack(store, state, world.clock, this.schedule, {
-      isOwner: (request) => this.groups.isOwner(request),
+      isOwner: (request) => this.groups.comesFromOwner(request),
       refusal: () => this.ingest.refusal ?? (this.ingest.isHolding ? codes.SERVICE_NOT_AVAILABLE : null),
       ...{ afterStored, appended, createDerived },
     })

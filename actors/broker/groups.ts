@@ -69,9 +69,14 @@ export class Groups {
   }: Pick<PullRequest, 'topic' | 'queueId' | 'owner'>): boolean => {
     if (owner === undefined) return false
     const { group, clientId, assignEpoch } = owner
-    if (this.owners.isOwner(group, queueOf(topic, queueId), clientId, assignEpoch)) return true
-    this.#countFenced(group)
-    return false
+    return this.owners.isOwner(group, queueOf(topic, queueId), clientId, assignEpoch)
+  }
+
+  /** Of a request that has just come: who asks without being the owner is counted. */
+  readonly comesFromOwner = (request: Pick<PullRequest, 'topic' | 'queueId' | 'owner'>): boolean => {
+    const isOwner = this.isOwner(request)
+    if (!isOwner && request.owner) this.#countFenced(request.owner.group)
+    return isOwner
   }
 
   #countFenced(group: string): void {

@@ -20,7 +20,10 @@ export class OrphanReads {
 
   constructor(process: Process, brokerName: string, epoch: number, store: Store, state: BrokerState) {
     const { world, subjects } = process
-    this.delivery = new Delivery(store, state, world, epoch, () => true)
+    this.delivery = new Delivery(store, state, world, epoch, {
+      isOwner: () => true,
+      comesFromOwner: () => true,
+    })
     this.#subscription = world.transport.subscribe(
       subjects.replicas(brokerName).pull,
       (bytes, reply) => {

@@ -116,7 +116,7 @@ export class BrokerBench {
         if (!state.topics.has(name)) bench.topic(name, { queues: 1 })
       },
       afterStored: (run: () => void) => bench.#afterStored(run),
-      isOwner: bench.groups.isOwner,
+      isOwner: bench.groups.comesFromOwner,
     }
     bench.schedule = new Schedule(bench.store, state, { clock, log }, owner)
     bench.sendBack = new SendBack(bench.store, state, clock, bench.schedule, owner)
@@ -125,7 +125,7 @@ export class BrokerBench {
       state,
       { transport, clock, log },
       bench.store.epoch,
-      bench.groups.isOwner,
+      bench.groups,
     )
     const random = world.random
     bench.pop = new Pop(bench.store, state, { transport, clock, log, random }, bench.store.epoch, {
