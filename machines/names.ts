@@ -33,14 +33,15 @@ const closedTopics: readonly string[] = [
   'OFFSET_MOVED_EVENT',
 ]
 
-const isDerived = (topic: string): boolean =>
+/** Made by a broker for a group that needs it. */
+export const isDerived = (topic: string): boolean =>
   topic.startsWith(RETRY_PREFIX) || topic.startsWith(DEAD_LETTER_PREFIX)
 
-/** Of a topic that is created or read. */
+/** Of any topic. */
 export const topicFault = (topic: string): NameFault | null =>
   nameFault('topic', topic, topicCharacters, isDerived(topic) ? DERIVED_TOPIC_LENGTH_MAX : TOPIC_LENGTH_MAX)
 
-/** Of a topic that an operator makes, changes or deletes. */
+/** Of a topic that a client reads, or that an operator makes, changes or deletes. */
 export function ownTopicFault(topic: string): NameFault | null {
   if (!closedTopics.includes(topic)) return topicFault(topic)
   return {

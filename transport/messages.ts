@@ -177,11 +177,15 @@ export type GroupOnBroker = {
   }[]
 }
 
-/** `share`: how many queues are its own; null when it divides by a function of its own. */
+/**
+ * `share`: how many queues are its own; null when it divides by a function of its own. `isSilent`: nothing was heard of it
+ * for a while, or it said that it would be back; it counts as gone after `sessionMs` of that.
+ */
 export type GroupMemberView = Pick<
   Member,
-  'clientId' | 'instance' | 'subscriptions' | 'allocation' | 'isStatic'
+  'clientId' | 'instance' | 'subscriptions' | 'allocation' | 'isStatic' | 'sessionMs'
 > & {
+  isSilent: boolean
   share: number | null
 }
 

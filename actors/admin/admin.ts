@@ -3,7 +3,7 @@
  *
  * An order to several brokers is carried out on each; what failed on one is thrown and names it.
  */
-import { brokerNameFault, groupFault, topicFault } from '../../machines/names.ts'
+import { brokerNameFault, groupFault, isDerived, ownTopicFault } from '../../machines/names.ts'
 import { compareText, type TopicRoute } from '../../machines/topic.ts'
 import type { QueueBounds, TopicConfig, TopicOverview } from '../../transport/messages.ts'
 import { badInput, StateMQError } from '../errors.ts'
@@ -66,11 +66,10 @@ export class Admin {
     const { nameServer } = this.#masters.process.subjects
     const route = await this.#masters.ask(nameServer.route, { topic }, `the route of '${topic}'`)
     if (route) return route
-    throw new StateMQError(
-      'TOPIC_NOT_EXIST',
-      `there is no topic '${topic}': create it with 'statemq topic create ${topic}'`,
-      { retryable: false },
-    )
+    const advice = isDerived(topic)
+      ? 'it is made when it is first needed'
+      : `create it with 'statemq topic create ${topic}'`
+    throw new StateMQError('TOPIC_NOT_EXIST', `there is no topic '${topic}': ${advice}`, { retryable: false })
   }
 
   /** The queues of a topic with their first and last offsets, and what a message to them survives. */
@@ -110,26 +109,25 @@ export class Admin {
   async group(group: string): Promise<GroupDescription> {
     checkGroupName(group)
     const parts = await this.#masters.onEach(`group '${group}'`, (to) => [to.group, { group }] as const)
-    const found = describeGroup(group, parts)
-    if (found.members.length > 0 || found.queues.length > 0) return found
-    throw new StateMQError(
-      'SUBSCRIPTION_GROUP_NOT_EXIST',
-      `no broker knows the group '${group}': see 'statemq group list'`,
-      { retryable: false },
-    )
+    return mustBeKnown(describeGroup(group, parts))
   }
 
-  /** Moves a group to another place; its consumers go on there at once. `dryRun` tells what would be done. */
+  /**
+   * Moves a group to another place; its consumers go on there at once. `dryRun` tells what would be done. `create`: the
+   * group may be a new one, else it throws SUBSCRIPTION_GROUP_NOT_EXIST. Throws PULL_OFFSET_MOVED for an offset that lies
+   * behind the end of every queue; a shorter queue goes to its end.
+   */
   async resetOffsets(
     group: string,
     topic: string,
     to: OffsetPosition,
-    { dryRun = false }: { dryRun?: boolean } = {},
+    { dryRun = false, create = false }: { dryRun?: boolean; create?: boolean } = {},
   ): Promise<OffsetChange[]> {
     checkGroupName(group)
     const move = new OffsetMove(this.#masters, topic, to)
     const route = await this.route(topic)
     const before = await this.#masters.onEach(`group '${group}'`, (of) => [of.group, { group }] as const)
+    if (!create) mustBeKnown(describeGroup(group, before))
     const changes = await move.plan(route, before)
     if (!dryRun) await setOffsets(this.#masters, group, topic, route, changes)
     return changes
@@ -150,7 +148,8 @@ export class Admin {
     { topic, dryRun = false }: { topic?: string; dryRun?: boolean } = {},
   ): Promise<(OffsetChange & { topic: string })[]> {
     checkGroupName(to)
-    if (topic !== undefined) checkTopicName(topic)
+    if (from === to) throw badInput(`'${to}' is where it is: give another group`, 'INVALID_PARAMETER')
+    if (topic !== undefined) await this.route(topic)
     const source = await this.group(from)
     const target = await this.#masters.onEach(`group '${to}'`, (of) => [of.group, { group: to }] as const)
     const changes = source.queues.flatMap(({ topic: name, brokerName, queueId, committed }) => {
@@ -169,9 +168,14 @@ export class Admin {
     return changes
   }
 
-  /** What a group could not handle in all its tries, the newest first; at most `max`, default 100. */
+  /**
+   * What a group could not handle in all its tries, the newest first; at most `max`, default 100. Throws
+   * SUBSCRIPTION_GROUP_NOT_EXIST when nobody knows the group.
+   */
   async deadLetters(group: string, { max = 100 }: { max?: number } = {}): Promise<DeadLetter[]> {
-    return this.#dead(group).list(max)
+    const found = await this.#dead(group).list(max)
+    if (found.length === 0) await this.group(group)
+    return found
   }
 
   /** One of them with its body. Throws QUERY_NOT_FOUND. */
@@ -188,8 +192,8 @@ export class Admin {
     group: string,
     which: { messageIds: readonly string[] } | { all: true },
   ): Promise<Receipt[]> {
-    if ('all' in which && which.all === true) return this.#dead(group).resend('all')
-    const { messageIds } = which as { messageIds?: unknown }
+    const { all, messageIds } = (which ?? {}) as { all?: unknown; messageIds?: unknown }
+    if (all === true) return this.#dead(group).resend('all')
     const isList = Array.isArray(messageIds) && messageIds.length > 0
     if (!isList || !messageIds.every((id) => typeof id === 'string' && id !== ''))
       throw badInput('give { messageIds: [id, …] } or { all: true }', 'INVALID_PARAMETER')
@@ -227,10 +231,16 @@ export class Admin {
   }
 }
 
+function mustBeKnown(found: GroupDescription): GroupDescription {
+  if (found.members.length > 0 || found.queues.length > 0) return found
+  const message = `no broker knows the group '${found.group}': see 'statemq group list'`
+  throw new StateMQError('SUBSCRIPTION_GROUP_NOT_EXIST', message, { retryable: false })
+}
+
 function checkTopicName(topic: unknown): void {
   const fault =
     typeof topic === 'string'
-      ? topicFault(topic)
+      ? ownTopicFault(topic)
       : { code: 'MESSAGE_ILLEGAL' as const, message: 'the topic is no string' }
   if (fault) throw badInput(fault.message, fault.code)
 }

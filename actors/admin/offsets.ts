@@ -34,10 +34,16 @@ export class OffsetMove {
         return this.#planOn(master, known)
       }),
     )
-    return changes.flat()
+    const { offset } = this.#target
+    if (offset !== undefined && changes.flat().every(({ end }) => offset > end)) {
+      const end = Math.max(...changes.flat().map((change) => change.end))
+      const message = `no queue of '${this.#topic}' reaches offset ${offset}: the longest ends at ${end}; 'last' is its end`
+      throw badInput(message, 'PULL_OFFSET_MOVED')
+    }
+    return changes.flat().map(({ end: _, ...change }) => change)
   }
 
-  async #planOn(master: Master, known: GroupOnBroker['queues']): Promise<OffsetChange[]> {
+  async #planOn(master: Master, known: GroupOnBroker['queues']): Promise<(OffsetChange & { end: number })[]> {
     const { brokerName } = master
     const topic = this.#topic
     const what = `the queues of '${topic}' on ${brokerName}`
@@ -47,14 +53,15 @@ export class OffsetMove {
       rows.map(async ({ queueId, minOffset, maxOffset }) => {
         const from = known.find((row) => row.topic === topic && row.queueId === queueId)?.committed ?? null
         if (offset !== undefined) {
-          return { brokerName, queueId, from, to: Math.max(minOffset, Math.min(offset, maxOffset)) }
+          const to = Math.max(minOffset, Math.min(offset, maxOffset))
+          return { brokerName, queueId, from, to, end: maxOffset }
         }
         const found = await this.#masters.on(
           master,
           `offset by time of queue ${queueId} on ${brokerName}`,
           (to) => [to.searchOffset, { topic, queueId, to: search }] as const,
         )
-        return { brokerName, queueId, from, to: found.offset }
+        return { brokerName, queueId, from, to: found.offset, end: maxOffset }
       }),
     )
   }

@@ -63,7 +63,8 @@ export class Coordinators {
     )
     return {
       generation: context.told.generation,
-      members: members.map(({ clientId, instance, subscriptions, allocation, isStatic }) => {
+      members: members.map(({ subscriptions, ...member }) => {
+        const { clientId, instance, allocation, isStatic, isSilent, sessionMs } = member
         // Every member reads the retry topic, too: that tells nobody anything.
         const { [RETRY_PREFIX + group]: _, ...own } = subscriptions
         const share = shares.get(clientId)
@@ -71,8 +72,7 @@ export class Coordinators {
           clientId,
           instance,
           subscriptions: own,
-          allocation,
-          isStatic,
+          ...{ allocation, isStatic, isSilent, sessionMs },
           share: share === undefined ? 0 : share,
         }
       }),

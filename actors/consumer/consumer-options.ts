@@ -127,7 +127,9 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
     invalid(`closeTimeoutMs ${closeTimeoutMs}: give 0 to ${TIMER_MS_MAX} milliseconds`)
   }
   if (typeof clientId !== 'string' || !/^[\w%|@-]{1,120}$/.test(clientId)) {
-    invalid(`clientId '${clientId}': give 1 to 120 letters, digits, _, -, @, % or |`)
+    invalid(
+      `${isStatic ? 'instanceId' : 'clientId'} '${clientId}': give 1 to 120 letters, digits, _, -, @, % or |`,
+    )
   }
   if (!(Number.isInteger(maxReconsumeTimes) && maxReconsumeTimes >= 0)) {
     invalid(`maxReconsumeTimes ${maxReconsumeTimes}: give a whole number from 0 on`)

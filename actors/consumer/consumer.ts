@@ -9,7 +9,7 @@
  */
 import { BehaviorSubject, type Observable } from 'rxjs'
 import type { FilterExpression } from '../../machines/filter/filter.ts'
-import { RETRY_PREFIX, topicFault } from '../../machines/names.ts'
+import { ownTopicFault, RETRY_PREFIX } from '../../machines/names.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import { type ConsumerOptions, type ConsumerSettings, settingsOf } from './consumer-options.ts'
@@ -90,7 +90,7 @@ export class Consumer {
   subscribe(topic: string, expression: FilterExpression = '*'): this {
     if (this.#state !== 'new') throw badInput('subscribe before run() or messages()', 'INVALID_PARAMETER')
     if (typeof topic !== 'string') throw badInput('the topic is no string')
-    const fault = topicFault(topic)
+    const fault = ownTopicFault(topic)
     if (fault) throw badInput(fault.message, fault.code)
     this.#filters.set(topic, subscribed(expression))
     return this

@@ -6,7 +6,7 @@
  * RocketMQ: client/consumer/DefaultLitePullConsumer.java (assign and seek)
  */
 import type { FilterExpression } from '../../machines/filter/filter.ts'
-import { topicFault } from '../../machines/names.ts'
+import { ownTopicFault } from '../../machines/names.ts'
 import {
   compareQueues,
   type QueueRef,
@@ -67,7 +67,7 @@ export class Reader {
     released: () => void,
   ) {
     if (typeof topic !== 'string') throw badInput('a reader needs a topic: client.reader({ topic })')
-    const fault = topicFault(topic)
+    const fault = ownTopicFault(topic)
     if (fault) throw badInput(fault.message, fault.code)
     this.#subscribed = subscribed(filter)
     this.topic = topic

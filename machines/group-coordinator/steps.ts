@@ -92,7 +92,7 @@ export const learnQueues = coordinator.assign(({ context, event }) => {
   const { topic, queues } = event as EventOf<'queues.changed'>
   const known = own(context.queues, topic)
   const cause = known
-    ? `topic '${topic}' has ${queues.length} queues, and had ${known.length}`
+    ? `topic '${topic}' has ${queues.length} ${queues.length === 1 ? 'queue' : 'queues'}, and had ${known.length}`
     : `topic '${topic}' is known`
   return { queues: { ...context.queues, [topic]: queues }, causes: because(context, cause) }
 })

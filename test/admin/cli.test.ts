@@ -88,12 +88,13 @@ test('error: the client is closed also when the command fails', async (t) => {
   t.is(named('close').length, 1)
 })
 
-test('topic list: columns stand straight under wide letters', async (t) => {
+test('topic list: columns stand straight under wide letters, and the topics of groups come last', async (t) => {
   const { stdout } = await stage().run('topic', 'list')
   t.is(
     stdout,
-    'TOPIC  READ QUEUES  WRITE QUEUES  PERM  BROKERS\n' +
-      '订单             8             8  rw    broker-a\n',
+    'TOPIC   READ QUEUES  WRITE QUEUES  PERM  BROKERS\n' +
+      '订单              8             8  rw    broker-a\n' +
+      '%DLQ%b            1             1  rw    broker-a\n',
   )
 })
 
@@ -109,6 +110,11 @@ test('topic delete: on a terminal any answer but the name deletes nothing', asyn
   const { run, named } = stage([], { hasInput: false })
   t.is((await run('topic', 'delete', 'orders')).code, 130)
   t.deepEqual(named('deleteTopic'), [])
+})
+
+test('send: of a message that waits it is told where, and at which level', async (t) => {
+  const { stdout } = await stage().run('send', 'orders', 'x', '--delay-level', '2')
+  t.is(stdout, 'Sent M1 to broker-a, where it waits for the time of level 2.\n')
 })
 
 test('group show: members without a queue are shown, with the reason', async (t) => {
@@ -129,7 +135,7 @@ test('group reset: the topic is an option or an argument, and exactly one', asyn
   t.deepEqual(
     calls.filter(([name]) => name === 'resetOffsets'),
     [
-      ['resetOffsets', 'billing', 'orders', 'first', { dryRun: false }],
+      ['resetOffsets', 'billing', 'orders', 'first', { dryRun: false, create: false }],
       ['resetOffsets', 'billing', 'orders', 'last', { dryRun: false }],
     ],
   )
@@ -153,7 +159,7 @@ test('group clone: tells where the other group goes on', async (t) => {
 test('group reset: --dry-run says that nothing was changed', async (t) => {
   const { run, named } = stage()
   const { stdout } = await run('group', 'reset', 'billing', 'orders', '--to', 'offset:7', '--dry-run')
-  t.deepEqual(named('resetOffsets'), [['billing', 'orders', 7, { dryRun: true }]])
+  t.deepEqual(named('resetOffsets'), [['billing', 'orders', 7, { dryRun: true, create: false }]])
   t.regex(stdout, /Nothing was changed/)
 })
 

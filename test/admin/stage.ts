@@ -33,11 +33,11 @@ const group: GroupDescription = {
   members: [
     {
       ...{ clientId: 'c1', instance: 'i1', subscriptions: { orders: '*' } },
-      ...{ allocation: 'averagely', isStatic: false, share: 1 },
+      ...{ allocation: 'averagely', isStatic: false, isSilent: false, sessionMs: 10_000, share: 1 },
     },
     {
       ...{ clientId: 'c2', instance: 'i2', subscriptions: { orders: '*' } },
-      ...{ allocation: 'averagely', isStatic: false, share: 0 },
+      ...{ allocation: 'averagely', isStatic: false, isSilent: false, sessionMs: 10_000, share: 0 },
     },
   ],
   idle: [{ clientId: 'c2', why: 'there are more members (2) than queues (1)' }],
@@ -141,6 +141,7 @@ export function stage(
       createTopic: call('createTopic', {}),
       deleteTopic: call('deleteTopic', {}),
       topics: call('topics', [
+        { topic: '%DLQ%b', readQueues: 1, writeQueues: 1, perm: 6, brokers: ['broker-a'] },
         { topic: '订单', readQueues: 8, writeQueues: 8, perm: 6, brokers: ['broker-a'] },
       ]),
       topic: call('topic', { topic: 'orders', queues: [], durability: promises }),

@@ -169,7 +169,7 @@ test('offsets: a group is moved to the start, to the end, to an offset and to a 
   const admin = client.admin()
   const committed = async () => (await admin.group('billing')).queues[0]!.committed
 
-  t.deepEqual(await admin.resetOffsets('billing', 'orders', 3), [
+  t.deepEqual(await admin.resetOffsets('billing', 'orders', 3, { create: true }), [
     { brokerName: 'broker-a', queueId: 0, from: null, to: 3 },
   ])
   t.is(await committed(), 3)
@@ -178,7 +178,10 @@ test('offsets: a group is moved to the start, to the end, to an offset and to a 
   ])
   await admin.resetOffsets('billing', 'orders', 'last')
   t.is(await committed(), 10)
-  await admin.resetOffsets('billing', 'orders', 1_000_000)
+  await t.throwsAsync(admin.resetOffsets('billing', 'orders', 11), {
+    code: 'PULL_OFFSET_MOVED',
+    message: /the longest ends at 10; 'last' is its end/,
+  })
   t.is(await committed(), 10)
   await admin.resetOffsets('billing', 'orders', 'first')
   t.is(await committed(), 0)
@@ -187,11 +190,66 @@ test('offsets: a group is moved to the start, to the end, to an offset and to a 
   t.deepEqual(listener.texts, numbers(10))
 })
 
+test('group: who leaves in order, and whoever takes over from it, is NEVER counted as refused', async (t) => {
+  const cluster = await clusterOf(t)
+  const client = await cluster.connect()
+  const admin = client.admin()
+  await admin.createTopic('orders', { queues: 4 })
+  const first = await listen(await cluster.connect(), 'orders', { group: 'billing', from: 'first' })
+  await fill(client, 'orders', numbers(20))
+  await hears(first, 20)
+  const second = await listen(await cluster.connect(), 'orders', { group: 'billing' })
+  await until('both have queues', () => first.owned.length === 2 && second.owned.length === 2)
+  await first.consumer.close()
+  await until('the other one has all', () => second.owned.length === 4)
+  await second.consumer.close()
+  t.is((await admin.group('billing')).fenced, 0)
+})
+
+test('group: a static member that is away is told of as that, with the queues that are kept for it', async (t) => {
+  const cluster = await clusterOf(t)
+  const admin = (await cluster.connect()).admin()
+  await admin.createTopic('orders', { queues: 2 })
+  const client = await cluster.connect()
+  await listen(client, 'orders', { group: 'billing', instanceId: 'till-1' })
+  await client.close()
+  const { members, idle } = await admin.group('billing')
+  t.like(members, [{ clientId: 'till-1', isStatic: true, isSilent: true, share: 2, sessionMs: 60_000 }])
+  t.deepEqual(idle, [
+    { clientId: 'till-1', why: 'it is away; its queues are kept for it, 60 s from when it went' },
+  ])
+})
+
+test('offsets: a group that nobody knows is moved only where it may be a new one', async (t) => {
+  const client = await clientOf(t)
+  const admin = client.admin()
+  await fill(client, 'orders', numbers(3))
+  for (const move of [admin.resetOffsets('ghost', 'orders', 'first'), admin.skipBacklog('ghost', 'orders')])
+    await t.throwsAsync(move, { code: 'SUBSCRIPTION_GROUP_NOT_EXIST', message: /statemq group list/ })
+  t.deepEqual(await admin.groups(), [])
+  await admin.resetOffsets('ghost', 'orders', 'first', { create: true })
+  t.deepEqual(await admin.groups(), ['ghost'])
+})
+
+test('offsets: a clone to the group itself, or of a topic that is not there, is refused', async (t) => {
+  const client = await clientOf(t)
+  const admin = client.admin()
+  await fill(client, 'orders', numbers(3))
+  await admin.resetOffsets('billing', 'orders', 'first', { create: true })
+  await t.throwsAsync(admin.cloneOffsets('billing', 'billing'), { code: 'INVALID_PARAMETER' })
+  await t.throwsAsync(admin.cloneOffsets('billing', 'audit', { topic: 'ghost' }), { code: 'TOPIC_NOT_EXIST' })
+})
+
+test('topics: one of a group that is not there yet is told of as made when it is needed', async (t) => {
+  const client = await clientOf(t)
+  await t.throwsAsync(client.admin().topic('%RETRY%billing'), { message: /made when it is first needed/ })
+})
+
 test('offsets: a dry run tells what would be done and does nothing', async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic('orders', { queues: 1 })
   await fill(client, 'orders', numbers(5))
-  await client.admin().resetOffsets('billing', 'orders', 2)
+  await client.admin().resetOffsets('billing', 'orders', 2, { create: true })
   t.deepEqual(await client.admin().resetOffsets('billing', 'orders', 'last', { dryRun: true }), [
     { brokerName: 'broker-a', queueId: 0, from: 2, to: 5 },
   ])
@@ -222,7 +280,7 @@ test('offsets: one group goes on where another one is, in the topics that are as
   const admin = client.admin()
   for (const topic of ['orders', 'paid']) {
     await fill(client, topic, numbers(6))
-    await admin.resetOffsets('billing', topic, 2)
+    await admin.resetOffsets('billing', topic, 2, { create: true })
   }
   const committed = async () => (await admin.group('audit')).queues.map((row) => [row.topic, row.committed])
   const plan = await admin.cloneOffsets('billing', 'audit', { topic: 'paid', dryRun: true })

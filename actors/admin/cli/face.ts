@@ -153,7 +153,7 @@ export interface Admin {
     group: string,
     topic: string,
     to: Position | number,
-    options: { dryRun: boolean },
+    options: { dryRun: boolean; create?: boolean },
   ): Promise<OffsetChange[]>
   cloneOffsets(
     from: string,

@@ -1,6 +1,6 @@
 /** What a simple consumer may be told, with what is assumed when it is not, and what is wrong with it. */
 import type { FilterExpression } from '../../../machines/filter/filter.ts'
-import { groupFault, topicFault } from '../../../machines/names.ts'
+import { groupFault, ownTopicFault } from '../../../machines/names.ts'
 import {
   INVISIBLE_MS_MAX,
   INVISIBLE_MS_MIN,
@@ -73,7 +73,7 @@ export function checkMax(max: unknown): void {
 /** What a subscription says, as one text. Throws what is wrong with it. */
 export function subscriptionText(topic: unknown, expression: unknown): string {
   if (typeof topic !== 'string') throw badInput('the topic is no string')
-  const fault = topicFault(topic)
+  const fault = ownTopicFault(topic)
   if (fault) throw badInput(fault.message, fault.code)
   return subscribed(expression).text ?? '*'
 }

@@ -61,8 +61,8 @@ export function addGroup(program: Command, cli: Cli): void {
       terminal.write(`\nThe members are not alike, so messages may be missed. ${sentence}\n`)
     }
     if (found.members.length > 0) {
-      const rows = found.members.map(({ clientId, subscriptions, isStatic, share }) => [
-        isStatic ? `${clientId} (static)` : clientId,
+      const rows = found.members.map(({ clientId, subscriptions, isStatic, isSilent, share }) => [
+        `${clientId}${isStatic ? ' (static)' : ''}${isSilent ? ' (silent)' : ''}`,
         subscriptionsText(subscriptions),
         owned(found, clientId),
         share,
@@ -116,6 +116,7 @@ export function addGroup(program: Command, cli: Cli): void {
       'first, last, a time, how long ago (15m, 2h, 7d) or offset:N',
       target(() => clock.now()),
     )
+    .option('--create', 'the group may be a new one', false)
     .option('--dry-run', 'show what would change, change nothing', false)
     .addHelpText(
       'after',
@@ -125,12 +126,12 @@ export function addGroup(program: Command, cli: Cli): void {
         'statemq group reset billing orders --to first',
       ),
     )
-  carriesOut<{ to: Position | number; dryRun: boolean; topic?: string }>(
+  carriesOut<{ to: Position | number; dryRun: boolean; create: boolean; topic?: string }>(
     reset,
-    async (settings, { to, dryRun, topic: option }, [name, argument]) => {
+    async (settings, { to, dryRun, create, topic: option }, [name, argument]) => {
       const topic = oneTopic(reset, option, argument)
       const changes = await withClient(cli, settings, `reset the group '${name}' on '${topic}'`, (client) =>
-        client.admin().resetOffsets(name!, topic, to, { dryRun }),
+        client.admin().resetOffsets(name!, topic, to, { dryRun, create }),
       )
       if (settings.json) return terminal.write(json({ group: name, topic, dryRun, changes }))
       writeChanges(changes, dryRun)

@@ -65,10 +65,13 @@ export function addSend(program: Command, cli: Cli): void {
         const print = settings.json
           ? (receipt: Receipt) => terminal.write(jsonLine(receipt))
           : ({ messageId, brokerName, queueId, queueOffset }: Receipt) => {
-              if (isOne)
-                terminal.write(
-                  `Sent ${messageId} to ${brokerName}, queue ${queueId}, offset ${queueOffset}.\n`,
-                )
+              if (!isOne) return
+              const { delayLevel } = options
+              const where =
+                delayLevel === undefined
+                  ? `, queue ${queueId}, offset ${queueOffset}`
+                  : `, where it waits for the time of level ${delayLevel}`
+              terminal.write(`Sent ${messageId} to ${brokerName}${where}.\n`)
             }
         const { sent, ms } = await sendAll(cli, producer, messages, total, print)
         if (!isOne && !settings.json) {

@@ -1,5 +1,6 @@
 /** `statemq topic …`: create, list, show, route, delete. */
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
+import { isDerived } from '../../../../machines/names.ts'
 import { type Cli, carriesOut, examples, withClient } from '../cli.ts'
 import { Interrupted, UsageError } from '../explain.ts'
 import type { TopicDescription } from '../face.ts'
@@ -15,7 +16,7 @@ export function addTopic(program: Command, cli: Cli): void {
     .description('Create a topic on every broker, or change it.')
     .argument('<topic>')
     .option('--queues <count>', 'queues on each broker', whole(1, 65_535), 8)
-    .option('--perm <rights>', 'r, w or rw', permission, 6)
+    .addOption(new Option('--perm <rights>', 'r, w or rw').argParser(permission).default(6, 'rw'))
     .addHelpText('after', examples('statemq topic create orders --queues 8'))
   carriesOut<{ queues: number; perm: number }>(create, async (settings, { queues, perm }, [name]) => {
     await withClient(cli, settings, `create the topic '${name}'`, (client) =>
@@ -36,7 +37,9 @@ export function addTopic(program: Command, cli: Cli): void {
     const topics = await withClient(cli, settings, 'list the topics', (client) => client.admin().topics())
     if (settings.json) return terminal.write(json(topics))
     if (topics.length === 0) return terminal.write('No topics yet. Make one: statemq topic create orders\n')
-    const rows = topics.map((one) => [
+    // Those of groups come last: nobody made them, and few look for them.
+    const sorted = [...topics].sort((a, b) => Number(isDerived(a.topic)) - Number(isDerived(b.topic)))
+    const rows = sorted.map((one) => [
       one.topic,
       one.readQueues,
       one.writeQueues,
