@@ -146,6 +146,26 @@ test('group reset: the topic is an option or an argument, and exactly one', asyn
   }
 })
 
+test('group reset: what is neither an offset nor a time is refused, and nothing is moved', async (t) => {
+  const { run, named } = stage()
+  for (const to of [
+    'offset:-1',
+    'offset:1.5',
+    'offset:',
+    'offset:99999999999999999',
+    'yesterday 3',
+    '-1',
+    '12',
+  ]) {
+    const { code, stderr } = await run('group', 'reset', 'billing', 'orders', '--to', to)
+    t.is(code, 2, to)
+    t.regex(stderr, /Give /)
+  }
+  for (const to of ['2026-05-01', '2026-05-01T12:00', '2026-05-01T12:00:01.5Z', '2026-05-01T12:00+02:00'])
+    t.is((await run('group', 'reset', 'billing', 'orders', '--to', to)).code, 0, to)
+  t.is(named('resetOffsets').length, 4)
+})
+
 test('group clone: tells where the other group goes on', async (t) => {
   const { run, calls } = stage()
   const { stdout } = await run('group', 'clone', 'billing', 'audit', '--topic', 'orders', '--dry-run')

@@ -34,11 +34,16 @@ export const position =
 export const target =
   (now: () => number) =>
   (text: string): Position | number => {
-    const offset = /^offset:(\d+)$/.exec(text)
-    return offset ? Number(offset[1]) : position(now)(text)
+    if (!text.startsWith('offset:')) return position(now)(text)
+    const offset = Number(text.slice('offset:'.length))
+    if (/^offset:\d+$/.test(text) && Number.isSafeInteger(offset)) return offset
+    throw new InvalidArgumentError('Give offset:N with a whole number from 0 on.')
   }
 
 const msOf: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** Date.parse alone takes 'offset:-1' for a day in 2001. */
+const isoTime = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?$/
 
 function moment(text: string, now: number): Date {
   const ago = /^(\d+)([smhd])$/.exec(text)
@@ -46,7 +51,9 @@ function moment(text: string, now: number): Date {
     ? now - Number(ago[1]) * msOf[ago[2]!]!
     : /^\d{11,}$/.test(text)
       ? Number(text)
-      : Date.parse(text)
+      : isoTime.test(text)
+        ? Date.parse(text)
+        : Number.NaN
   if (Number.isNaN(ms)) {
     throw new InvalidArgumentError(
       'Give first, last, a time such as 2026-05-01T12:00Z, or how long ago: 90s, 15m, 2h, 7d.',
