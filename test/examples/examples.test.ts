@@ -3,15 +3,15 @@ import test, { type ExecutionContext } from 'ava'
 import { start, temporary } from './program.ts'
 
 /** Starts a cluster; what it returns runs an example against it and returns what that printed. */
-async function cluster(t: ExecutionContext): Promise<(file: string) => Promise<string>> {
+async function cluster(t: ExecutionContext): Promise<(file: string, errors?: RegExp) => Promise<string>> {
   const dir = await temporary(t)
   const running = start(t, 'bin/statemq.js', ['start', '--json', '--port', '0', '--dir', dir.path])
   await running.prints('\n')
   const { servers } = JSON.parse(running.output) as { servers: string }
-  return async (file) => {
+  return async (file, errors = /^$/) => {
     const example = start(t, `examples/${file}`, [], { STATEMQ_SERVERS: servers })
     t.is(await example.ended(), 0, example.errors)
-    t.is(example.errors, '')
+    t.regex(example.errors, errors)
     return example.output
   }
 }
@@ -50,6 +50,19 @@ test('watch: the actors are listed, and a rebalancer is followed until it has le
     '--queues.heard-->  left',
   ]) {
     t.true(output.includes(words), `${words}\n${output}`)
+  }
+})
+
+test('retry: one is tried again, one is a dead letter and is sent again, at the first run and at the next', async (t) => {
+  const run = await cluster(t)
+  for (let round = 0; round < 2; round++) {
+    const output = await run('retry.js', /the handler failed/)
+    t.deepEqual(output.trimEnd().split('\n'), [
+      'booked ann, try 1',
+      'booked bob, try 2',
+      'dead: cleo, tried 1 time, Error: nobody knows cleo',
+      'booked cleo, try 1',
+    ])
   }
 })
 
