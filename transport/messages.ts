@@ -167,6 +167,8 @@ export type GroupOnBroker = {
     topic: string
     queueId: number
     owner: string | null
+    /** Members share it message by message, and none owns it. */
+    isPopped: boolean
     /** Counts the grants of this queue. */
     assignEpoch: number
     committed: number | null

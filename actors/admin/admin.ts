@@ -3,7 +3,7 @@
  *
  * An order to several brokers is carried out on each; what failed on one is thrown and names it.
  */
-import { brokerNameFault, groupFault, isDerived, ownTopicFault } from '../../machines/names.ts'
+import { brokerNameFault, groupFault, isDerived, ownTopicFault, RETRY_PREFIX } from '../../machines/names.ts'
 import { compareText, type TopicRoute } from '../../machines/topic.ts'
 import type { QueueBounds, TopicConfig, TopicOverview } from '../../transport/messages.ts'
 import { badInput, StateMQError } from '../errors.ts'
@@ -140,7 +140,7 @@ export class Admin {
 
   /**
    * Group `to` goes on where `from` is: in one topic, or in all that `from` has read. Queues of which `from` has
-   * committed nothing are left alone.
+   * committed nothing are left alone, and so are its retries.
    */
   async cloneOffsets(
     from: string,
@@ -153,7 +153,7 @@ export class Admin {
     const source = await this.group(from)
     const target = await this.#masters.onEach(`group '${to}'`, (of) => [of.group, { group: to }] as const)
     const changes = source.queues.flatMap(({ topic: name, brokerName, queueId, committed }) => {
-      if (committed === null || (topic !== undefined && name !== topic)) return []
+      if (committed === null || name === RETRY_PREFIX + from || (topic ?? name) !== name) return []
       const known = target.find((part) => part.brokerName === brokerName)?.value.queues ?? []
       const before = known.find((row) => row.topic === name && row.queueId === queueId)?.committed ?? null
       return { topic: name, brokerName, queueId, from: before, to: committed }

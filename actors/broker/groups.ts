@@ -193,6 +193,7 @@ export class Groups {
           topic,
           queueId,
           owner: owner?.clientId ?? null,
+          isPopped: this.#hooks.isPopped(group, queue),
           assignEpoch,
           committed,
           ...bounds,

@@ -2,10 +2,11 @@
  * MessageStream: turns a handler that is called into messages that are asked for. Each is unhandled until its caller
  * acknowledges it; what is never asked for, or never acknowledged, goes to whoever reads the queue next.
  */
+import { badInput } from '../errors.ts'
 import { unhandled } from './dispatcher.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 
-/** A message of `messages()`: the offset moves when it is acknowledged. */
+/** A message of `messages()`: the offset moves when it is acknowledged. FENCED_OWNER after the consumer was closed. */
 export type PulledMessage = IncomingMessage & { ack(): Promise<void> }
 
 type Ready = { message: PulledMessage; letGo(): void }
@@ -18,8 +19,13 @@ export class MessageStream {
   /** The handler. */
   readonly offer = (message: IncomingMessage): Promise<unknown> =>
     new Promise((settle) => {
-      const letGo = () => settle(unhandled)
+      let isLetGo = false
+      const letGo = () => {
+        isLetGo = true
+        settle(unhandled)
+      }
       const ack = async () => {
+        if (isLetGo) throw badInput('the consumer let go of this message: it is given again', 'FENCED_OWNER')
         this.#given.delete(letGo)
         settle(undefined)
       }

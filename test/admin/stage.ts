@@ -53,6 +53,7 @@ const group: GroupDescription = {
       maxOffset: 1_205,
       lag: 1_200,
       behindSince: null,
+      isPopped: false,
     },
   ],
 }

@@ -2,7 +2,7 @@
 import test from 'ava'
 import type { Client } from '../../actors/index.ts'
 import { until } from '../support/until.ts'
-import { byQueue, clientOf, clusterOf, hears, listen, numbers, sorted } from './support.ts'
+import { byQueue, clientOf, clusterOf, hears, listen, numbers, SHORT_LEVELS, sorted } from './support.ts'
 
 async function fill(client: Client, topic: string, bodies: readonly string[]): Promise<void> {
   const producer = client.producer()
@@ -218,6 +218,30 @@ test('group: a static member that is away is told of as that, with the queues th
   t.deepEqual(idle, [
     { clientId: 'till-1', why: 'it is away; its queues are kept for it, 60 s from when it went' },
   ])
+})
+
+test('group: of a group whose members pop it is told that they share its queues', async (t) => {
+  const client = await clientOf(t)
+  await fill(client, 'orders', numbers(4))
+  const popper = client.simpleConsumer({ group: 'packing', from: 'first' }).subscribe('orders')
+  await popper.receive(4)
+  const { queues } = await client.admin().group('packing')
+  t.true(queues.every(({ isPopped, owner }) => isPopped && owner === null))
+})
+
+test('offsets: a clone leaves out what waits to be tried again: that is of the one group alone', async (t) => {
+  const client = await clientOf(t, { messageDelayLevel: SHORT_LEVELS })
+  await fill(client, 'orders', ['x'])
+  const handle = ({ deliveryAttempt }: { deliveryAttempt: number }) => {
+    if (deliveryAttempt === 1) throw new Error('not yet')
+  }
+  const { consumer } = await listen(client, 'orders', { group: 'billing', from: 'first', handle })
+  const topics = (group: string) => async () =>
+    new Set((await client.admin().group(group)).queues.map(({ topic }) => topic))
+  await until('it waits to be tried again', async () => (await topics('billing')()).has('%RETRY%billing'))
+  await consumer.close()
+  await client.admin().cloneOffsets('billing', 'audit')
+  t.deepEqual(await topics('audit')(), new Set(['orders']))
 })
 
 test('offsets: a group that nobody knows is moved only where it may be a new one', async (t) => {

@@ -357,6 +357,20 @@ test('consumer: close() ends the loop over messages() and waits for nothing that
   t.is(seen, 10)
 })
 
+test('consumer: to acknowledge a message twice is nothing, and AFTER its consumer let go of it is refused', async (t) => {
+  const client = await clientOf(t)
+  for (const body of ['a', 'b']) await client.producer().send({ topic: 'orders', body, messageGroup: 'g' })
+  const consumer = client.consumer({ group: 'billing', from: 'first', closeTimeoutMs: 0 }).subscribe('orders')
+  const messages = consumer.messages()
+  const first = (await messages.next()).value!
+  await first.ack()
+  await t.notThrowsAsync(first.ack())
+  const second = (await messages.next()).value!
+  await messages.return()
+  await t.throwsAsync(second.ack(), { code: 'FENCED_OWNER', message: /given again/ })
+  await t.notThrowsAsync(first.ack())
+})
+
 test('consumer: a client that is closed ends a loop over messages() that waits', async (t) => {
   const cluster = await clusterOf(t)
   const client = await cluster.connect()

@@ -209,6 +209,7 @@ export interface GroupDescription {
     maxOffset: number
     lag: number
     behindSince: number | null
+    isPopped: boolean
   }[]
 }
 export interface OffsetChange {

@@ -206,7 +206,7 @@ export function addGroup(program: Command, cli: Cli): void {
       queue.topic,
       queue.brokerName,
       queue.queueId,
-      queue.owner,
+      queue.isPopped ? 'shared: its members pop' : queue.owner,
       queue.assignEpoch,
       queue.committed,
       queue.maxOffset,
