@@ -162,10 +162,10 @@ export class GroupCourse {
     if (output.out === 'pushed') {
       const { generation, members } = output.told
       const clientIds = members.map(({ clientId }) => clientId)
-      for (const slot of this.slotIds) {
-        const { clientId, instance } = this.slots.own[slot]!
-        const own = members.find((told) => told.clientId === clientId && told.instance === instance)
-        this.send({ kind: 'push', slot, generation, members: clientIds, share: own?.queues ?? null })
+      for (const told of members) {
+        if (output.to !== null && output.to !== told.clientId) continue
+        const slot = this.coordinators.slotOf(told)
+        this.send({ kind: 'push', slot, generation, members: clientIds, share: [...(told.queues ?? [])] })
       }
     } else if (output.out === 'saw' || output.out === 'broke') this.#noteWhat(output)
     else if (!isHeard) return

@@ -207,7 +207,11 @@ export const groupMutants: GroupMutant[] = [
     name: 'what was granted too late is kept and not read',
     rules: {
       rebalancer: redrawn(rebalancer, (chart) => {
-        chart.on['queue.claimed'].pop()
+        const isHeard = ({ context, event }: any) =>
+          event.news[0].type !== 'queue.claimed' || context.target.includes(event.news[0].queue)
+        const { actions } = chart.on['queues.heard']
+        chart.on['queues.heard'] = { guard: isHeard, actions }
+        chart.states.member.on['queues.heard'][1].guard = isHeard
       }),
     },
     configuration: { ...joining, messages: 0, joins: 2, isClean: true },
@@ -223,10 +227,7 @@ export const groupMutants: GroupMutant[] = [
     name: 'the end of an earlier drain is taken for that of the queue',
     rules: {
       heedsReleased: () => true,
-      rebalancer: redrawn(rebalancer, (chart) => {
-        chart.on['queue.drained'].guard = ({ context, event }: any) =>
-          context.held[event.queue]?.status === 'draining'
-      }),
+      drainNamed: (drain, holding) => holding ?? drain,
     },
     configuration: { ...two, closes: 1, coordinatorCrashes: 1, messages: 0 },
     breaks: 'L1 EventuallySettled',
