@@ -260,6 +260,7 @@ export class OwnedQueues {
 
   /** Thousands of queues may come and go in one turn of the loop: the dispatcher is told once. */
   #changed(): void {
+    this.#flow.budget.setQueues(this.#queues.size)
     if (this.#isChanged) return
     this.#isChanged = true
     this.#process.world.clock.defer(() => {

@@ -47,7 +47,7 @@ test('watch: the actors are listed, and a rebalancer is followed until it has le
     'rebalancer/gauges/gauge-1: member.heart.beating, balance.balanced',
     '--members.changed-->',
     '--consumer.closed-->  leaving.draining',
-    '--queue.drained-->  left',
+    '--queues.heard-->  left',
   ]) {
     t.true(output.includes(words), `${words}\n${output}`)
   }
