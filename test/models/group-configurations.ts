@@ -193,6 +193,12 @@ export const overtaken: GroupModel[] = [
     worlds: 472,
     sees: ['a silent client id is taken over', 'two believe to own a queue', 'a zombie is fenced'],
   },
+  {
+    name: 'a client id is taken over at a coordinator that knows nothing',
+    configuration: { ...alone, queues: 1, messages: 0, takesOver: true, joins: 1, coordinatorCrashes: 1 },
+    worlds: 350,
+    sees: ['a client id that is in use is refused', 'two believe to own a queue', 'a zombie is fenced'],
+  },
 ]
 
 /** Too large to be gone through: chance leads. */

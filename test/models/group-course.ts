@@ -70,7 +70,7 @@ export class GroupCourse {
     this.configuration = configuration
     this.rules = rules
     this.slots = slots(rules, configuration)
-    this.queues = queues(rules, configuration, (slot) => this.slots.own[slot]!.clientId)
+    this.queues = queues(rules, configuration, this.slots.own)
     this.coordinators = coordinators(rules, this.slots.own, this.slots.keys)
     this.budgets = interned(budgetNames.map((name) => configuration[name] ?? 0))
     this.slotIds = [...Array(members + joins).keys()]
@@ -281,4 +281,6 @@ export class GroupCourse {
 
 /** The consumer that it goes to; null: a broker or the coordinator. */
 export const addresseeOf = (message: Message): number | null =>
-  ['push', 'granted', 'refused', 'failed', 'released'].includes(message.kind) ? message.slot : null
+  ['push', 'unanswered', 'granted', 'refused', 'failed', 'released'].includes(message.kind)
+    ? message.slot
+    : null

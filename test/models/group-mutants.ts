@@ -79,6 +79,17 @@ export const groupMutants: GroupMutant[] = [
     breaks: 'AtMostOneOwner',
   },
   {
+    name: 'another process of the owner is taken for the owner',
+    rules: {
+      queueOwner: guarded(queueOwner, {
+        isOwners: ({ context: { owner } }: any, claim: any) =>
+          owner?.clientId === claim.clientId && claim.generation >= owner.generation,
+      }),
+    },
+    configuration: { ...joining, queues: 1, messages: 0, takesOver: true, coordinatorCrashes: 1 },
+    breaks: 'R1 OneMemberPerEpoch',
+  },
+  {
     name: 'a claim takes a queue by force from an owner of the same list',
     rules: {
       queueOwner: guarded(queueOwner, { isForced: (_: unknown, { force }: { force: boolean }) => force }),

@@ -114,6 +114,8 @@ export function groupSteps(course: GroupCourse) {
       case 'join': {
         const { generation, held, isOrphan } = message
         const event = { type: 'member.joined', ...slots.own[slot]!, generation, held }
+        if (!isOrphan && course.slotAt(course.next, slot).status === 'paused')
+          course.send({ kind: 'unanswered', slot })
         return course.toCoordinator({ is: 'event', event }, !isOrphan)
       }
       case 'leaving':
@@ -121,6 +123,8 @@ export function groupSteps(course: GroupCourse) {
         const event = { type: `member.${message.kind}`, clientId, instance }
         return course.toCoordinator({ is: 'event', event })
       }
+      case 'unanswered':
+        return unanswered(slot)
       case 'push': {
         const { generation, members, share } = message
         return course.event(slot, { type: 'members.changed', generation, members, share } as never)
@@ -149,6 +153,8 @@ export function groupSteps(course: GroupCourse) {
 
   const failed = (slot: number, queue: number, generation: number) =>
     heard(slot, { type: 'claim.failed', queue: slots.keys[queue]!, generation })
+  const unanswered = (slot: number) =>
+    course.event(slot, { type: 'join.failed', code: 'timedOut', message: '' } as never)
   const heard = (slot: number, news: QueueNews) =>
     course.event(slot, { type: 'queues.heard', news: [news] } as never)
 
@@ -157,15 +163,14 @@ export function groupSteps(course: GroupCourse) {
     const message = course.messages.at(id)
     if ('isOrphan' in message && message.isOrphan) return false
     if (message.kind === 'release') return !course.rules.repeatsReleases // Else it is simply sent again.
-    return message.kind !== 'failed'
+    return message.kind !== 'failed' && message.kind !== 'unanswered'
   }
   /** Whoever has asked knows only that nobody answers. */
   function lost(id: number): void {
     const message = course.messages.at(id)
     if (message.kind === 'claim' || message.kind === 'granted' || message.kind === 'refused')
       failed(message.slot, message.queue, message.generation)
-    else if (message.kind === 'join')
-      course.event(message.slot, { type: 'join.failed', code: 'timedOut', message: '' } as never)
+    else if (message.kind === 'join') unanswered(message.slot)
     else if (message.kind === 'release' || message.kind === 'released') lostRelease(id)
     else if (message.kind === 'commit' && course.slotAt(course.next, message.slot).status === 'up')
       course.toSlot(message.slot, { is: 'commitLost', queue: message.queue })

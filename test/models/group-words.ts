@@ -87,7 +87,8 @@ export type QueueOutput =
 /** On its way. `isOrphan`: nobody waits for an answer any more. */
 export type Message =
   | { kind: 'join'; slot: number; generation: number; held: string[]; isOrphan: boolean }
-  | { kind: 'leaving' | 'left'; slot: number }
+  /** unanswered: it did not hear what became of its join. */
+  | { kind: 'leaving' | 'left' | 'unanswered'; slot: number }
   | { kind: 'push'; slot: number; generation: number; members: string[]; share: string[] }
   | {
       kind: 'claim'
