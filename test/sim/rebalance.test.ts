@@ -240,7 +240,7 @@ function simulate(seed: number, queueCount: number, allocation: Allocation = 'av
       },
       dropQueue: ({ queue }) => {
         for (const id of drains.keys())
-          if (id.startsWith(`${queue}#`) && !id.endsWith('#0')) drains.delete(id)
+          if (id.startsWith(`${queue}#`) && !id.includes('#0 of ')) drains.delete(id)
         positions.delete(queue)
       },
       announceAssignment: () => {},
@@ -259,7 +259,10 @@ function simulate(seed: number, queueCount: number, allocation: Allocation = 'av
       hear({ type: 'members.changed', generation, members: members.map((listed) => listed.clientId), share })
     }
     /** What was never read is given back without touching what is. */
-    const drainOf = (queue: string, { assignEpoch }: { assignEpoch: number }) => `${queue}#${assignEpoch}`
+    const drainOf = (
+      queue: string,
+      { assignEpoch, generation }: { assignEpoch: number; generation: number },
+    ) => (assignEpoch === 0 ? `${queue}#0 of ${generation}` : `${queue}#${assignEpoch}`)
     /** Asks until it is answered; a later drain or a drop of the same queue takes over. */
     function letGo(queue: string, claimed: { generation: number; assignEpoch: number }, drain: number): void {
       if (!isAlive || drains.get(drainOf(queue, claimed)) !== drain) return
