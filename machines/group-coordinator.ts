@@ -1,11 +1,12 @@
 /**
  * GroupCoordinator: who belongs to one consumer group, and which queues are whose share. Hosted by one broker.
  *
- * Every member sees the same division under the same generation: a generation is NEVER used for two divisions, and never
- * goes back. What is then between two members is settled by the broker of each queue. A coordinator keeps nothing on
- * disk. One that starts anew learns that it had a predecessor from a member that remembers a later generation; it leaps
- * ahead of all that one may have said, and gathers: those who only lost their coordinator still hold their queues, and a
- * division without them would move queues for nothing. Nobody is told one until they had time to join again.
+ * Every member sees the same division under the same generation: a coordinator NEVER uses a generation for two divisions,
+ * and never goes back. What is then between two members is settled by the broker of each queue, whatever they were told.
+ * A coordinator keeps nothing on disk. One that starts anew learns that it had a predecessor from a member that remembers
+ * a later generation; it leaps ahead of all that one may have said, and gathers: those who only lost their coordinator
+ * still hold their queues, and a division without them would move queues for nothing. Nobody is told one until they had
+ * time to join again.
  *
  *   empty ──joined──▶ settling ──settleWindow──▶ stable ──joined, left, expired, queues changed──▶ settling
  *     └─joined, and remembers more─▶ gathering ──gatherWindow──▶ stable        the last one is gone: ──▶ empty

@@ -16,8 +16,8 @@
 import { setup } from 'xstate'
 import { effect } from './effect.ts'
 
-/** `generation`: of the list of members that the claim rests on. */
-export type QueueClaim = { clientId: string; generation: number }
+/** `generation`: of the list of members that the claim rests on. `instance`: tells two processes of one client id apart. */
+export type QueueClaim = { clientId: string; generation: number; instance?: string | undefined }
 
 export type QueueOwnerInput = { assignEpoch: number; owner: QueueClaim | null }
 export type QueueOwnerContext = QueueOwnerInput & {
@@ -55,9 +55,14 @@ const queueOwner = setup({
     refuseClaim: effect<QueueClaim & { owner: QueueClaim | null }>('refuseClaim'),
   },
   guards: {
-    /** The owner again: it has not heard the answer, or was started anew. An older claim of its own proves nothing. */
+    /**
+     * The owner again: it has not heard the answer, or was started anew. An older claim of its own proves nothing; nor does
+     * another process of its name that rests on the same list: a coordinator that knew neither has used the number again.
+     */
     isOwners: ({ context: { owner } }, claim: QueueClaim) =>
-      owner?.clientId === claim.clientId && claim.generation >= owner.generation,
+      owner?.clientId === claim.clientId &&
+      (claim.generation > owner.generation ||
+        (claim.generation === owner.generation && claim.instance === owner.instance)),
     isForced: ({ context: { owner } }, claim: QueueClaim & { force: boolean }) =>
       claim.force && claim.generation > (owner?.generation ?? 0),
     mayWait: ({ context: { waiting } }, claim: QueueClaim & { waits: boolean }) =>
@@ -75,7 +80,11 @@ const queueOwner = setup({
 
 type Args = Pick<Parameters<Parameters<typeof queueOwner.enqueueActions>[0]>[0], 'context' | 'enqueue'>
 
-const claimOf = ({ clientId, generation }: QueueClaim): QueueClaim => ({ clientId, generation })
+const claimOf = ({ clientId, generation, instance }: QueueClaim): QueueClaim => ({
+  clientId,
+  generation,
+  ...(instance !== undefined && { instance }),
+})
 
 const isReleased = ({ owner, assignEpoch }: QueueOwnerContext, release: Release): boolean =>
   owner?.clientId === release.clientId &&

@@ -118,6 +118,8 @@ export type OffsetSearch = z.infer<typeof offsetSearch>
 const claimed = { group: name, topic: name, queueId: whole, clientId: name, generation: whole }
 export const claimRequest = z.object({
   ...claimed,
+  /** Tells two processes of one client id apart. */
+  instance: name.optional(),
   /** The owner is no member any more, or did not let go in time. */
   force: z.boolean(),
   /** The answer may come only when the owner lets go. */

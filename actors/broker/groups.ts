@@ -84,7 +84,7 @@ export class Groups {
   }
 
   claim(
-    { group, topic, queueId, clientId, generation, force, waits }: ClaimRequest,
+    { group, topic, queueId, clientId, instance, generation, force, waits }: ClaimRequest,
     answer: Tell<ClaimAnswer>,
   ): void {
     const refusal = this.#refusalOf(group, topic, queueId)
@@ -94,16 +94,21 @@ export class Groups {
       const message = `group '${group}' pops: its consumers share queues message by message, and own none; use another group`
       return answer(refuse(codes.NO_PERMISSION, message))
     }
-    this.owners.claim({ group, topic, queueId }, { clientId, generation }, { force, waits }, (outcome) => {
-      if (outcome === null) return answer(refuse(codes.NOT_MASTER, 'this broker is no longer master'))
-      if (!outcome.granted) {
-        const { clientId: owner = null, generation: ownerGeneration = 0 } = outcome.owner ?? {}
-        return answer(accept({ granted: false, owner, ownerGeneration }))
-      }
-      const committed = this.#state.offsets.get(group)?.get(queue) ?? null
-      const bounds = this.#store.bounds(this.#store.queue(topic, queueId))
-      answer(accept({ granted: true, assignEpoch: outcome.assignEpoch, committed, ...bounds }))
-    })
+    this.owners.claim(
+      { group, topic, queueId },
+      { clientId, instance, generation },
+      { force, waits },
+      (outcome) => {
+        if (outcome === null) return answer(refuse(codes.NOT_MASTER, 'this broker is no longer master'))
+        if (!outcome.granted) {
+          const { clientId: owner = null, generation: ownerGeneration = 0 } = outcome.owner ?? {}
+          return answer(accept({ granted: false, owner, ownerGeneration }))
+        }
+        const committed = this.#state.offsets.get(group)?.get(queue) ?? null
+        const bounds = this.#store.bounds(this.#store.queue(topic, queueId))
+        answer(accept({ granted: true, assignEpoch: outcome.assignEpoch, committed, ...bounds }))
+      },
+    )
   }
 
   release({ group, topic, queueId, ...release }: ReleaseRequest, answer: Tell<Nothing>): void {

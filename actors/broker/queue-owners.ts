@@ -70,7 +70,7 @@ export class QueueOwners {
     const hosted = this.#host(place)
     const { clientId, generation } = claim
     // A grant is settled, too, though it is told later: only a claim that waits is kept.
-    if (this.#send(place, hosted, { type: 'queue.claimed', clientId, generation, ...how }, answer)) return
+    if (this.#send(place, hosted, { type: 'queue.claimed', ...claim, ...how }, answer)) return
     const timer = this.#clock.setTimeout(
       () => this.#send(place, hosted, { type: 'claim.expired', clientId, generation }),
       CLAIM_WAIT_MS,

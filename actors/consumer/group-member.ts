@@ -224,7 +224,7 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
   ): void {
     const epoch = epochOf(brokerName)
     if (epoch === 0) return void clock.defer(() => answered(null))
-    const request = { group, topic, queueId, clientId, generation, ...how }
+    const request = { group, topic, queueId, clientId, instance, generation, ...how }
     ask(transport, subjects.broker(brokerName, epoch).claim, request, CLAIM_MS, (outcome) => {
       if (!outcome.ok && outcome.failure.code === 'noResponders') unreachable(brokerName, epoch)
       const isAnswered = outcome.ok && outcome.value.code === codes.SUCCESS && 'value' in outcome.value

@@ -79,15 +79,17 @@ export const ownedOf = ({ held }: Pick<RebalancerContext, 'held'>): Grant[] =>
 
 /**
  * The generation that the group must have reached for a broker to refuse us like this. An owner that our list does not
- * have cannot come from our coordinator: a predecessor made another list of the same generation.
+ * have, or another process of our name, cannot come from our coordinator: a predecessor made another list of the same
+ * generation.
  */
 export const generationBehind = (
-  { generation, members }: RebalancerContext,
-  { owner, ownerGeneration }: Refusal,
-): number =>
-  ownerGeneration === generation && !(owner !== null && members.includes(owner))
-    ? ownerGeneration + 1
-    : ownerGeneration
+  { generation, members, member }: RebalancerContext,
+  { owner, ownerGeneration, generation: claimed }: Refusal,
+): number => {
+  const isStranger = owner === null || !members.includes(owner)
+  const isNamesake = owner === member.clientId && ownerGeneration === claimed
+  return ownerGeneration === generation && (isStranger || isNamesake) ? ownerGeneration + 1 : ownerGeneration
+}
 
 const isSettled = ({ target, held }: RebalancerContext): boolean =>
   target.length === Object.keys(held).length && target.every((queue) => held[queue]?.status === 'owned')

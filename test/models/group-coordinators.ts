@@ -12,14 +12,22 @@ export type CoordinatorOutcome = { coordinator: number; outputs: CoordinatorOutp
 export type CoordinatorHappening = { is: 'event'; event: { type: string } } | { is: 'timer'; id: string }
 
 /** Why the queues are divided anew is for people. */
-const forget = (snapshot: AnyMachineSnapshot): AnyMachineSnapshot => {
+export const withoutCauses = (snapshot: AnyMachineSnapshot): AnyMachineSnapshot => {
   const { members, target, queues, ...context }: GroupCoordinatorContext = snapshot.context
   const plain = { members: sorted(members), target: sorted(target), queues: sorted(queues) }
-  return { ...snapshot, context: { ...context, ...plain, causes: [], lags: {} } } as never
+  return {
+    ...snapshot,
+    context: {
+      ...context,
+      ...plain,
+      causes: context.causes.length > 0 ? ['something happened'] : [],
+      lags: {},
+    },
+  } as never
 }
 
 export function coordinators(rules: GroupRules, own: readonly Member[], keys: readonly string[]) {
-  const table = machineTable(rules.coordinator, forget, true)
+  const table = machineTable(rules.coordinator, withoutCauses, true)
   const all: Interned<Coordinator> = interned()
   const known: Map<string, CoordinatorOutcome>[] = []
   const queues = keys.map(queueOfKey)
@@ -38,7 +46,7 @@ export function coordinators(rules: GroupRules, own: readonly Member[], keys: re
       else if (type === 'refuseMember')
         outputs.push({ out: 'refused', slot: slotOf(params), isFinal: params.isFinal })
       else if (type === 'rejectBeat') outputs.push({ out: 'rejected', slot: slotOf(params) })
-      else if (type === 'pushAssignment') outputs.push({ out: 'pushed', told: params })
+      else if (type === 'pushAssignment') outputs.push({ out: 'pushed', told: params, to: params.to })
       else if (type === 'watchTopics' && params.topics.length > 0)
         events.push({ type: 'queues.changed', topic: TOPIC, queues } as never)
     }

@@ -70,7 +70,7 @@ export class GroupCourse {
     this.configuration = configuration
     this.rules = rules
     this.slots = slots(rules, configuration)
-    this.queues = queues(rules, configuration, (slot) => this.slots.own[slot]!.clientId)
+    this.queues = queues(rules, configuration, this.slots.own)
     this.coordinators = coordinators(rules, this.slots.own, this.slots.keys)
     this.budgets = interned(budgetNames.map((name) => configuration[name] ?? 0))
     this.slotIds = [...Array(members + joins).keys()]
@@ -162,10 +162,10 @@ export class GroupCourse {
     if (output.out === 'pushed') {
       const { generation, members } = output.told
       const clientIds = members.map(({ clientId }) => clientId)
-      for (const slot of this.slotIds) {
-        const { clientId, instance } = this.slots.own[slot]!
-        const own = members.find((told) => told.clientId === clientId && told.instance === instance)
-        this.send({ kind: 'push', slot, generation, members: clientIds, share: own?.queues ?? null })
+      for (const told of members) {
+        if (output.to !== null && output.to !== told.clientId) continue
+        const slot = this.coordinators.slotOf(told)
+        this.send({ kind: 'push', slot, generation, members: clientIds, share: [...(told.queues ?? [])] })
       }
     } else if (output.out === 'saw' || output.out === 'broke') this.#noteWhat(output)
     else if (!isHeard) return
@@ -281,4 +281,6 @@ export class GroupCourse {
 
 /** The consumer that it goes to; null: a broker or the coordinator. */
 export const addresseeOf = (message: Message): number | null =>
-  ['push', 'granted', 'refused', 'failed', 'released'].includes(message.kind) ? message.slot : null
+  ['push', 'unanswered', 'granted', 'refused', 'failed', 'released'].includes(message.kind)
+    ? message.slot
+    : null

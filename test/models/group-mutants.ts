@@ -79,6 +79,17 @@ export const groupMutants: GroupMutant[] = [
     breaks: 'AtMostOneOwner',
   },
   {
+    name: 'another process of the owner is taken for the owner',
+    rules: {
+      queueOwner: guarded(queueOwner, {
+        isOwners: ({ context: { owner } }: any, claim: any) =>
+          owner?.clientId === claim.clientId && claim.generation >= owner.generation,
+      }),
+    },
+    configuration: { ...joining, queues: 1, messages: 0, takesOver: true, coordinatorCrashes: 1 },
+    breaks: 'R1 OneMemberPerEpoch',
+  },
+  {
     name: 'a claim takes a queue by force from an owner of the same list',
     rules: {
       queueOwner: guarded(queueOwner, { isForced: (_: unknown, { force }: { force: boolean }) => force }),
@@ -207,7 +218,11 @@ export const groupMutants: GroupMutant[] = [
     name: 'what was granted too late is kept and not read',
     rules: {
       rebalancer: redrawn(rebalancer, (chart) => {
-        chart.on['queue.claimed'].pop()
+        const isHeard = ({ context, event }: any) =>
+          event.news[0].type !== 'queue.claimed' || context.target.includes(event.news[0].queue)
+        const { actions } = chart.on['queues.heard']
+        chart.on['queues.heard'] = { guard: isHeard, actions }
+        chart.states.member.on['queues.heard'][1].guard = isHeard
       }),
     },
     configuration: { ...joining, messages: 0, joins: 2, isClean: true },
@@ -223,10 +238,7 @@ export const groupMutants: GroupMutant[] = [
     name: 'the end of an earlier drain is taken for that of the queue',
     rules: {
       heedsReleased: () => true,
-      rebalancer: redrawn(rebalancer, (chart) => {
-        chart.on['queue.drained'].guard = ({ context, event }: any) =>
-          context.held[event.queue]?.status === 'draining'
-      }),
+      drainNamed: (drain, holding) => holding ?? drain,
     },
     configuration: { ...two, closes: 1, coordinatorCrashes: 1, messages: 0 },
     breaks: 'L1 EventuallySettled',

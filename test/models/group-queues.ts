@@ -26,8 +26,9 @@ export const words = {
 export function queues(
   rules: GroupRules,
   { brokerCrashes = 0, isClean = false }: GroupConfiguration,
-  clientIdOf: (slot: number) => string,
+  own: readonly { clientId: string; instance: string }[],
 ) {
+  const clientIdOf = (slot: number): string => own[slot]!.clientId
   const table: MachineTable = machineTable(rules.queueOwner)
   const mayCrash = brokerCrashes > 0
   const all: Interned<Queue> = interned()
@@ -138,10 +139,13 @@ export function queues(
     }
 
     const claim = ({ slot, generation, force, waits, isOrphan }: Claim) => {
-      const clientId = clientIdOf(slot)
+      const { clientId, instance } = own[slot]!
       const ownerBefore = it.record.owner
       const asked = { slot, generation, isOrphan }
-      const isOpen = tell({ type: 'queue.claimed', clientId, generation, force, waits } as never, asked)
+      const isOpen = tell(
+        { type: 'queue.claimed', clientId, instance, generation, force, waits } as never,
+        asked,
+      )
       if (isOpen) it.waiting = asked
       const { owner } = it.record
       if (ownerBefore && owner && owner.clientId !== ownerBefore.clientId) {

@@ -3,7 +3,7 @@ import type { AnyStateMachine } from 'xstate'
 import { groupCoordinatorMachine } from '../../machines/group-coordinator.ts'
 import { queueOwnerMachine } from '../../machines/queue-owner.ts'
 import { rebalancerMachine } from '../../machines/rebalancer.ts'
-import type { OwnerRecord } from './group-words.ts'
+import type { Drain, OwnerRecord } from './group-words.ts'
 
 export type GroupRules = {
   coordinator: AnyStateMachine
@@ -29,6 +29,8 @@ export type GroupRules = {
   heedsGrant(isHeld: boolean): boolean
   /** What is read is forgotten only when it is what was released. */
   heedsReleased(isDraining: boolean, assignEpoch: number): boolean
+  /** Of which drain it is told that it has ended. */
+  drainNamed(drain: Drain, holding: Drain | undefined): Drain
 }
 
 const isOwner = ({ owner, assignEpoch }: OwnerRecord, clientId: string, epoch: number): boolean =>
@@ -48,4 +50,5 @@ export const groupRules: GroupRules = {
   awaitsHandlers: true,
   heedsGrant: (isHeld) => isHeld,
   heedsReleased: (isDraining, assignEpoch) => isDraining && assignEpoch !== 0,
+  drainNamed: (drain) => drain,
 }

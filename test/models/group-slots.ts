@@ -6,7 +6,7 @@
  */
 import type { AnyMachineSnapshot } from 'xstate'
 import type { Member } from '../../machines/group-coordinator.ts'
-import type { Holding, RebalancerContext } from '../../machines/rebalancer.ts'
+import type { Holding, QueueNews, RebalancerContext } from '../../machines/rebalancer.ts'
 import { queueKey } from '../../machines/topic.ts'
 import type { GroupConfiguration } from './group-configurations.ts'
 import type { GroupRules } from './group-rules.ts'
@@ -33,12 +33,32 @@ export const isOtherDivision = (
   told.share !== null &&
   (told.members.join() !== members.join() || told.share.join() !== target.join())
 
-const forget = (snapshot: AnyMachineSnapshot): AnyMachineSnapshot =>
-  ({ ...snapshot, context: { ...snapshot.context, held: sorted(snapshot.context.held) } }) as never
+const isAsked = ({ status }: Holding): boolean => status === 'claiming' || status === 'refused'
+/** The rounds of first claims that may still run out of patience. */
+export const roundsOf = ({ held }: RebalancerContext): number[] =>
+  [
+    ...new Set(
+      Object.values(held)
+        .filter(isAsked)
+        .map(({ round }) => round),
+    ),
+  ].sort((a, b) => a - b)
+
+/** Rounds are only told apart: they are counted anew when nobody waits for the earlier ones any more. */
+export const withoutRounds = (snapshot: AnyMachineSnapshot): AnyMachineSnapshot => {
+  const context: RebalancerContext = snapshot.context
+  const rounds = roundsOf(context)
+  const held = Object.fromEntries(
+    Object.entries(context.held).map(([queue, holding]) => {
+      return [queue, { ...holding, round: isAsked(holding) ? rounds.indexOf(holding.round) + 1 : 0 }]
+    }),
+  )
+  return { ...snapshot, context: { ...context, held: sorted(held), round: rounds.length } } as never
+}
 
 export function slots(rules: GroupRules, configuration: GroupConfiguration) {
   const { members, joins = 0, queues: queueCount, brokers = 1, takesOver, messages = 0 } = configuration
-  const table: MachineTable = machineTable(rules.rebalancer, forget, true)
+  const table: MachineTable = machineTable(rules.rebalancer, withoutRounds, true)
   const keys = [...Array(queueCount).keys()].map((queueId) =>
     queueKey({ topic: TOPIC, brokerName: `b${queueId % brokers}`, queueId }),
   )
@@ -86,6 +106,8 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
       events.push(event)
       run([])
     }
+
+    const tellOf = (news: QueueNews) => tell({ type: 'queues.heard', news: [news] } as never)
 
     const carryOut = ({ type, params }: Effect) => {
       if (type === 'xstate.raise' || type === 'xstate.cancel')
@@ -186,7 +208,7 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
         case 'fenced': {
           const { assignEpoch } = it.reads[happening.queue]!
           saw('a zombie is fenced')
-          return tell({ type: 'queue.fenced', queue: keys[happening.queue], assignEpoch } as never)
+          return tellOf({ type: 'queue.fenced', queue: keys[happening.queue]!, assignEpoch })
         }
         case 'finish': {
           const read = it.reads[happening.queue]!
@@ -219,7 +241,7 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
       const holding: Holding | undefined = contextOf(it).held[key]
       const isDraining = holding?.status === 'draining' && holding.assignEpoch === assignEpoch
       if (rules.heedsReleased(isDraining, assignEpoch)) forgetQueue(queue)
-      tell({ type: 'queue.drained', queue: key, generation, assignEpoch } as never)
+      tellOf({ type: 'queue.drained', queue: key, ...rules.drainNamed({ generation, assignEpoch }, holding) })
     }
 
     /** A queue that is in both shares is NEVER given back nor dropped. */
@@ -244,7 +266,7 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
       committed,
     }: Extract<SlotHappening, { is: 'claimed' }>) => {
       const key = keys[queue]!
-      tell({ type: 'queue.claimed', queue: key, generation, assignEpoch } as never)
+      tellOf({ type: 'queue.claimed', queue: key, generation, assignEpoch })
       const holding: Holding | undefined = contextOf(it).held[key]
       if (!rules.heedsGrant(holding?.status === 'owned' && holding.assignEpoch === assignEpoch)) return
       const was = it.dropped[queue]

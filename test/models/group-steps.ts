@@ -1,6 +1,8 @@
 /** What may happen next in a group of consumers. Timers come as steps, wherever they are set; whatever harms has a budget. */
+import type { QueueNews } from '../../machines/rebalancer.ts'
 import type { GroupBudget, GroupCourse } from './group-course.ts'
 import { addresseeOf } from './group-course.ts'
+import { roundsOf } from './group-slots.ts'
 import type { Slot } from './group-words.ts'
 
 export function groupSteps(course: GroupCourse) {
@@ -27,8 +29,16 @@ export function groupSteps(course: GroupCourse) {
 
   function ofLiving(slot: number, it: Slot, who: string): void {
     for (const id of Object.keys(it.timers)) {
-      step(`${id} of ${who} is over`, costOf(id), () =>
-        course.toSlot(slot, { is: 'timer', id }, `timer ${id}`),
+      const cost = id.includes('.handOffLimit.') ? 'forces' : null
+      step(`${id} of ${who} is over`, cost, () => course.toSlot(slot, { is: 'timer', id }, `timer ${id}`))
+    }
+    const { held } = slots.contextOf(it)
+    if (Object.values(held).some(({ isDue }) => isDue))
+      step(`${who} asks for queues again`, null, () => course.event(slot, { type: 'retry.elapsed' }))
+    for (const round of roundsOf(slots.contextOf(it))) {
+      const late = Object.keys(held).filter((key) => held[key]!.round === round)
+      step(`${who} has waited long enough for ${late}`, costOf(late), () =>
+        course.event(slot, { type: 'handOff.elapsed', round } as never),
       )
     }
     for (const queue of queueIds) reading(slot, it, queue, who)
@@ -42,11 +52,11 @@ export function groupSteps(course: GroupCourse) {
       step(`a beat of ${who} gets lost`, 'losses', () => course.event(slot, { type: 'beat.failed' }))
   }
 
-  /** An owner that lives and goes on is forced only at a price; one that is not there any more is forced at none. */
-  function costOf(timer: string): GroupBudget | null {
-    if (timer.includes('.handOffLimit.')) return 'forces'
-    if (!timer.startsWith('handOff/')) return null
-    const queue = slots.keys.indexOf(timer.slice('handOff/'.length))
+  /** An owner that lives and goes on is forced only at a price; where nobody reads and nothing moves, at none. */
+  const costOf = (late: readonly string[]): GroupBudget | null =>
+    late.every((key) => isLeft(slots.keys.indexOf(key))) ? null : 'forces'
+
+  function isLeft(queue: number): boolean {
     const { record, answers } = queues.all.at(course.current[course.queue + queue]!)
     const { assignEpoch, owner } = record
     const isHeld = slotIds.some((slot) => course.beliefs(course.current, slot).epochs[queue] === assignEpoch)
@@ -54,7 +64,7 @@ export function groupSteps(course: GroupCourse) {
       const message = course.messages.at(id)
       return 'queue' in message && message.queue === queue
     })
-    return owner === null || isHeld || isMoving || answers.length > 0 ? 'forces' : null
+    return owner !== null && !isHeld && !isMoving && answers.length === 0
   }
 
   function reading(slot: number, it: Slot, queue: number, who: string): void {
@@ -104,6 +114,8 @@ export function groupSteps(course: GroupCourse) {
       case 'join': {
         const { generation, held, isOrphan } = message
         const event = { type: 'member.joined', ...slots.own[slot]!, generation, held }
+        if (!isOrphan && course.slotAt(course.next, slot).status === 'paused')
+          course.send({ kind: 'unanswered', slot })
         return course.toCoordinator({ is: 'event', event }, !isOrphan)
       }
       case 'leaving':
@@ -111,6 +123,8 @@ export function groupSteps(course: GroupCourse) {
         const event = { type: `member.${message.kind}`, clientId, instance }
         return course.toCoordinator({ is: 'event', event })
       }
+      case 'unanswered':
+        return unanswered(slot)
       case 'push': {
         const { generation, members, share } = message
         return course.event(slot, { type: 'members.changed', generation, members, share } as never)
@@ -125,14 +139,8 @@ export function groupSteps(course: GroupCourse) {
       }
       case 'refused': {
         const { generation, owner, ownerGeneration } = message
-        const queue = slots.keys[message.queue]
-        return course.event(slot, {
-          type: 'claim.refused',
-          queue,
-          generation,
-          owner,
-          ownerGeneration,
-        } as never)
+        const queue = slots.keys[message.queue]!
+        return heard(slot, { type: 'claim.refused', queue, generation, owner, ownerGeneration })
       }
       case 'failed':
         return failed(slot, message.queue, message.generation)
@@ -144,22 +152,25 @@ export function groupSteps(course: GroupCourse) {
   }
 
   const failed = (slot: number, queue: number, generation: number) =>
-    course.event(slot, { type: 'claim.failed', queue: slots.keys[queue], generation } as never)
+    heard(slot, { type: 'claim.failed', queue: slots.keys[queue]!, generation })
+  const unanswered = (slot: number) =>
+    course.event(slot, { type: 'join.failed', code: 'timedOut', message: '' } as never)
+  const heard = (slot: number, news: QueueNews) =>
+    course.event(slot, { type: 'queues.heard', news: [news] } as never)
 
   /** The loss of a message of which nobody expects anything is no other than its delay. */
   function mayBeLost(id: number): boolean {
     const message = course.messages.at(id)
     if ('isOrphan' in message && message.isOrphan) return false
     if (message.kind === 'release') return !course.rules.repeatsReleases // Else it is simply sent again.
-    return message.kind !== 'failed'
+    return message.kind !== 'failed' && message.kind !== 'unanswered'
   }
   /** Whoever has asked knows only that nobody answers. */
   function lost(id: number): void {
     const message = course.messages.at(id)
     if (message.kind === 'claim' || message.kind === 'granted' || message.kind === 'refused')
       failed(message.slot, message.queue, message.generation)
-    else if (message.kind === 'join')
-      course.event(message.slot, { type: 'join.failed', code: 'timedOut', message: '' } as never)
+    else if (message.kind === 'join') unanswered(message.slot)
     else if (message.kind === 'release' || message.kind === 'released') lostRelease(id)
     else if (message.kind === 'commit' && course.slotAt(course.next, message.slot).status === 'up')
       course.toSlot(message.slot, { is: 'commitLost', queue: message.queue })

@@ -2,8 +2,9 @@
 import type { Timers } from './group-words.ts'
 import type { Effect } from './interning.ts'
 
-/** Looks that change nothing in these models. */
-const ignored = ['lagInterval']
+/** Looks that change nothing in these models, and what is set exactly while there are queues that wait for it. */
+const ignored = (id: string): boolean =>
+  id.includes('.lagInterval.') || id === 'retry' || id.startsWith('handOff/')
 
 export const sorted = <T>(record: Record<string, T>): Record<string, T> =>
   Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)))
@@ -15,6 +16,6 @@ export function withTimer(timers: Timers, { type, params }: Effect): Timers {
     return others
   }
   const id = params.id ?? params.sendId
-  if (ignored.some((delay) => id.includes(`.${delay}.`))) return timers
+  if (ignored(id)) return timers
   return sorted({ ...timers, [id]: params.event })
 }

@@ -49,7 +49,7 @@ export type Coordinator = { state: number; timers: Timers }
 export type CoordinatorOutput =
   | { out: 'accepted' | 'rejected'; slot: number }
   | { out: 'refused'; slot: number; isFinal: boolean }
-  | { out: 'pushed'; told: Assignment }
+  | { out: 'pushed'; told: Assignment; to: string | null }
   | { out: 'broke' | 'saw'; what: string }
 
 /** What the log of a queue's broker says of it. */
@@ -87,8 +87,9 @@ export type QueueOutput =
 /** On its way. `isOrphan`: nobody waits for an answer any more. */
 export type Message =
   | { kind: 'join'; slot: number; generation: number; held: string[]; isOrphan: boolean }
-  | { kind: 'leaving' | 'left'; slot: number }
-  | { kind: 'push'; slot: number; generation: number; members: string[]; share: string[] | null }
+  /** unanswered: it did not hear what became of its join. */
+  | { kind: 'leaving' | 'left' | 'unanswered'; slot: number }
+  | { kind: 'push'; slot: number; generation: number; members: string[]; share: string[] }
   | {
       kind: 'claim'
       queue: number

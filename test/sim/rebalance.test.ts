@@ -233,12 +233,14 @@ function simulate(seed: number, queueCount: number, allocation: Allocation = 'av
           CLAIM_MS,
         ),
       drainQueue: ({ queue, ...claimed }) => {
-        const drain = (drains.get(queue) ?? 0) + 1
-        drains.set(queue, drain)
+        const id = drainOf(queue, claimed)
+        const drain = (drains.get(id) ?? 0) + 1
+        drains.set(id, drain)
         clock.setTimeout(() => letGo(queue, claimed, drain), random.below(300))
       },
       dropQueue: ({ queue }) => {
-        drains.delete(queue)
+        for (const id of drains.keys())
+          if (id.startsWith(`${queue}#`) && !id.includes('#0 of ')) drains.delete(id)
         positions.delete(queue)
       },
       announceAssignment: () => {},
@@ -256,10 +258,15 @@ function simulate(seed: number, queueCount: number, allocation: Allocation = 'av
       const share = own ? [...own.queues!] : null
       hear({ type: 'members.changed', generation, members: members.map((listed) => listed.clientId), share })
     }
+    /** What was never read is given back without touching what is. */
+    const drainOf = (
+      queue: string,
+      { assignEpoch, generation }: { assignEpoch: number; generation: number },
+    ) => (assignEpoch === 0 ? `${queue}#0 of ${generation}` : `${queue}#${assignEpoch}`)
     /** Asks until it is answered; a later drain or a drop of the same queue takes over. */
     function letGo(queue: string, claimed: { generation: number; assignEpoch: number }, drain: number): void {
-      if (!isAlive || drains.get(queue) !== drain) return
-      const offset = positions.get(queue) ?? null
+      if (!isAlive || drains.get(drainOf(queue, claimed)) !== drain) return
+      const offset = claimed.assignEpoch === 0 ? null : (positions.get(queue) ?? null)
       ask<true>(
         (reply) => {
           const isNews = offset !== null && offset > committedOf(queue)
@@ -267,8 +274,8 @@ function simulate(seed: number, queueCount: number, allocation: Allocation = 'av
           clock.setTimeout(() => reply(true), random.below(5))
         },
         (released) => {
-          if (drains.get(queue) !== drain) return
-          positions.delete(queue)
+          if (drains.get(drainOf(queue, claimed)) !== drain) return
+          if (claimed.assignEpoch !== 0) positions.delete(queue)
           if (released) hear({ type: 'queue.drained', queue, ...claimed })
           else letGo(queue, claimed, drain)
         },
