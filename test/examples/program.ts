@@ -18,6 +18,12 @@ export type Program = {
   ended(): Promise<number | NodeJS.Signals | null>
 }
 
+/** What ends each program that runs: one listener for all of them. */
+const alive = new Set<() => void>()
+process.on('exit', () => {
+  for (const killNow of alive) killNow()
+})
+
 /** `file` is named from the root of the build. Whatever becomes of the test, the program does not outlive it. */
 export function start(
   t: ExecutionContext,
@@ -43,11 +49,11 @@ export function start(
   })
   const closed = once(child, 'close').then(([code, signal]) => code ?? signal)
   const killNow = () => void child.kill('SIGKILL')
-  process.on('exit', killNow)
+  alive.add(killNow)
   t.teardown(async () => {
     killNow()
     await closed
-    process.off('exit', killNow)
+    alive.delete(killNow)
   })
   return {
     child,
