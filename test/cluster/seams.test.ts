@@ -1,0 +1,43 @@
+/** Where parts meet that know little of each other: retries, allocations, resets, topics that come and go. */
+import test from 'ava'
+import { until } from '../support/until.ts'
+import { clientOf, clusterOf, hears, listen, numbers, SHORT_LEVELS } from './support.ts'
+
+const SHORT = { messageDelayLevel: SHORT_LEVELS }
+
+test("seams: what fails comes again also where queues are divided 'by-config'", async (t) => {
+  const client = await clientOf(t, SHORT)
+  await client.admin().createTopic('orders', { queues: 1 })
+  const listener = await listen(client, 'orders', {
+    ...{ group: 'g', from: 'first', allocation: 'by-config', queues: ['orders/broker-a/0'] },
+    handle: ({ deliveryAttempt }) => {
+      if (deliveryAttempt === 1) throw new Error('not yet')
+    },
+  })
+  await client.producer().send({ topic: 'orders', body: 'x' })
+  await hears(listener, 2)
+  t.deepEqual(
+    listener.heard.map(({ deliveryAttempt }) => deliveryAttempt),
+    [1, 2],
+  )
+})
+
+test("seams: what fails comes again also where a user's own strategy divides the queues that it knows", async (t) => {
+  const client = await clientOf(t, SHORT)
+  await client.admin().createTopic('orders', { queues: 1 })
+  const asked = new Set<string>()
+  const listener = await listen(client, 'orders', {
+    ...{ group: 'g', from: 'first' },
+    clientId: 'b',
+    allocation: (clientId, queues) => {
+      for (const { topic } of queues) asked.add(topic)
+      return clientId === 'b' ? queues.filter(({ topic }) => topic === 'orders') : []
+    },
+    handle: ({ deliveryAttempt }) => {
+      if (deliveryAttempt === 1) throw new Error('not yet')
+    },
+  })
+  await client.producer().send({ topic: 'orders', body: 'x' })
+  await hears(listener, 2)
+  t.deepEqual([...asked], ['orders'])
+})
