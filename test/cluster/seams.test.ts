@@ -41,3 +41,29 @@ test("seams: what fails comes again also where a user's own strategy divides the
   await hears(listener, 2)
   t.deepEqual([...asked], ['orders'])
 })
+
+test('seams: a member that owns only the queue of retries is idle, and the operator is told why', async (t) => {
+  const cluster = await clusterOf(t, { ...SHORT, brokers: 1 })
+  const one = await cluster.connect()
+  await one.admin().createTopic('orders', { queues: 1 })
+  const options = { group: 'g', from: 'first', allocation: 'by-config' } as const
+  await listen(one, 'orders', {
+    ...{ ...options, clientId: 'b', queues: ['orders/broker-a/0'] },
+    handle: ({ deliveryAttempt }) => {
+      if (deliveryAttempt === 1) throw new Error('not yet')
+    },
+  })
+  await listen(await cluster.connect(), 'orders', {
+    ...options,
+    clientId: 'a',
+    queues: ['orders/broker-z/0'],
+  })
+  await one.producer().send({ topic: 'orders', body: 'x' })
+  await until('the retries are owned', async () => {
+    const { queues } = await one.admin().group('g')
+    return queues.some(({ topic, owner }) => topic === '%RETRY%g' && owner === 'a')
+  })
+  t.deepEqual((await one.admin().group('g')).idle, [
+    { clientId: 'a', why: 'there are more members (2) than queues (1)' },
+  ])
+})
