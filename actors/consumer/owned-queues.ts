@@ -171,7 +171,7 @@ export class OwnedQueues {
   readAll(topic: string, queues: readonly QueueRef[], settled: () => void): void {
     const wanted = new Set(queues.map(queueKey))
     for (const [key, { reader }] of this.#queues) {
-      if (reader.ref.topic === topic && !wanted.has(key)) this.forget(reader.ref)
+      if (reader.ref.topic === topic && !wanted.has(key)) this.drop(reader.ref)
     }
     for (const key of this.#beginning.keys()) {
       if (key.startsWith(`${topic}/`) && !wanted.has(key)) this.#stopBeginning(key)
@@ -184,7 +184,7 @@ export class OwnedQueues {
         if (--left === 0) settled()
       }
       const kept = this.#options.offsets?.of(queueKey(ref))
-      if (kept === undefined) this.#begin(ref, null, begin)
+      if (kept === undefined || this.#dropped.has(queueKey(ref))) this.#begin(ref, null, begin)
       else begin(kept)
     }
     if (missing.length === 0) settled()
@@ -192,7 +192,10 @@ export class OwnedQueues {
 
   // --------------------------------------------------------------------------------------------------------
 
-  /** Where to begin in a queue of which nothing is committed. */
+  /**
+   * Where to begin in a queue of which nothing is committed. One that was read before, and whose broker was away, goes on
+   * where it was; where it ends below that, it is another one of the same name.
+   */
   #begin(
     ref: QueueRef,
     bounds: { minOffset: number; maxOffset: number } | null,
@@ -210,12 +213,17 @@ export class OwnedQueues {
     }
     routes.whenSeen(ref.topic, () => {
       if (isOver()) return
+      const left = this.#dropped.get(key)?.position
       const isLater = !routes.isInitial(ref) || offsets?.knows(ref.topic)
-      const from = isLater ? 'first' : settings.from
+      const from = left !== undefined ? 'last' : isLater ? 'first' : settings.from
       if (bounds && from === 'first') return end(bounds.minOffset)
       if (bounds && from === 'last') return end(bounds.maxOffset)
       findOffset(this.#process, ref, routes.epochOf(ref.brokerName), from, (offset) => {
         if (isOver()) return
+        if (offset !== null && left !== undefined) {
+          this.#dropped.delete(key)
+          return left <= offset ? end(left) : this.#begin(ref, bounds, found)
+        }
         if (offset !== null) return end(offset)
         search.retry = this.#process.world.clock.setTimeout(() => this.#begin(ref, bounds, found), RETRY_MS)
       })
