@@ -100,8 +100,12 @@ export class OwnedQueues {
 
   // ------------------------------------------------------------------------------------------ in a group
 
-  granted(ref: QueueRef, { assignEpoch, committed, minOffset, maxOffset }: Granted): void {
-    if (this.#queues.get(queueKey(ref))?.assignEpoch === assignEpoch) return // Told twice.
+  granted(ref: QueueRef, claim: Granted): void {
+    if (this.#queues.get(queueKey(ref))?.assignEpoch === claim.assignEpoch) return // Told twice.
+    this.#afterRunning(this.#dropped.get(queueKey(ref)), () => this.#read(ref, claim))
+  }
+
+  #read(ref: QueueRef, { assignEpoch, committed, minOffset, maxOffset }: Granted): void {
     const before = this.#dropped.get(queueKey(ref))
     this.#dropped.delete(queueKey(ref))
     // Nobody else owned the queue meanwhile: what is handled is known here best.
@@ -114,6 +118,20 @@ export class OwnedQueues {
       // Else an owner that follows before the first commit would begin somewhere else.
       const queue = this.#queues.get(queueKey(ref))
       if (queue) this.#commit([queue])
+    })
+  }
+
+  /** In order, NEVER do two messages of a queue run at a time: one that was given out under an earlier grant ends first. */
+  #afterRunning(before: ProcessQueue | undefined, goOn: () => void): void {
+    if (!before || before.running === 0 || !this.#options.settings.ordered) return goOn()
+    const key = queueKey(before.reader.ref)
+    const wait = { retry: null }
+    this.#beginning.set(key, wait)
+    before.drain(() => {
+      // It may have been given back meanwhile.
+      if (this.#isClosed || this.#beginning.get(key) !== wait) return
+      this.#beginning.delete(key)
+      goOn()
     })
   }
 
@@ -236,9 +254,10 @@ export class OwnedQueues {
   }
 
   /** What runs still ends, and counts no more. */
-  #startAnew({ reader: { ref }, assignEpoch }: ProcessQueue, offset: number): void {
+  #startAnew(queue: ProcessQueue, offset: number): void {
+    const { ref } = queue.reader
     this.forget(ref)
-    this.#own(ref, assignEpoch, offset, -1)
+    this.#afterRunning(queue, () => this.#own(ref, queue.assignEpoch, offset, -1))
   }
 
   #own(ref: QueueRef, assignEpoch: number, offset: number, committed: number): void {

@@ -98,3 +98,34 @@ test('seams: a broadcasting consumer without a name goes on where it was when it
   await hears(listener, 3)
   t.deepEqual(listener.texts, ['a', 'b', 'c'])
 })
+
+test('seams: in order a queue that is set back is not read again while a message of it is being handled', async (t) => {
+  const client = await clientOf(t)
+  await client.admin().createTopic('orders', { queues: 1 })
+  const producer = client.producer()
+  for (const body of numbers(3)) await producer.send({ topic: 'orders', body })
+  let running = 0
+  let most = 0
+  let goOn = () => {}
+  const held = new Promise<void>((resolve) => {
+    goOn = resolve
+  })
+  const listener = await listen(client, 'orders', {
+    ...{ group: 'g', from: 'first', ordered: true },
+    handle: async ({ text }) => {
+      most = Math.max(most, ++running)
+      if (text === '1' && listener.heard.length === 2) await held
+      running--
+    },
+  })
+  await hears(listener, 2)
+  const owner = async () => (await client.admin().group('g')).queues.find(({ topic }) => topic === 'orders')
+  const before = (await owner())!.assignEpoch
+  await client.admin().resetOffsets('g', 'orders', 'first')
+  await until('it is owned anew', async () => ((await owner())?.assignEpoch ?? 0) > before)
+  t.is(running, 1)
+  goOn()
+  await hears(listener, 5)
+  t.is(most, 1)
+  t.deepEqual(listener.texts.slice(2), numbers(3))
+})
