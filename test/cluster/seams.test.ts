@@ -129,3 +129,25 @@ test('seams: in order a queue that is set back is not read again while a message
   t.is(most, 1)
   t.deepEqual(listener.texts.slice(2), numbers(3))
 })
+
+test('seams: what waits to be asked for is not given to a caller whose queue another member has by then', async (t) => {
+  const cluster = await clusterOf(t)
+  const client = await cluster.connect()
+  await client.admin().createTopic('orders', { queues: 1 })
+  for (const body of numbers(3)) await client.producer().send({ topic: 'orders', body })
+  const consumer = client.consumer({ group: 'g', from: 'first', clientId: 'b' }).subscribe('orders')
+  const messages = consumer.messages()
+  const first = (await messages.next()).value!
+  t.is(first.text, '0')
+  // The first by name takes the only queue.
+  const listening = listen(await cluster.connect(), 'orders', { group: 'g', from: 'first', clientId: 'a' })
+  await until('it is asked to give it back', async () => {
+    const { members } = await client.admin().group('g')
+    return members.some(({ clientId, share }) => clientId === 'a' && share === 1)
+  })
+  await first.ack()
+  const listener = await listening
+  await hears(listener, 2)
+  t.deepEqual(listener.texts, ['1', '2'])
+  await messages.return()
+})
