@@ -197,7 +197,7 @@ export class SimulatedWorld {
 
 /** What disks that are told to fail do to a broker. */
 const isExpected = (words: string): boolean =>
-  /failed: (ioError|diskFull)|"code":"(ioError|diskFull)"/.test(words)
+  /failed: (ioError|diskFull)|"code":"(ioError|diskFull)"|the disk was too full$/.test(words)
 
 const plain = (fields: Readonly<Record<string, unknown>>): string =>
   JSON.stringify(fields, (_, value) =>
