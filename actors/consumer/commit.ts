@@ -38,6 +38,8 @@ export function commitOffsets(
     const { commit } = subjects.broker(brokerName, epoch)
     ask(world.transport, commit, { group, clientId, offsets }, ASK_MS, (outcome) => {
       if (!outcome.ok && outcome.failure.code === 'noResponders') unreachable(brokerName, epoch)
+      // What a master confirmed that was replaced meanwhile, the next one may not have.
+      if (epochOf(brokerName) !== epoch) return
       if (outcome.ok && outcome.value.code === 0 && 'value' in outcome.value) {
         const { fenced } = outcome.value.value
         for (const { queue, position } of progress) {
