@@ -19,6 +19,7 @@ export function commitOffsets(
   { group, clientId }: { group: string; clientId: string },
   { epochOf, unreachable }: Masters,
   queues: readonly ProcessQueue[],
+  isFenced: (queue: ProcessQueue) => void,
 ): void {
   const byBroker = new Map<string, { queue: ProcessQueue; position: number }[]>()
   for (const queue of queues) {
@@ -44,9 +45,9 @@ export function commitOffsets(
         const { fenced } = outcome.value.value
         for (const { queue, position } of progress) {
           const { topic, queueId } = queue.reader.ref
-          // Not ours any more, or forgotten: the next pull is told so, and finds out which.
-          if (fenced.some(([name, id]) => name === topic && id === queueId)) continue
-          queue.committed = Math.max(queue.committed, position)
+          // Not ours any more, or set elsewhere: with much read ahead, the next pull would be told late.
+          if (fenced.some(([name, id]) => name === topic && id === queueId)) isFenced(queue)
+          else queue.committed = Math.max(queue.committed, position)
         }
       }
     })

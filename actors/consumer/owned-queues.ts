@@ -171,7 +171,9 @@ export class OwnedQueues {
 
   #commit(queues: readonly ProcessQueue[]): void {
     const { settings, routes } = this.#options
-    commitOffsets(this.#process, settings, routes, queues)
+    commitOffsets(this.#process, settings, routes, queues, ({ reader, assignEpoch, isStopped }) => {
+      if (!isStopped) this.#hooks.fenced(reader.ref, assignEpoch)
+    })
   }
 
   /** Who owns a queue is in the log; what was committed last may have been lost with the old master. */

@@ -151,3 +151,20 @@ test('seams: what waits to be asked for is not given to a caller whose queue ano
   t.deepEqual(listener.texts, ['1', '2'])
   await messages.return()
 })
+
+test('seams: a group that skips its backlog hears no more of what it had read ahead', async (t) => {
+  const client = await clientOf(t)
+  await client.admin().createTopic('orders', { queues: 1 })
+  await client.producer().sendBatch(numbers(400).map((body) => ({ topic: 'orders', body })))
+  const listener = await listen(client, 'orders', {
+    ...{ group: 'g', from: 'first', concurrency: 1, flow: { messages: 10 } },
+    handle: () => new Promise((resolve) => setTimeout(resolve, 20)),
+  })
+  await hears(listener, 2)
+  await client.admin().resetOffsets('g', 'orders', 'last')
+  await until('it is owned anew', async () => {
+    const { queues } = await client.admin().group('g')
+    return queues.some(({ topic, assignEpoch }) => topic === 'orders' && assignEpoch > 1)
+  })
+  t.true(listener.heard.length < 200, `${listener.heard.length} were heard`)
+})

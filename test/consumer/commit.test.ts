@@ -20,7 +20,7 @@ function bench(position: number) {
   return {
     queue,
     masters,
-    commit: () => commitOffsets(process, { group: 'g', clientId: 'c' }, masters, [queue]),
+    commit: () => commitOffsets(process, { group: 'g', clientId: 'c' }, masters, [queue], () => {}),
     asked,
     answer: () => asked.shift()!(succeed(Buffer.from(encode(accept({ fenced: [] }))))),
   }
