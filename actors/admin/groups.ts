@@ -1,4 +1,5 @@
 /** What operators are told of a consumer group, put together from what each broker knows of it. */
+import { RETRY_PREFIX } from '../../machines/names.ts'
 import type { GroupMemberView, GroupOnBroker } from '../../transport/messages.ts'
 
 export type GroupDescription = {
@@ -14,7 +15,7 @@ export type GroupDescription = {
   rebalances: GroupOnBroker['rebalances']
   /** Pulls and commits that were refused because another member owned the queue by then. */
   fenced: number
-  /** Members that own no queue, each with the reason. */
+  /** Members that own no queue of what they subscribed to, each with the reason. */
   idle: IdleMember[]
   queues: QueueOfGroup[]
 }
@@ -37,7 +38,9 @@ export function describeGroup(group: string, parts: readonly OnBroker[]): GroupD
     })),
   )
   const allocation = coordinator?.allocation ?? null
-  const owners = new Set(queues.map(({ owner }) => owner))
+  // Every member reads the retry topic, too: whoever has a queue of that alone reads nothing of what it asked for.
+  const asked = queues.filter(({ topic }) => topic !== RETRY_PREFIX + group)
+  const owners = new Set(asked.map(({ owner }) => owner))
   return {
     group,
     generation: coordinator?.generation ?? 0,
@@ -48,7 +51,7 @@ export function describeGroup(group: string, parts: readonly OnBroker[]): GroupD
     fenced: parts.reduce((sum, { value }) => sum + value.fenced, 0),
     idle: members
       .filter(({ clientId }) => !owners.has(clientId))
-      .map((member) => ({ clientId: member.clientId, why: whyIdle(member, members, queues, allocation) })),
+      .map((member) => ({ clientId: member.clientId, why: whyIdle(member, members, asked, allocation) })),
     queues,
   }
 }

@@ -58,8 +58,12 @@ export class Coordinators {
     if (!known) return { generation: 0, members: [], allocation: null, disagreements: [], rebalances: [] }
     const { context } = known.hosted.actor.getSnapshot()
     const members = Object.values(context.members).sort((a, b) => compareText(a.clientId, b.clientId))
+    const retries = `${RETRY_PREFIX}${group}/`
     const shares = new Map(
-      context.told.members.map(({ clientId, queues }) => [clientId, queues?.length ?? null]),
+      context.told.members.map(({ clientId, queues }) => [
+        clientId,
+        queues?.filter((queue) => !queue.startsWith(retries)).length ?? null,
+      ]),
     )
     return {
       generation: context.told.generation,

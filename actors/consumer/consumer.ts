@@ -181,9 +181,15 @@ export class Consumer {
       granted: (grants) => {
         for (const { queue, claim } of grants) queues.granted(queue, claim)
       },
-      drain: (ref, drained) => queues.giveBack(ref, drained),
+      drain: (ref, drained) => {
+        queues.giveBack(ref, drained)
+        this.#stream?.dropUnreadOf(ref)
+      },
       released: (ref) => queues.forget(ref),
-      drop: (ref) => queues.drop(ref),
+      drop: (ref) => {
+        queues.drop(ref)
+        this.#stream?.dropUnreadOf(ref)
+      },
       assigned: (owned) => this.#assignments.next(owned),
       settled: () => this.#settled(null),
       refused: (message, isFinal) => {

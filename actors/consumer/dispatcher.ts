@@ -36,7 +36,7 @@ export type MessageContext = {
 /** What it returns, or its promise resolves to, is ignored, except `unhandled`. */
 export type Handler = (message: IncomingMessage, context: MessageContext) => unknown
 
-/** Of a consumer that is closing: the message was not handled, and is not given to this handler again. */
+/** Of a queue that is given back, or lost: the message was not handled, and is not given to this handler again. */
 export const unhandled = Symbol('unhandled')
 
 /** RocketMQ tries here again so long after it could not send a message back. */
@@ -147,6 +147,7 @@ export class Dispatcher {
         if (value !== unhandled) return this.#finished(run)
         this.#running--
         run.processQueue.letGo()
+        this.give()
       },
       (error: unknown) => {
         if (!this.#handlers.end(place, run)) return this.#late()

@@ -6,6 +6,7 @@
 import { type Allocate, averagely } from '../../machines/allocation/index.ts'
 import { coordinatorOf } from '../../machines/coordinator-of.ts'
 import { bind } from '../../machines/effect.ts'
+import { RETRY_PREFIX } from '../../machines/names.ts'
 import { type QueueNews, rebalancerMachine } from '../../machines/rebalancer.ts'
 import { type QueueRef, queueKey, queueOfKey } from '../../machines/topic.ts'
 import { ask, hear as hearPushes } from '../../transport/codec.ts'
@@ -276,7 +277,10 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     rebalancer.actor.send({ type: 'members.changed', generation, members, share })
   }
 
-  /** By the user's own strategy, topic by topic; only those who subscribe a topic count for it. */
+  /**
+   * By the user's own strategy, topic by topic; only those who subscribe a topic count for it. The retry topic is not
+   * the user's: a strategy that leaves out what it does not know would leave what failed to nobody.
+   */
   function ownShare({ members, topics = [] }: AssignmentPush): string[] {
     try {
       return Object.keys(member.subscriptions).flatMap((topic) => {
@@ -284,7 +288,8 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
         const clientIds = members.filter((_, index) => topics[index]?.includes(topic))
         const keys = new Set(known.map(queueKey))
         // What is no queue of the topic cannot be claimed, and nothing twice.
-        const own = (options.allocate ?? averagely)(clientId, known, clientIds).map(queueKey)
+        const allocate = topic === RETRY_PREFIX + group ? averagely : (options.allocate ?? averagely)
+        const own = allocate(clientId, known, clientIds).map(queueKey)
         return [...new Set(own)].filter((queue) => keys.has(queue))
       })
     } catch (error) {

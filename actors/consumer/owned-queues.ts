@@ -100,8 +100,12 @@ export class OwnedQueues {
 
   // ------------------------------------------------------------------------------------------ in a group
 
-  granted(ref: QueueRef, { assignEpoch, committed, minOffset, maxOffset }: Granted): void {
-    if (this.#queues.get(queueKey(ref))?.assignEpoch === assignEpoch) return // Told twice.
+  granted(ref: QueueRef, claim: Granted): void {
+    if (this.#queues.get(queueKey(ref))?.assignEpoch === claim.assignEpoch) return // Told twice.
+    this.#afterRunning(this.#dropped.get(queueKey(ref)), () => this.#read(ref, claim))
+  }
+
+  #read(ref: QueueRef, { assignEpoch, committed, minOffset, maxOffset }: Granted): void {
     const before = this.#dropped.get(queueKey(ref))
     this.#dropped.delete(queueKey(ref))
     // Nobody else owned the queue meanwhile: what is handled is known here best.
@@ -114,6 +118,20 @@ export class OwnedQueues {
       // Else an owner that follows before the first commit would begin somewhere else.
       const queue = this.#queues.get(queueKey(ref))
       if (queue) this.#commit([queue])
+    })
+  }
+
+  /** In order, NEVER do two messages of a queue run at a time: one that was given out under an earlier grant ends first. */
+  #afterRunning(before: ProcessQueue | undefined, goOn: () => void): void {
+    if (!before || before.running === 0 || !this.#options.settings.ordered) return goOn()
+    const key = queueKey(before.reader.ref)
+    const wait = { retry: null }
+    this.#beginning.set(key, wait)
+    before.drain(() => {
+      // It may have been given back meanwhile.
+      if (this.#isClosed || this.#beginning.get(key) !== wait) return
+      this.#beginning.delete(key)
+      goOn()
     })
   }
 
@@ -171,7 +189,7 @@ export class OwnedQueues {
   readAll(topic: string, queues: readonly QueueRef[], settled: () => void): void {
     const wanted = new Set(queues.map(queueKey))
     for (const [key, { reader }] of this.#queues) {
-      if (reader.ref.topic === topic && !wanted.has(key)) this.forget(reader.ref)
+      if (reader.ref.topic === topic && !wanted.has(key)) this.drop(reader.ref)
     }
     for (const key of this.#beginning.keys()) {
       if (key.startsWith(`${topic}/`) && !wanted.has(key)) this.#stopBeginning(key)
@@ -184,7 +202,7 @@ export class OwnedQueues {
         if (--left === 0) settled()
       }
       const kept = this.#options.offsets?.of(queueKey(ref))
-      if (kept === undefined) this.#begin(ref, null, begin)
+      if (kept === undefined || this.#dropped.has(queueKey(ref))) this.#begin(ref, null, begin)
       else begin(kept)
     }
     if (missing.length === 0) settled()
@@ -192,7 +210,10 @@ export class OwnedQueues {
 
   // --------------------------------------------------------------------------------------------------------
 
-  /** Where to begin in a queue of which nothing is committed. */
+  /**
+   * Where to begin in a queue of which nothing is committed. One that was read before, and whose broker was away, goes on
+   * where it was; where it ends below that, it is another one of the same name.
+   */
   #begin(
     ref: QueueRef,
     bounds: { minOffset: number; maxOffset: number } | null,
@@ -210,12 +231,17 @@ export class OwnedQueues {
     }
     routes.whenSeen(ref.topic, () => {
       if (isOver()) return
+      const left = this.#dropped.get(key)?.position
       const isLater = !routes.isInitial(ref) || offsets?.knows(ref.topic)
-      const from = isLater ? 'first' : settings.from
+      const from = left !== undefined ? 'last' : isLater ? 'first' : settings.from
       if (bounds && from === 'first') return end(bounds.minOffset)
       if (bounds && from === 'last') return end(bounds.maxOffset)
       findOffset(this.#process, ref, routes.epochOf(ref.brokerName), from, (offset) => {
         if (isOver()) return
+        if (offset !== null && left !== undefined) {
+          this.#dropped.delete(key)
+          return left <= offset ? end(left) : this.#begin(ref, bounds, found)
+        }
         if (offset !== null) return end(offset)
         search.retry = this.#process.world.clock.setTimeout(() => this.#begin(ref, bounds, found), RETRY_MS)
       })
@@ -228,9 +254,10 @@ export class OwnedQueues {
   }
 
   /** What runs still ends, and counts no more. */
-  #startAnew({ reader: { ref }, assignEpoch }: ProcessQueue, offset: number): void {
+  #startAnew(queue: ProcessQueue, offset: number): void {
+    const { ref } = queue.reader
     this.forget(ref)
-    this.#own(ref, assignEpoch, offset, -1)
+    this.#afterRunning(queue, () => this.#own(ref, queue.assignEpoch, offset, -1))
   }
 
   #own(ref: QueueRef, assignEpoch: number, offset: number, committed: number): void {

@@ -74,6 +74,9 @@ export class TopicRoutes implements Masters {
     const queues = readQueuesOf(route)
     if (!this.#seen.has(topic) && topic !== this.#retryTopic)
       for (const queue of queues) this.#initial.add(queueKey(queue))
+    // It is gone: should it be made anew, all of it is new.
+    if (queues.length === 0)
+      for (const queue of this.#initial) if (queue.startsWith(`${topic}/`)) this.#initial.delete(queue)
     for (const { brokerName, epoch } of route.brokers) {
       if (epoch <= this.epochOf(brokerName)) continue
       this.#epochs.set(brokerName, epoch)

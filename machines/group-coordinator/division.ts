@@ -2,6 +2,7 @@
  * How a group's queues are divided, as functions of what its coordinator knows: they change nothing.
  */
 import { type AllocationInput, allocations } from '../allocation/index.ts'
+import { RETRY_PREFIX } from '../names.ts'
 import { own } from '../own.ts'
 import { compareText, type QueueRef, queueKey, queueOfKey } from '../topic.ts'
 import type {
@@ -82,7 +83,10 @@ function divide(context: GroupCoordinatorContext): Map<string, QueueRef[]> {
       previous: context.target,
       lags: context.lags,
     }
-    for (const [clientId, queues] of Object.entries(allocations[allocation](input))) {
+    // No configuration names the queues of the retry topic, and nothing that failed may be left to nobody.
+    const isUnnamed = allocation === 'by-config' && topic === RETRY_PREFIX + context.group
+    const by = isUnnamed ? 'averagely' : allocation
+    for (const [clientId, queues] of Object.entries(allocations[by](input))) {
       give(shares, clientId, queues)
     }
   }

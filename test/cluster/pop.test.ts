@@ -306,6 +306,17 @@ test('pop: an operator moves a group back, and handles of before are refused', a
   t.deepEqual(sorted(texts(await drain(consumer, 11))), numbers(11))
 })
 
+test('pop: a group that is put where its first open message is hears what it acknowledged after that again', async (t) => {
+  const client = await clientOf(t)
+  await client.admin().createTopic(TOPIC, { queues: 1 })
+  await send(client, numbers(3))
+  const consumer = client.simpleConsumer(options())
+  const [, ...later] = (await consumer.receive(3)).sort((a, b) => a.queueOffset - b.queueOffset)
+  for (const message of later) await consumer.ack(message)
+  await client.admin().resetOffsets('billing', TOPIC, 'first')
+  t.deepEqual(sorted(texts(await consumer.receive(3))), numbers(3))
+})
+
 test('pop: a message as large as may be is received, also beside small ones', async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic(TOPIC, { queues: 1 })
@@ -384,7 +395,11 @@ test('pop: a group that pops owns no queues, and its consumer says why it reads 
   const cluster = await clusterOf(t)
   const client = await cluster.connect()
   await client.admin().createTopic('orders', { queues: 1 })
-  const popper = client.simpleConsumer({ group: 'workers', subscriptions: [{ topic: 'orders' }], from: 'first' })
+  const popper = client.simpleConsumer({
+    group: 'workers',
+    subscriptions: [{ topic: 'orders' }],
+    from: 'first',
+  })
   await client.producer().send({ topic: 'orders', body: 'one' })
   const [message] = await popper.receive(1)
   t.is(message?.text, 'one')

@@ -67,7 +67,7 @@ export class PopStates {
   move(group: string, queue: string, offset: number): void {
     const queues = this.#groups.get(group)
     const known = queues?.get(queue)
-    if (!queues || !known || committedOf(known) === offset) return
+    if (!queues || !known || (known.next === offset && known.entries.length === 0)) return
     queues.set(queue, emptyPopQueue(offset))
   }
 
