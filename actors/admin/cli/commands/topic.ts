@@ -25,7 +25,7 @@ export function addTopic(program: Command, cli: Cli): void {
     terminal.write(
       settings.json
         ? json({ topic: name, queues, perm })
-        : `Created the topic '${name}' with ${queues} queues on each broker.\n`,
+        : `Created the topic '${name}' with ${queues} ${queues === 1 ? 'queue' : 'queues'} on each broker.\n`,
     )
   })
 
