@@ -241,8 +241,12 @@ test('group: its description tells in what members disagree, who idles, and why 
   )
   await b.consumer.close()
   await divided([a], [2])
-  const { rebalances: later } = await described(client)
-  const since = later.filter(({ generation }) => generation > rebalances[0]!.generation)
+  let since: typeof rebalances = []
+  await until('it is told that b is gone', async () => {
+    const { rebalances: later } = await described(client)
+    since = later.filter(({ generation }) => generation > rebalances[0]!.generation)
+    return since.some(({ causes }) => causes.includes('b left'))
+  })
   t.deepEqual(since.flatMap(({ causes }) => causes).sort(), ['b leaves', 'b left'])
   t.is(since.at(-1)!.moves, 1)
   t.true(rebalances.every(({ at }) => Math.abs(Date.now() - at) < 60_000))
