@@ -67,7 +67,7 @@ export class Admin {
     const route = await this.#masters.ask(nameServer.route, { topic }, `the route of '${topic}'`)
     if (route) return route
     const advice = isDerived(topic)
-      ? 'it is made when it is first needed'
+      ? "it is made when it is first needed; see 'statemq topic list'"
       : `create it with 'statemq topic create ${topic}'`
     throw new StateMQError('TOPIC_NOT_EXIST', `there is no topic '${topic}': ${advice}`, { retryable: false })
   }

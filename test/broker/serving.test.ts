@@ -361,6 +361,20 @@ test('groups: only the owner commits, under the assignEpoch of its grant; others
   t.is(fencedIn(bench), 4)
 })
 
+test('groups: who gives its queue back while its pull is held, is NEVER counted as refused', async (t) => {
+  const bench = await broker()
+  claim(bench, 'a')
+  bench.pull('held', { owner: owner('a'), waitMs: 15_000 })
+  bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch: 1, offset: null }, () => {})
+  claim(bench, 'b', 2)
+  bench.settle()
+  t.is(answerCode(bench.answer('held')!), codes.FENCED_OWNER)
+  t.is(fencedIn(bench), 0)
+  bench.pull('late', { owner: owner('a'), waitMs: 15_000 })
+  t.is(answerCode(bench.answer('late')!), codes.FENCED_OWNER)
+  t.is(fencedIn(bench), 1)
+})
+
 test('groups: of one commit what its owner may is committed, and the rest is refused', async (t) => {
   const bench = await broker()
   bench.send('', frame(['1']), frame(['1'], { queueId: 1 }))

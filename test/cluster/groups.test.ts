@@ -190,22 +190,6 @@ test('offsets: a group is moved to the start, to the end, to an offset and to a 
   t.deepEqual(listener.texts, numbers(10))
 })
 
-test('group: who leaves in order, and whoever takes over from it, is NEVER counted as refused', async (t) => {
-  const cluster = await clusterOf(t)
-  const client = await cluster.connect()
-  const admin = client.admin()
-  await admin.createTopic('orders', { queues: 4 })
-  const first = await listen(await cluster.connect(), 'orders', { group: 'billing', from: 'first' })
-  await fill(client, 'orders', numbers(20))
-  await hears(first, 20)
-  const second = await listen(await cluster.connect(), 'orders', { group: 'billing' })
-  await until('both have queues', () => first.owned.length === 2 && second.owned.length === 2)
-  await first.consumer.close()
-  await until('the other one has all', () => second.owned.length === 4)
-  await second.consumer.close()
-  t.is((await admin.group('billing')).fenced, 0)
-})
-
 test('group: a static member that is away is told of as that, with the queues that are kept for it', async (t) => {
   const cluster = await clusterOf(t)
   const admin = (await cluster.connect()).admin()
