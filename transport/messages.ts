@@ -4,23 +4,17 @@
  * The machines own the types they understand (machines/topic.ts); a schema here only proves that bytes have one.
  */
 import { z } from 'zod'
-import { type Allocation, allocations } from '../machines/allocation/index.ts'
 import type { Json } from '../machines/effect.ts'
 import { EXPRESSION_LENGTH_MAX } from '../machines/filter/filter.ts'
-import type { Member, RebalanceNote } from '../machines/group-coordinator.ts'
 import type { Cause, GroupState, Vote } from '../machines/group-state.ts'
 import { DELAY_LEVEL_MAX, TO_DEAD_LETTERS } from '../machines/retry-policy.ts'
 import type { Registration, TopicConfig } from '../machines/topic.ts'
+import { name, queueOwner, whole } from './group-messages.ts'
 import type { Held } from './register.ts'
 
-export type { Assignment, Member } from '../machines/group-coordinator.ts'
 export type { ClusterView, QueueRef, Registration, TopicConfig, TopicRoute } from '../machines/topic.ts'
 
-/** The longest subscription expression, in characters. */
-export const SUBSCRIPTION_MAX = EXPRESSION_LENGTH_MAX
-
-const whole = z.number().int().nonnegative()
-const name = z.string().min(1).max(255)
+export * from './group-messages.ts'
 
 export const topicConfig: z.ZodType<TopicConfig> = z.object({
   topic: name,
@@ -67,9 +61,6 @@ export const onGroup = z.object({ group: name })
 
 export type TopicOverview = TopicConfig & { brokers: string[] }
 
-/** Who reads a queue for a group, under which grant. */
-const queueOwner = z.object({ group: name, clientId: name, assignEpoch: whole })
-
 export const pullRequest = z.object({
   topic: name,
   queueId: whole,
@@ -114,84 +105,6 @@ export const offsetSearch = z.object({
   to: z.union([whole, z.enum(['first', 'last'])]),
 })
 export type OffsetSearch = z.infer<typeof offsetSearch>
-
-const claimed = { group: name, topic: name, queueId: whole, clientId: name, generation: whole }
-export const claimRequest = z.object({
-  ...claimed,
-  /** Tells two processes of one client id apart. */
-  instance: name.optional(),
-  /** The owner is no member any more, or did not let go in time. */
-  force: z.boolean(),
-  /** The answer may come only when the owner lets go. */
-  waits: z.boolean(),
-})
-export type ClaimRequest = z.infer<typeof claimRequest>
-/** `granted: false` names who holds the queue; `committed` is null when the group never committed there. */
-export type ClaimAnswer =
-  | { granted: true; assignEpoch: number; committed: number | null; minOffset: number; maxOffset: number }
-  | { granted: false; owner: string | null; ownerGeneration: number }
-
-/** `assignEpoch`: of the grant, 0 when it is not known. `offset`: of the next message to read, committed with the release. */
-export const releaseRequest = z.object({ ...claimed, assignEpoch: whole, offset: whole.nullable() })
-export type ReleaseRequest = z.infer<typeof releaseRequest>
-
-export const commitRequest = z.object({
-  group: name,
-  clientId: name,
-  /** [topic, queueId, offset of the next message to read, assignEpoch of the grant] */
-  offsets: z.array(z.tuple([name, whole, whole, whole])),
-})
-export type CommitRequest = z.infer<typeof commitRequest>
-/** The queues that are another one's by now, or nobody's; all others are committed. */
-export type CommitAnswer = { fenced: [topic: string, queueId: number][] }
-
-/** An operator's order: the group goes on at these offsets, whoever reads. */
-export const offsetReset = z.object({
-  group: name,
-  topic: name,
-  offsets: z.array(z.tuple([whole, whole])),
-})
-export type OffsetReset = z.infer<typeof offsetReset>
-
-/** What one broker knows of a group; members only where this broker coordinates it. */
-export type GroupOnBroker = {
-  generation: number
-  members: GroupMemberView[]
-  /** How the queues are divided; null where this broker does not coordinate the group. */
-  allocation: string | null
-  /** In what the members are not alike and should be: a sentence each. */
-  disagreements: string[]
-  /** The last divisions of the queues, newest first. */
-  rebalances: (RebalanceNote & { at: number })[]
-  /** Pulls and commits that were refused because another member owned the queue by then. */
-  fenced: number
-  queues: {
-    topic: string
-    queueId: number
-    owner: string | null
-    /** Members share it message by message, and none owns it. */
-    isPopped: boolean
-    /** Counts the grants of this queue. */
-    assignEpoch: number
-    committed: number | null
-    minOffset: number
-    maxOffset: number
-    /** When the oldest message that was not read was stored; null when all was. */
-    behindSince: number | null
-  }[]
-}
-
-/**
- * `share`: how many queues are its own; null when it divides by a function of its own. `isSilent`: nothing was heard of it
- * for a while, or it said that it would be back; it counts as gone after `sessionMs` of that.
- */
-export type GroupMemberView = Pick<
-  Member,
-  'clientId' | 'instance' | 'subscriptions' | 'allocation' | 'isStatic' | 'sessionMs'
-> & {
-  isSilent: boolean
-  share: number | null
-}
 
 export type BrokerDescription = {
   brokerName: string
@@ -247,52 +160,6 @@ export type FollowerView = {
   inSync: boolean
 }
 export type Mastership = { epoch: number; masterId: number | null; cause: Cause; at: number }
-
-const key = z.string().min(1).max(512)
-const groupMember: z.ZodType<Member> = z.object({
-  clientId: name,
-  instance: name,
-  subscriptions: z.record(name, z.string().max(SUBSCRIPTION_MAX)),
-  allocation: z.enum([...(Object.keys(allocations) as Allocation[]), 'custom']),
-  room: z.string().max(255),
-  queues: z.array(key),
-  consumerRooms: z.array(z.string().max(255)),
-  isStatic: z.boolean(),
-  sessionMs: whole.min(1),
-})
-
-export const joinRequest = groupMember.and(
-  z.object({
-    group: name,
-    /** The last division that the member followed. */
-    generation: whole,
-    /** The keys of the queues that it has. */
-    held: z.array(key),
-  }),
-)
-export type JoinRequest = z.infer<typeof joinRequest>
-/** `isFinal`: another consumer lives under this id. */
-export type JoinAnswer = { accepted: true } | { accepted: false; isFinal: boolean; message: string }
-const member = { group: name, clientId: name, instance: name }
-export const memberBeat = z.object({ ...member, generation: whole })
-export type MemberBeat = z.infer<typeof memberBeat>
-/** 'leaving': it gives back what it has. 'away': it may come back within its session. */
-export const memberLeave = z.object({ ...member, phase: z.enum(['leaving', 'left', 'away']) })
-export type MemberLeave = z.infer<typeof memberLeave>
-/** To one member. Thousands of members would each hear of thousands of queues if all were told everything. */
-export const assignmentPush = z.object({
-  group: name,
-  generation: whole,
-  /** Of the member that it is for. */
-  instance: name,
-  /** The keys of the queues that are its share; null: it divides by a function of its own. */
-  queues: z.array(key).nullable(),
-  /** The client ids of all members, sorted. */
-  members: z.array(name),
-  /** Where members divide by functions of their own: what each of them subscribes. */
-  topics: z.array(z.array(name)).optional(),
-})
-export type AssignmentPush = z.infer<typeof assignmentPush>
 
 export const watchRequest = z.object({ leaseMs: whole.max(60_000) })
 

@@ -2,8 +2,8 @@
  * OwnedQueues: the queues that a consumer reads at the moment, from the grant to the last commit.
  *
  * A queue is read from where the group has committed, and handed to the dispatcher. What another one owns by now is
- * forgotten and NEVER committed. After a standstill of the process (a laptop that slept, a paused container) longer than
- * the session, nothing that was cached is handed out before the brokers have said that it is still ours.
+ * forgotten and NEVER committed. After a standstill of the process (a paused container, a handler that blocked it) longer
+ * than the session, nothing that was cached is handed out before the brokers have said that it is still ours.
  */
 import { type QueueRef, queueKey } from '../../machines/topic.ts'
 import type { Process } from '../node/process.ts'
@@ -164,6 +164,8 @@ export class OwnedQueues {
   }
 
   #wokeUp(): void {
+    // Where nobody took a queue meanwhile, what was handled is not handled again.
+    this.#commit(this.list)
     for (const { reader, assignEpoch, isStopped } of this.list) {
       if (!isStopped) this.#hooks.fenced(reader.ref, assignEpoch)
     }

@@ -82,8 +82,6 @@ function nextStep(code: string | undefined, { servers, cluster }: Settings): str
       return `see the groups with 'statemq group list'`
     case 'QUERY_NOT_FOUND':
       return `see what there is with 'statemq inspect'`
-    case 'QUEUE_HELD':
-      return `stop the consumers of the group, then try again: 'statemq group show NAME' names them`
     case 'SYSTEM_BUSY':
     case 'SERVICE_NOT_AVAILABLE':
     case 'NOT_MASTER':
