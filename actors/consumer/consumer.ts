@@ -166,6 +166,7 @@ export class Consumer {
     const { group, clientId, allocation, place, sessionMs, isStatic } = this.#settings
     const { log } = this.#process.world
     const isCustom = typeof allocation === 'function'
+    let refused = ''
     return joinGroup(this.#process, {
       group,
       member: {
@@ -194,7 +195,8 @@ export class Consumer {
       settled: () => this.#settled(null),
       refused: (message, isFinal) => {
         if (isFinal) this.#settled(new StateMQError('NO_PERMISSION', message, { retryable: false }))
-        else log.warn(`consumer ${clientId} may not join '${group}' yet: ${message}`)
+        else if (message !== refused) log.warn(`consumer ${clientId} may not join '${group}' yet: ${message}`)
+        refused = message // It asks again and again, and says so once.
       },
       left: () => this.#left(),
     })
