@@ -19,7 +19,7 @@ export async function freshFolder(): Promise<Folder> {
   await removeLeftovers()
   let path: string
   do path = await mkdtemp(join(tmpdir(), PREFIX))
-  while (!(await isLocked(path))) // Another demo, looking for leftovers, was faster.
+  while (!(await lock(path))) // Another demo, looking for leftovers, was faster.
 
   // Also at the very end: a second Ctrl-C ends the process at once, and a broker that was just starting writes late.
   process.once('exit', () => rmSync(path, { recursive: true, force: true }))
@@ -35,20 +35,24 @@ export async function freshFolder(): Promise<Folder> {
 async function removeLeftovers(): Promise<void> {
   for (const name of await readdir(tmpdir())) {
     const path = join(tmpdir(), name)
-    if (name.startsWith(PREFIX) && (await isLeft(path))) await rm(path, { recursive: true, force: true })
+    if (!name.startsWith(PREFIX) || !(await isLeft(path))) continue
+    // Two demos may remove it at once: whoever comes last has done it.
+    await rm(path, { recursive: true, force: true, maxRetries: 3 }).catch(() => {})
   }
 }
 
-/** Nobody alive works in it. */
+/** Nobody alive works in it. What is held to find out is let go of again: another demo may look when it is. */
 async function isLeft(path: string): Promise<boolean> {
-  if (!(await isLocked(path))) return false
-  const inside = await readdir(path, { withFileTypes: true }).catch(() => []) // Another demo was faster.
-  for (const entry of inside) {
-    if (entry.isDirectory() && !(await isLocked(join(path, entry.name)))) return false
+  const held = [await lock(path)]
+  if (held[0] !== null) {
+    const inside = await readdir(path, { withFileTypes: true }).catch(() => []) // Another demo was faster.
+    for (const entry of inside) if (entry.isDirectory()) held.push(await lock(join(path, entry.name)))
   }
-  return true
+  if (!held.includes(null)) return true
+  for (const one of held) one?.release()
+  return false
 }
 
-/** True when nobody alive held it; now this process does. */
-const isLocked = (path: string): Promise<boolean> =>
-  new Promise((answer) => realDisk.lock(path, ({ ok }) => answer(ok)))
+/** Null when somebody alive holds it; else this process does. */
+const lock = (path: string): Promise<{ release(): void } | null> =>
+  new Promise((answer) => realDisk.lock(path, (outcome) => answer(outcome.ok ? outcome.value : null)))
