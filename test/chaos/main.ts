@@ -17,6 +17,7 @@
 import { parseArgs } from 'node:util'
 import { percentile } from '../sim/failover-times.ts'
 import { hasNatsServer } from '../support/nats-server.ts'
+import { scope, tearDown, tell } from '../support/program.ts'
 import { seedOfRun } from '../support/seeded-random.ts'
 import { type ChaosReport, type ChaosSettings, chaos } from './run.ts'
 
@@ -37,17 +38,6 @@ function whole(name: 'kills' | 'seed' | 'brokers' | 'replicas' | 'detect', least
   const value = Number(values[name])
   if (Number.isInteger(value) && value >= least) return value
   throw new RangeError(`--${name} ${values[name]}: give a whole number from ${least} on`)
-}
-
-const began = performance.now()
-const tell = (line: string): void =>
-  void process.stderr.write(`${((performance.now() - began) / 1_000).toFixed(1).padStart(7)} s  ${line}\n`)
-
-/** What is left to do at the end, the last first. */
-const ends: (() => unknown)[] = []
-const scope = { teardown: (end: () => unknown) => void ends.push(end) }
-async function tearDown(): Promise<void> {
-  for (const end of ends.splice(0).reverse()) await end()
 }
 
 /** Of what is wrong, so much is shown of each kind to people, and told to programs in all. */

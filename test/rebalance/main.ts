@@ -23,6 +23,7 @@
 import { parseArgs } from 'node:util'
 import { type Allocation, allocations } from '../../machines/allocation/index.ts'
 import { type Phase, rebalanceSpeed } from '../sim/rebalance-speed.ts'
+import { scope, tearDown, tell } from '../support/program.ts'
 import { seedOfRun } from '../support/seeded-random.ts'
 import type { Figures, Times } from './figures.ts'
 import type { FindingName } from './judge.ts'
@@ -88,17 +89,6 @@ function settingsOf(): RebalanceSettings {
   }
 }
 
-const began = performance.now()
-const tell = (line: string): void =>
-  void process.stderr.write(`${((performance.now() - began) / 1_000).toFixed(1).padStart(7)} s  ${line}\n`)
-
-/** What is left to do at the end, the last first. */
-const ends: (() => unknown)[] = []
-const scope = { teardown: (end: () => unknown) => void ends.push(end) }
-async function tearDown(): Promise<void> {
-  for (const end of ends.splice(0).reverse()) await end()
-}
-
 /** Of what is wrong, so much is shown of each kind to people, and told to programs in all. */
 const SHOWN = 5
 const TOLD = 50
@@ -109,7 +99,7 @@ function summaryOf(
   { seed, ordered, queues, brokers, allocation }: RebalanceSettings,
   report: RebalanceReport,
 ) {
-  const { findings, troubles, clean, faulty, ranMs, ...counts } = report
+  const { findings, troubles, clean, faulty, ranMs, handledClean, ...counts } = report
   const count = (name: FindingName, isClean: boolean, isExplained = false) =>
     findings.filter(
       (one) => one.name === name && one.isClean === isClean && (one.cause !== null) === isExplained,
@@ -124,7 +114,7 @@ function summaryOf(
   const [explained, unexplained] = [count('duplicate', false, true), count('duplicate', false)]
   return {
     ...{ seed, minutes: Math.round(ranMs / 600) / 100, ordered, allocation, queues, brokers, ...counts },
-    clean: { duplicates: count('duplicate', true), ...partOf(true) },
+    clean: { handled: handledClean, duplicates: count('duplicate', true), ...partOf(true) },
     faulty: { duplicates: explained + unexplained, explained, unexplained, ...partOf(false) },
     /** Duplicates by the event that explains them. */
     causes: causesOf(report),
@@ -163,7 +153,7 @@ function print(summary: Summary): void {
   )
   say(`  members      ${joins} joined, ${leaves} left, ${kills} were killed, ${pauses} stood still`)
   say(`  messages     ${summary.messages} acknowledged, ${summary.handled} times one was begun`)
-  say(`  clean part   ${clean.duplicates} duplicates, ${wrong(clean)}`)
+  say(`  clean part   ${clean.duplicates} duplicates of ${clean.handled}, ${wrong(clean)}`)
   say(`  then         ${faulty.duplicates} duplicates, ${faulty.unexplained} unexplained, ${wrong(faulty)}`)
   const { woke, begun, longestMs } = summary.zombies
   say(`  woke up      ${woke}, began ${begun} messages of queues of others, for ${longestMs} ms at most`)

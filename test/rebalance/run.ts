@@ -39,6 +39,8 @@ export type RebalanceSettings = {
 export type RebalanceReport = {
   messages: number
   handled: number
+  /** Of these, before anybody was killed or stood still. */
+  handledClean: number
   failedSends: number
   heldMs: number
   members: number
@@ -107,6 +109,7 @@ export async function rebalance(scope: Scope, settings: RebalanceSettings): Prom
   const count = (kind: string) => changes.filter((change) => change.kind === kind).length
   return {
     ...{ messages: stored.length, handled: deliveries.length, failedSends: load.failed.length },
+    handledClean: deliveries.filter(({ startedAt }) => startedAt < cleanUntil).length,
     ...{ heldMs: load.heldMs, members: crew.joined, joins: count('joined'), leaves: count('left') },
     ...{ kills: count('killed'), pauses: count('paused'), findings },
     troubles: [...troubles, ...crew.deaths],
