@@ -20,6 +20,12 @@ export type TopicConfig = {
   perm: number
 }
 
+/** How many queues there are, to be written or still to be read: their ids are below it. */
+export const queueCountOf = ({
+  readQueues,
+  writeQueues,
+}: Pick<TopicConfig, 'readQueues' | 'writeQueues'>): number => Math.max(readQueues, writeQueues)
+
 export type BrokerRole = 'master' | 'slave'
 
 /** What makes one view of a broker newer than another; compared in this order. */

@@ -82,6 +82,14 @@ export type GroupOnBroker = {
   }[]
 }
 
+/** Messages that wait in a queue for the group. */
+export const lagOf = ({
+  committed,
+  minOffset,
+  maxOffset,
+}: Pick<GroupOnBroker['queues'][number], 'committed' | 'minOffset' | 'maxOffset'>): number =>
+  Math.max(0, maxOffset - Math.max(committed ?? minOffset, minOffset))
+
 /**
  * `share`: how many queues are its own; null when it divides by a function of its own. `isSilent`: nothing was heard of it
  * for a while, or it said that it would be back; it counts as gone after `sessionMs` of that.

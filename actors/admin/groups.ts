@@ -1,6 +1,6 @@
 /** What operators are told of a consumer group, put together from what each broker knows of it. */
 import { RETRY_PREFIX } from '../../machines/names.ts'
-import type { GroupMemberView, GroupOnBroker } from '../../transport/messages.ts'
+import { type GroupMemberView, type GroupOnBroker, lagOf } from '../../transport/messages.ts'
 
 export type GroupDescription = {
   group: string
@@ -34,7 +34,7 @@ export function describeGroup(group: string, parts: readonly OnBroker[]): GroupD
     value.queues.map((row) => ({
       brokerName,
       ...row,
-      lag: Math.max(0, row.maxOffset - Math.max(row.committed ?? row.minOffset, row.minOffset)),
+      lag: lagOf(row),
     })),
   )
   const allocation = coordinator?.allocation ?? null

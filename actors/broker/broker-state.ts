@@ -1,5 +1,6 @@
 /**
- * What a broker knows beside its messages: topics, committed offsets, owners of queues, producers. All of it is derived from the log.
+ * What a broker knows beside its messages: topics, offsets, owners of queues, producers, what waits and what was popped.
+ * All of it is derived from the log.
  *
  * A change is appended to the log FIRST and takes effect here by the same function that replays it after a restart,
  * so that a restarted broker, or a replica, comes to the same state.

@@ -16,7 +16,13 @@ import { RETRY_PREFIX } from '../../machines/names.ts'
 import { compareText, queueKey, readQueuesOf, type TopicRoute } from '../../machines/topic.ts'
 import { type Answer, accept, ask, refuse, tell } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
-import type { JoinAnswer, JoinRequest, MemberBeat, MemberLeave } from '../../transport/messages.ts'
+import {
+  type JoinAnswer,
+  type JoinRequest,
+  lagOf,
+  type MemberBeat,
+  type MemberLeave,
+} from '../../transport/messages.ts'
 import { type Hosted, host } from '../node/host.ts'
 import type { Process } from '../node/process.ts'
 import { type RouteWatch, watchRoute } from '../producer/route.ts'
@@ -50,7 +56,9 @@ export class Coordinators {
 
   /** Those that have members. */
   get groups(): string[] {
-    return [...this.#coordinators.keys()].filter((group) => this.describe(group).members.length > 0)
+    const hasMembers = ({ hosted }: Coordinator) =>
+      Object.keys(hosted.actor.getSnapshot().context.members).length > 0
+    return [...this.#coordinators].filter(([, known]) => hasMembers(known)).map(([group]) => group)
   }
 
   describe(group: string): Coordinated {
@@ -204,10 +212,7 @@ export class Coordinators {
     for (const [brokerName, epoch] of masters) {
       ask(world.transport, subjects.broker(brokerName, epoch).group, { group }, ASK_MS, (outcome) => {
         const rows = outcome.ok && 'value' in outcome.value ? outcome.value.value.queues : []
-        for (const { topic, queueId, committed, minOffset, maxOffset } of rows) {
-          lags[queueKey({ topic, brokerName, queueId })] =
-            maxOffset - Math.max(committed ?? minOffset, minOffset)
-        }
+        for (const row of rows) lags[queueKey({ ...row, brokerName })] = lagOf(row)
         if (--left === 0) measured(lags)
       })
     }

@@ -8,7 +8,7 @@
  * RocketMQ: broker/processor/PullMessageProcessor.java, broker/longpolling/PullRequestHoldService.java
  */
 import type { Filter } from '../../machines/filter/filter.ts'
-import { PERM_READ } from '../../machines/topic.ts'
+import { PERM_READ, queueCountOf } from '../../machines/topic.ts'
 import { type Code, codes } from '../../transport/codes.ts'
 import { PULL_HEAD_BYTES, pullAnswer } from '../../transport/exchange.ts'
 import type { Outcome } from '../../transport/failures.ts'
@@ -66,7 +66,7 @@ export class Delivery {
 
   pull(request: PullRequest, reply: string): void {
     const config = this.#state.topics.get(request.topic)
-    if (config === undefined || request.queueId >= Math.max(config.readQueues, config.writeQueues)) {
+    if (config === undefined || request.queueId >= queueCountOf(config)) {
       return this.#answer(reply, codes.TOPIC_NOT_EXIST, request.offset, 0, 0)
     }
     if ((config.perm & PERM_READ) === 0) return this.#answer(reply, codes.NO_PERMISSION, request.offset, 0, 0)

@@ -7,6 +7,7 @@
  * RocketMQ: broker/offset/ConsumerOffsetManager.java, broker/client/ConsumerManager.java
  */
 import { groupFault } from '../../machines/names.ts'
+import { queueCountOf } from '../../machines/topic.ts'
 import { type Answer, accept, encode, refuse } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
 import { kinds, storeTimeAt } from '../../transport/frames.ts'
@@ -162,7 +163,7 @@ export class Groups {
 
   #hasQueue(topic: string, queueId: number): boolean {
     const config = this.#state.topics.get(topic)
-    return config !== undefined && queueId < Math.max(config.readQueues, config.writeQueues)
+    return config !== undefined && queueId < queueCountOf(config)
   }
 
   #record(change: OffsetChange, stored: () => void): void {

@@ -1,8 +1,9 @@
 /**
  * Ingest: the way of a frame from a producer into the log. The hottest path of the broker.
  *
- * A request is answered AFTER the last of its frames may be answered: it is stored here, and confirmed by the replicas. A frame that is refused leaves no trace; one
- * that is sent again is answered with the offset of its first copy. No promise, no timer and no object a message.
+ * A request is answered AFTER the last of its frames may be answered: it is stored here, and confirmed by the replicas. A
+ * frame that is refused leaves no trace; one that is sent again is answered with the offset of its first copy. No promise,
+ * no timer and no object a message.
  */
 import { PERM_WRITE, type TopicConfig } from '../../machines/topic.ts'
 import { type Code, codes } from '../../transport/codes.ts'

@@ -6,7 +6,7 @@
  * RocketMQ: broker/topic/TopicConfigManager.java
  */
 import { ownTopicFault } from '../../machines/names.ts'
-import { PERM_READ, PERM_WRITE, type TopicConfig } from '../../machines/topic.ts'
+import { PERM_READ, PERM_WRITE, queueCountOf, type TopicConfig } from '../../machines/topic.ts'
 import { type Answer, accept, encode, refuse } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
 import { kinds } from '../../transport/frames.ts'
@@ -56,7 +56,7 @@ export class Topics {
     const config = this.#state.topics.get(topic)
     if (!config) return answer(refuse(codes.TOPIC_NOT_EXIST, `there is no topic '${topic}'`))
     const rows: QueueBounds[] = []
-    for (let queueId = 0; queueId < Math.max(config.readQueues, config.writeQueues); queueId++) {
+    for (let queueId = 0; queueId < queueCountOf(config); queueId++) {
       rows.push({ queueId, ...this.#store.bounds(this.#store.queue(topic, queueId)) })
     }
     answer(accept(rows))
@@ -64,7 +64,7 @@ export class Topics {
 
   searchOffset({ topic, queueId, to }: OffsetSearch, answer: Tell<{ offset: number }>): void {
     const config = this.#state.topics.get(topic)
-    if (!config || queueId >= Math.max(config.readQueues, config.writeQueues))
+    if (!config || queueId >= queueCountOf(config))
       return answer(refuse(codes.TOPIC_NOT_EXIST, `there is no queue ${queueId} of a topic '${topic}'`))
     const queue = this.#store.queue(topic, queueId)
     const { minOffset, maxOffset } = this.#store.bounds(queue)

@@ -2,7 +2,7 @@
 import type { Candidate } from '../../../machines/pop-queue.ts'
 import { countAt, frameBytesAt, queueOffsetAt, recordsAt } from '../../../transport/frames.ts'
 import type { Piece } from '../../../transport/pop-exchange.ts'
-import type { RecordPlace } from './dead-letters.ts'
+import type { RecordPlace } from '../retry/dead-letters.ts'
 import { messageGroupAt, type RecordFilter } from './records.ts'
 
 /** The messages of frames from an offset on; where each stands is noted as it is asked for. */

@@ -13,7 +13,7 @@
 
 import { groupFault } from '../../../machines/names.ts'
 import { dueAt, hasWork } from '../../../machines/pop-queue.ts'
-import { PERM_READ } from '../../../machines/topic.ts'
+import { PERM_READ, queueCountOf } from '../../../machines/topic.ts'
 import { type Answer, accept, decode, encode, refuse } from '../../../transport/codec.ts'
 import { type Code, codes } from '../../../transport/codes.ts'
 import { kinds } from '../../../transport/frames.ts'
@@ -30,9 +30,9 @@ import {
 import type { World } from '../../node/world.ts'
 import { type BrokerState, queueOf } from '../broker-state.ts'
 import { Filters } from '../filters.ts'
+import { bury, copyOf } from '../retry/dead-letters.ts'
 import type { Store, StoredQueue } from '../store/store.ts'
 import { type Collected, collect } from './collect.ts'
-import { appendDeadLetter } from './dead-letters.ts'
 import { LastFrames } from './last-frames.ts'
 import { type PopRecord, partsOf } from './pop-states.ts'
 import { type RecordFilter, recordFilterOf } from './records.ts'
@@ -158,8 +158,8 @@ export class Pop {
   }
 
   #queueIds(topic: string): number[] {
-    const { readQueues = 0, writeQueues = 0 } = this.#state.topics.get(topic) ?? {}
-    return Array.from({ length: Math.max(readQueues, writeQueues) }, (_, queueId) => queueId)
+    const config = this.#state.topics.get(topic)
+    return Array.from({ length: config ? queueCountOf(config) : 0 }, (_, queueId) => queueId)
   }
 
   /** Carries out the first receive of a lane, then those that came meanwhile. */
@@ -187,8 +187,13 @@ export class Pop {
     const { clock, random, transport } = this.#world
     const { record, pieces, attempts, dead, hasMore, failure } = found
     const { createDerived, appended } = this.#hooks
-    const letters = { store: this.#store, now: clock.now(), createDerived, appended }
-    for (const { place, attempts: times } of dead) appendDeadLetter(letters, group, place, times)
+    // In the log BEFORE the record that ends them in their queue: a crash between the two leaves a copy too many, NEVER one too few.
+    const letters = { store: this.#store, createDerived, appended }
+    for (const { place, attempts: times } of dead) {
+      const reason = `received ${times} times and never acknowledged`
+      const letter = { group, reconsumeTimes: times - 1, reason, flags: 0, now: clock.now() }
+      bury(letters, copyOf(place), letter)
+    }
     const isGiving = attempts.length > 0
     const token = isGiving ? random.below(TOKENS) : 0
     const until = isGiving ? clock.now() + invisibleMs : 0

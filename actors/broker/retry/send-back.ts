@@ -6,29 +6,20 @@
  *
  * RocketMQ: broker/processor/AbstractSendMessageProcessor.java (consumerSendMsgBack)
  */
-import { DEAD_LETTER_PREFIX, groupFault, RETRY_PREFIX } from '../../../machines/names.ts'
+import { groupFault, RETRY_PREFIX } from '../../../machines/names.ts'
 import { verdictOf } from '../../../machines/retry-policy.ts'
+import { queueCountOf } from '../../../machines/topic.ts'
 import { type Answer, accept, refuse } from '../../../transport/codec.ts'
 import { type Code, codes } from '../../../transport/codes.ts'
-import { bornTimeAt, flags, producerIdAt, queueOffsetAt, sequenceAt } from '../../../transport/frames.ts'
+import { flags, queueOffsetAt } from '../../../transport/frames.ts'
 import type { PullRequest, SendBackAnswer, SendBackRequest } from '../../../transport/messages.ts'
-import {
-  bornDeltaAt,
-  frameOfOne,
-  systemProperties as names,
-  type Properties,
-  propertiesAt,
-  recordBodyAt,
-  recordOf,
-  tagsCodeAt,
-} from '../../../transport/records.ts'
+import { systemProperties as names, recordOf } from '../../../transport/records.ts'
 import type { Clock } from '../../node/world.ts'
-import { idPrefix, messageIdOf } from '../../producer/batch.ts'
-import { attributes } from '../../producer/message.ts'
 import { type BrokerState, queueOf } from '../broker-state.ts'
 import type { Schedule } from '../schedule/schedule.ts'
 import { waitingFrame } from '../schedule/waiting.ts'
 import type { Store, StoredQueue } from '../store/store.ts'
+import { bury, copyOf } from './dead-letters.ts'
 
 /** What it needs of the gate it belongs to. */
 export type SendBackOwner = {
@@ -83,7 +74,7 @@ export class SendBack {
     const config = this.#state.topics.get(topic)
     const refusal = this.#owner.refusal()
     const queue = queueOf(topic, queueId)
-    if (config === undefined || queueId >= Math.max(config.readQueues, config.writeQueues))
+    if (config === undefined || queueId >= queueCountOf(config))
       answer(refuse(codes.TOPIC_NOT_EXIST, `there is no queue ${queueId} of a topic '${topic}'`))
     else if (!this.#owner.isOwner(request)) {
       this.counters.fenced++
@@ -100,28 +91,14 @@ export class SendBack {
     return true
   }
 
-  #copy(request: SendBackRequest, frame: Buffer, record: number): SendBackAnswer {
+  #copy(request: SendBackRequest, frame: Buffer, at: number): SendBackAnswer {
     const { topic, queueId, offset, attempts, maxReconsumeTimes, delayLevel, owner, reason } = request
-    const properties = propertiesAt(frame, record)
+    const copy = copyOf({ frame, at, index: offset - queueOffsetAt(frame, 0) })
+    const { properties } = copy
     const told = Number(properties.get(names.reconsumeTimes) ?? 0)
     // A try that the consumer made by itself, because nothing could be sent back, counts too.
     const reconsumeTimes = Math.max(Number.isSafeInteger(told) ? told : 0, attempts - 1)
-    const index = offset - queueOffsetAt(frame, 0)
-    const id =
-      properties.get(attributes.id) ??
-      messageIdOf(idPrefix(producerIdAt(frame, 0)), sequenceAt(frame, 0) + index)
-    properties.set(attributes.id, id)
-    properties.set(names.originMessageId, properties.get(names.originMessageId) ?? id)
-    if (!properties.has(names.retryTopic)) properties.set(names.retryTopic, topic)
     properties.set(names.sentBackFrom, `${queueOf(topic, queueId)}/${offset}`)
-    const message = {
-      properties,
-      tagsCode: tagsCodeAt(frame, record),
-      body: recordBodyAt(frame, record),
-      bornTime: bornTimeAt(frame, 0) + bornDeltaAt(frame, record),
-      producerId: 0,
-      sequence: 0,
-    }
     const verdict = verdictOf({ reconsumeTimes, maxReconsumeTimes, delayLevel })
     const now = this.#clock.now()
     if (verdict.to === 'retry') {
@@ -132,31 +109,14 @@ export class SendBack {
       // Members are to know of the topic, and who of them reads it, BEFORE the message is due.
       this.#owner.createDerived(goesTo.topic)
       const special = flags.scheduled | flags.sentBack
-      this.#schedule.append(waitingFrame({ ...message, flags: special }, goesTo, level), level, now)
+      this.#schedule.append(waitingFrame({ ...copy, flags: special }, goesTo, level), level, now)
       this.counters.sentBack++
       return { to: 'retry', delayLevel: level, dueTime }
     }
-    properties.set(names.reconsumeTimes, `${reconsumeTimes}`)
-    this.#bury(properties, message, DEAD_LETTER_PREFIX + owner.group, reason, now)
-    return { to: 'deadLetters' }
-  }
-
-  #bury(
-    properties: Properties,
-    message: Omit<Parameters<typeof frameOfOne>[0], 'topic' | 'queueId' | 'flags'>,
-    topic: string,
-    reason: string,
-    now: number,
-  ): void {
-    properties.set(names.deadLetterTopic, properties.get(names.retryTopic)!)
-    properties.set(names.deadLetterMessageId, properties.get(names.originMessageId)!)
-    if (reason !== '') properties.set(names.deadLetterReason, reason.replace(/[\u0001\u0002]/g, ' '))
-    this.#owner.createDerived(topic)
-    const frame = frameOfOne({ ...message, topic, queueId: 0, flags: flags.sentBack })
-    const queue = this.#store.queue(topic, 0)
-    this.#store.append(queue, frame, 0, frame.length, now)
-    this.#state.noteMessages(frame, 0)
-    this.#owner.appended(queue)
+    const { createDerived, appended } = this.#owner
+    const letter = { group: owner.group, reconsumeTimes, reason, flags: flags.sentBack, now }
+    this.#state.noteMessages(bury({ store: this.#store, createDerived, appended }, copy, letter), 0)
     this.counters.deadLetters++
+    return { to: 'deadLetters' }
   }
 }

@@ -1,13 +1,13 @@
 /**
  * Schedule: messages that are due later wait here, and are delivered when their time has come.
  *
- * NEVER early, by this broker's clock, nor an hour late because that was set back by one; EXACTLY ONCE: the delivered frame is the record of it, in the same log, so that
- * a restart or the next master goes on behind it. Only the master delivers, only what is confirmed, and only while it
- * takes messages at all. A message whose topic is gone is dropped, counted, and told of once for each topic.
+ * NEVER early, by this broker's clock, nor an hour late because that was set back by one. EXACTLY ONCE: the delivered frame
+ * is the record of it, in the same log, so that a restart or the next master goes on behind it. Only the master delivers,
+ * only what is confirmed, and only while it takes messages at all. A message whose topic is gone is dropped, counted, and told of once for each topic.
  *
  * RocketMQ: broker/schedule/ScheduleMessageService.java (which polls each level every 100 ms)
  */
-import { DEAD_LETTER_PREFIX, RETRY_PREFIX } from '../../../machines/names.ts'
+import { isDerived } from '../../../machines/names.ts'
 import { DELAY_LEVEL_MAX } from '../../../machines/retry-policy.ts'
 import { encode } from '../../../transport/codec.ts'
 import { epochAt, flags, flagsAt, kinds, queueOffsetAt, recordsAt } from '../../../transport/frames.ts'
@@ -227,6 +227,3 @@ export class Schedule {
     this.#state.schedule.change(change)
   }
 }
-
-const isDerived = (topic: string): boolean =>
-  topic.startsWith(RETRY_PREFIX) || topic.startsWith(DEAD_LETTER_PREFIX)
