@@ -14,6 +14,8 @@ export const jetStreamCodes = {
   noMessageFound: 10037,
   streamNameInUse: 10058,
   streamNotFound: 10059,
+  /** Also what the slower of two that create the same stream at once may hear. */
+  subjectsOverlap: 10065,
   wrongLastSequence: 10071,
   /** Newer servers, where another write is under way. */
   wrongLastSequenceConstant: 10164,

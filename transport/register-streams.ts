@@ -6,7 +6,13 @@
  * would go on, and the key could never be swapped again.
  */
 import { fail, type Outcome, done as succeeded } from './failures.ts'
-import { type JetStream, jetStreamCodes, jetStreamFailure, type StreamConfig } from './jetstream.ts'
+import {
+  type JetStream,
+  type JetStreamError,
+  jetStreamCodes,
+  jetStreamFailure,
+  type StreamConfig,
+} from './jetstream.ts'
 import type { Clock, Log } from './ports.ts'
 import type { Subjects } from './subjects.ts'
 
@@ -32,25 +38,28 @@ export function openStreams(
     for (const done of all) done(outcome)
   }
 
-  function find(key: string, mayCreate: boolean): void {
+  /** `refused`: why it could not be created, when that was tried. */
+  function find(key: string, refused?: JetStreamError): void {
     const wanted = streamOf(register, key, replicas)
     if (wanted.name.length > STREAM_NAME_MAX) return clock.defer(() => settle(key, tooLong(wanted.name)))
     jetStream.streamInfo(wanted.name, (outcome) => {
-      if (!outcome.ok) settle(key, outcome)
-      else if (outcome.value.error === null) settle(key, checked(outcome.value.value.config, wanted, log))
-      else if (mayCreate && outcome.value.error.err_code === jetStreamCodes.streamNotFound)
-        create(key, wanted)
-      else settle(key, jetStreamFailure(`to tell of the stream '${wanted.name}'`, outcome.value.error))
+      if (!outcome.ok) return settle(key, outcome)
+      const { error } = outcome.value
+      if (error === null) return settle(key, checked(outcome.value.value.config, wanted, log))
+      const isMissing = error.err_code === jetStreamCodes.streamNotFound
+      if (isMissing && refused !== undefined) return settle(key, notCreated(wanted, refused))
+      if (isMissing) return create(key, wanted)
+      settle(key, jetStreamFailure(`to tell of the stream '${wanted.name}'`, error))
     })
   }
 
   function create(key: string, wanted: StreamConfig): void {
     jetStream.createStream(wanted, (outcome) => {
-      if (!outcome.ok) settle(key, outcome)
-      else if (outcome.value.error === null) settle(key, succeeded)
-      else if (outcome.value.error.err_code === jetStreamCodes.streamNameInUse)
-        find(key, false) // Somebody was faster.
-      else settle(key, jetStreamFailure(`to create the stream '${wanted.name}'`, outcome.value.error))
+      if (!outcome.ok) return settle(key, outcome)
+      const { error } = outcome.value
+      if (error === null) settle(key, succeeded)
+      else if (wasFaster.has(error.err_code)) find(key, error)
+      else settle(key, notCreated(wanted, error))
     })
   }
 
@@ -60,10 +69,19 @@ export function openStreams(
       const others = waiting.get(key)
       if (others !== undefined) return void others.push(done)
       waiting.set(key, [done])
-      find(key, true)
+      find(key)
     },
   }
 }
+
+/** What somebody who creates the same stream at this moment leaves to the slower one. */
+const wasFaster: ReadonlySet<number> = new Set([
+  jetStreamCodes.streamNameInUse,
+  jetStreamCodes.subjectsOverlap,
+])
+
+const notCreated = ({ name }: StreamConfig, error: JetStreamError) =>
+  jetStreamFailure(`to create the stream '${name}'`, error)
 
 const tooLong = (name: string) =>
   fail(

@@ -206,7 +206,8 @@ test('jetstream register: something in the stream that is no JSON is a failure',
 
 // ------------------------------------------------------------------- a JetStream that answers what the test tells it
 
-type Answers = Partial<Record<'info' | 'stream' | 'create' | 'message' | 'store', object | string>>
+type Answer = object | string | (() => object)
+type Answers = Partial<Record<'info' | 'stream' | 'create' | 'message' | 'store', Answer>>
 
 /** A JetStream of which only the answers are there. */
 function pretend(t: ExecutionContext, answers: Answers, version = '2.12.4', isClustered = true) {
@@ -215,7 +216,8 @@ function pretend(t: ExecutionContext, answers: Answers, version = '2.12.4', isCl
   const log = notedLog()
   const answer = (subject: string, name: keyof Answers, usual: object) =>
     server.subscribe(subject, (_payload, reply) => {
-      const told = answers[name] ?? usual
+      const answer = answers[name] ?? usual
+      const told = typeof answer === 'function' ? answer() : answer
       server.publish(reply, Buffer.from(typeof told === 'string' ? told : JSON.stringify(told)))
     })
   const config = {
@@ -319,14 +321,34 @@ test('jetstream register: any other refusal of a swap is unknown', async (t) => 
   t.is((await swap(register, 'a', 5, 'mine')).result, 'unknown')
 })
 
-test('jetstream register: a stream that another node creates at this moment is used', async (t) => {
-  const { open, answers } = pretend(t, { stream: refused(10059, 'stream not found', 404) })
-  const register = await open()
-  answers.create = refused(10058, 'stream name already in use')
-  // It is not there and it is: that is told, not tried for ever.
-  t.false((await read(register, 'a')).ok)
-  delete answers.stream
-  t.deepEqual(await held(register, 'a'), { revision: 5, value: 'five' })
+for (const [code, description] of [
+  [10058, 'stream name already in use'],
+  [10065, 'subjects overlap with an existing stream'],
+] as const)
+  test(`jetstream register: a stream that another node creates at this moment is used (${code})`, async (t) => {
+    const { open, answers } = pretend(t, { stream: refused(10059, 'stream not found', 404) })
+    const register = await open()
+    answers.create = refused(code, description)
+    // It is not there and it is: that is told, not tried for ever.
+    const outcome = await read(register, 'a')
+    t.regex(outcome.ok ? '' : outcome.failure.message, new RegExp(`to create the stream .*${description}`))
+    answers.create = () => {
+      delete answers.stream
+      return refused(code, description)
+    }
+    t.deepEqual(await held(register, 'a'), { revision: 5, value: 'five' })
+  })
+
+test('jetstream register: nodes that come to the same new keys at once all open them', async (t) => {
+  const { connect } = await place(t)
+  const registers = await Promise.all(
+    Array.from({ length: 6 }, async () => openJetStream(await connect(), {})),
+  )
+  for (let key = 0; key < 20; key++)
+    t.deepEqual(
+      await Promise.all(registers.map((register) => held(register, `key-${key}`))),
+      registers.map(() => null),
+    )
 })
 
 test('jetstream register: a stream that cannot be created is tried again at the next use', async (t) => {
