@@ -27,6 +27,8 @@ export class Announcer {
   readonly #describe: () => Announced | null
   readonly #subscriptions: Subscription[]
   #mastership: { epoch: number; role: BrokerRole } | null = null
+  /** As it was registered last. */
+  #run: BrokerRun | null = null
   #timer: unknown = null
 
   /** `describe` gives null while the broker has no log to tell of. */
@@ -60,6 +62,7 @@ export class Announcer {
     const announced = this.#describe()
     if (this.#mastership === null || announced === null) return
     const { run, ...described } = announced
+    this.#run = run
     const registration: Registration = { ...run, ...this.#mastership, ...described }
     tell(this.#process.world.transport, this.#process.subjects.nameServer.register, registration)
   }
@@ -77,12 +80,12 @@ export class Announcer {
     this.#timer = clock.setTimeout(() => this.#beat(), BEAT_MS)
   }
 
+  /** Also while there is no log to tell of: what is registered is known. */
   farewell(): void {
-    const announced = this.#describe()
+    const run = this.#describe()?.run ?? this.#run
     this.#mastership = null
     this.#process.world.clock.clearTimeout(this.#timer)
-    if (announced !== null)
-      tell(this.#process.world.transport, this.#process.subjects.nameServer.unregister, announced.run)
+    if (run !== null) tell(this.#process.world.transport, this.#process.subjects.nameServer.unregister, run)
   }
 
   close(): void {

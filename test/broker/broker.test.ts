@@ -1,5 +1,6 @@
 /** A whole broker, and the parts of it that its role's orders go to: how they begin, and that they end. */
 import test from 'ava'
+import { Announcer } from '../../actors/broker/announcer.ts'
 import { type BrokerOptions, startBroker } from '../../actors/broker/broker.ts'
 import { Handover } from '../../actors/broker/handover.ts'
 import { Masterships } from '../../actors/broker/masterships.ts'
@@ -20,7 +21,7 @@ import { createHub } from '../../transport/memory.ts'
 import { subjectsOf } from '../../transport/subjects.ts'
 import type { Transport } from '../../transport/transport.ts'
 import { seededRandom } from '../support/seeded-random.ts'
-import { notedLog } from '../support/transports.ts'
+import { listen, notedLog } from '../support/transports.ts'
 import { virtualClock } from '../support/virtual-clock.ts'
 
 /** A process with a disk, on a clock of the test's. */
@@ -242,4 +243,25 @@ test('handover: a role that dies meanwhile leaves nothing behind', (t) => {
   handover.heed(roleIn(settled))
   t.is(clock.timers, 0)
   clock.advance(10_000)
+})
+
+// ------------------------------------------------------------------------------------------------ announcer
+
+test('announcer: a replica whose log is being cut says farewell too', async (t) => {
+  const { process, hub, subjects, settle } = start()
+  const { heard } = listen(hub.connect(), subjects.nameServer.unregister)
+  const run = { brokerName: 'a', brokerId: 1, storeId: 's', incarnation: 3 }
+  let hasLog = true
+  const announcer = new Announcer(process, { brokerName: 'a', brokerId: 1, address: 'broker/a/1' }, () =>
+    hasLog ? { run, dataVersion: 1, topics: {}, autoCreateTopic: true } : null,
+  )
+  announcer.announce(5, 'slave')
+  hasLog = false
+  announcer.farewell()
+  await settle()
+  t.deepEqual(
+    heard.map(({ payload }) => JSON.parse(payload.toString())),
+    [run],
+  )
+  announcer.close()
 })
