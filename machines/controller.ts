@@ -131,7 +131,7 @@ export const controllerMachine = controller.createMachine({
       on: {
         'head.changed': newer,
         'beat.heard': [
-          { guard: { type: 'isCandidate', params: signIn }, target: 'balloting' },
+          { guard: { type: 'isCandidate', params: signIn }, target: 'balloting', actions: learnSettings },
           { actions: learnSettings },
         ],
         'unclean.ordered': {

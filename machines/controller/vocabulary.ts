@@ -156,11 +156,13 @@ export const learnSettings = controller.assign({
 export const masterIs = { type: 'isMaster', params: signIn } as const
 export const restarted = {
   guard: { type: 'hasRestarted', params: signIn },
-  ...ballotBecause('restarted'),
+  target: '#balloting',
+  actions: [learnSettings, because('restarted')],
 } as const
 export const resigned = {
   guard: { type: 'hasResigned', params: signIn },
-  ...ballotBecause('resigned'),
+  target: '#balloting',
+  actions: [learnSettings, because('resigned')],
 } as const
 /** Somebody has changed it: the head says who is master. */
 export const newer = {
