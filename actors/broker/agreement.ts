@@ -24,6 +24,7 @@ export class Agreement {
   readonly #hooks: AgreementHooks
   readonly #group: GroupRegister | null
   #watch: Subscription | null = null
+  #isClosed = false
 
   /** `register` is null where there are no other replicas. */
   constructor(
@@ -75,7 +76,7 @@ export class Agreement {
     const swap = () => group.swap(expected, state, tell)
     if (state.cause !== 'shrink') return swap()
     group.read((heard) => {
-      if (!isMaster()) return
+      if (this.#isClosed || !isMaster()) return
       if (heard.ok) swap()
       else tell({ type: 'swap.unknown', writeId: state.writeId })
     })
@@ -86,7 +87,9 @@ export class Agreement {
     return this.#group?.masterships ?? []
   }
 
+  /** AFTER it nothing is swapped any more. */
   close(): void {
+    this.#isClosed = true
     this.#watch?.unsubscribe()
     this.#watch = null
   }

@@ -1,5 +1,6 @@
 /** A whole broker, and the parts of it that its role's orders go to: how they begin, and that they end. */
 import test from 'ava'
+import { Agreement } from '../../actors/broker/agreement.ts'
 import { Announcer } from '../../actors/broker/announcer.ts'
 import { type BrokerOptions, startBroker } from '../../actors/broker/broker.ts'
 import { Handover } from '../../actors/broker/handover.ts'
@@ -16,8 +17,9 @@ import {
 } from '../../machines/broker-role.ts'
 import type { Answer } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
-import { type Outcome, succeed } from '../../transport/failures.ts'
+import { fail, type Outcome, succeed } from '../../transport/failures.ts'
 import { createHub } from '../../transport/memory.ts'
+import type { Held, Register } from '../../transport/register.ts'
 import { subjectsOf } from '../../transport/subjects.ts'
 import type { Transport } from '../../transport/transport.ts'
 import { seededRandom } from '../support/seeded-random.ts'
@@ -50,6 +52,12 @@ function start() {
   }
 }
 type Bench = ReturnType<typeof start>
+
+const head = {
+  ...{ revision: 5, writeId: 'w', epoch: 5, masterId: 0, masterIncarnation: 1, minInSync: 1, replicas: 2 },
+  syncStateSet: [0, 1].map((brokerId) => ({ brokerId, lineage: 1 })),
+  ...({ replication: 'sync', cause: 'boot', unclean: false } as const),
+}
 
 const options: BrokerOptions = { cluster: 'test', brokerName: 'a', brokerId: 0, folder: '/data' }
 
@@ -127,6 +135,55 @@ test('replica disk: NOTHING is written AFTER it is closed', async (t) => {
   t.deepEqual(told, ['store.loaded', 'epoch.persisted', 'store.closed'])
 })
 
+// ------------------------------------------------------------------------------------------------ agreement
+
+/** A master's way to a register that answers when the test says so. */
+function agreeing() {
+  const { process } = start()
+  const reads: ((outcome: Outcome<Held | null>) => void)[] = []
+  const swaps: number[] = []
+  const told: string[] = []
+  const register: Register = {
+    read: (_, done) => void reads.push(done),
+    swap: (_, expected) => void swaps.push(expected),
+    watch: () => ({ unsubscribe() {} }),
+    close() {},
+  }
+  const own = { isMaster: true }
+  const agreement = new Agreement(process.world, { brokerName: 'a', brokerId: 0 }, register, {
+    tell: ({ type }) => void told.push(type),
+    isMaster: () => own.isMaster,
+  })
+  return { agreement, own, swaps, told, answer: (outcome: Outcome<null>) => reads.shift()!(outcome) }
+}
+const shrunk = { ...head, cause: 'shrink' } as const
+
+test('agreement: a member is dropped ONLY AFTER the register was reached', (t) => {
+  const { agreement, swaps, told, answer } = agreeing()
+  agreement.swap(5, { ...head, cause: 'expand' })
+  t.deepEqual(swaps, [5], 'one is admitted at once')
+  agreement.swap(6, shrunk)
+  answer(fail('timedOut', 'no answer'))
+  t.deepEqual(told, ['swap.unknown'])
+  agreement.swap(7, shrunk)
+  t.deepEqual(swaps, [5])
+  answer(succeed(null))
+  t.deepEqual(swaps, [5, 7])
+})
+
+test('agreement: NOTHING is swapped AFTER this replica is no longer master, or has ended', (t) => {
+  const { agreement, own, swaps, told, answer } = agreeing()
+  agreement.swap(5, shrunk)
+  own.isMaster = false
+  answer(succeed(null))
+  agreement.swap(5, shrunk)
+  own.isMaster = true
+  agreement.close()
+  answer(succeed(null))
+  t.deepEqual(swaps, [])
+  t.deepEqual(told, [])
+})
+
 // ---------------------------------------------------------------------------------------------- masterships
 
 test('masterships: one that is over before its log was opened anew NEVER begins', (t) => {
@@ -160,11 +217,6 @@ test('masterships: one that is over before its log was opened anew NEVER begins'
 
 // ------------------------------------------------------------------------------------------------- handover
 
-const head = {
-  ...{ revision: 5, writeId: 'w', epoch: 5, masterId: 0, masterIncarnation: 1, minInSync: 1, replicas: 2 },
-  syncStateSet: [0, 1].map((brokerId) => ({ brokerId, lineage: 1 })),
-  ...({ replication: 'sync', cause: 'boot', unclean: false } as const),
-}
 const handingOver = { master: { service: 'serving', membership: { handingOver: 'draining' } } } as const
 const settled = { master: { service: 'serving', membership: 'settled' } } as const
 const roleIn = (value: typeof handingOver | typeof settled | 'demoting', change: Partial<typeof head> = {}) =>
