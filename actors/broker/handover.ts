@@ -50,11 +50,15 @@ export class Handover {
     this.#answer(refuse(codes.NO_PERMISSION, message))
   }
 
-  /** Lets another replica go on at once, where one has everything; calls back when it does, or when that cannot be. */
+  /**
+   * Lets another replica go on at once, where one has everything; calls back when it does, or when that cannot be. One that
+   * is under way already will do.
+   */
   beforeStop(go: () => void): void {
-    const successor = this.#hooks.mastership()?.heir ?? null
+    const successor = this.#asked?.successor ?? this.#hooks.mastership()?.heir ?? null
     if (successor === null) return go()
     this.#leaving = { go, timer: this.#clock.setTimeout(() => this.#leave(), HANDOVER_MS) }
+    if (this.#asked !== null) return
     this.request(successor, ({ code }) => {
       if (code !== codes.SUCCESS) this.#leave()
     })

@@ -288,6 +288,20 @@ test('handover: a master that stops goes ONCE, when its successor is master, or 
   }
 })
 
+test('handover: a master that is to stop while it hands over goes AFTER that', (t) => {
+  const { clock, handover, ask, codes: answered } = master()
+  let gone = 0
+  ask()
+  handover.heed(roleIn(handingOver))
+  handover.beforeStop(() => void gone++)
+  handover.heed(roleIn(handingOver))
+  t.is(gone, 0)
+  handover.heed(roleIn('demoting', { epoch: 6, masterId: 1 }))
+  t.is(gone, 1)
+  t.deepEqual(answered(), [codes.SUCCESS])
+  t.is(clock.timers, 0)
+})
+
 test('handover: a role that dies meanwhile leaves nothing behind', (t) => {
   const { clock, handover } = master()
   handover.beforeStop(() => t.fail())
