@@ -11,6 +11,8 @@ export type Names<Options> = { readonly [Name in keyof Options]-?: true }
 
 /** Throws INVALID_PARAMETER for the first option that is none of `names`. `whose` reads after "option of". */
 export function refuseUnknown(whose: string, given: object, names: { readonly [name: string]: true }): void {
+  if (typeof given !== 'object' || given === null)
+    throw badInput(`the options of ${whose} are an object`, 'INVALID_PARAMETER')
   for (const name of Object.keys(given)) {
     if (Object.hasOwn(names, name)) continue
     const known = Object.keys(names)
@@ -30,16 +32,20 @@ export function nearest(name: string, names: readonly string[]): string | null {
   return found
 }
 
-/** Letters left out, put in, or written for others (Levenshtein). */
+/** Letters left out, put in, written for others, or for their neighbours (Damerau and Levenshtein). */
 function typosBetween(a: string, b: string): number {
-  let above = Array.from({ length: b.length + 1 }, (_, i) => i)
+  let above: number[] = []
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
   for (let i = 1; i <= a.length; i++) {
-    const row = [i]
+    const twoAbove = above
+    above = row
+    row = [i]
     for (let j = 1; j <= b.length; j++) {
       const replaced = above[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)
-      row.push(Math.min(replaced, above[j]! + 1, row[j - 1]! + 1))
+      const isSwapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]
+      const swapped = isSwapped ? twoAbove[j - 2]! + 1 : Number.POSITIVE_INFINITY
+      row.push(Math.min(replaced, swapped, above[j]! + 1, row[j - 1]! + 1))
     }
-    above = row
   }
-  return above[b.length]!
+  return row[b.length]!
 }

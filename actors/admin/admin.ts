@@ -8,6 +8,7 @@ import { compareText, type TopicRoute } from '../../machines/topic.ts'
 import type { QueueBounds, TopicConfig, TopicOverview } from '../../transport/messages.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
+import { type Names, refuseUnknown } from '../options.ts'
 import type { Receipt } from '../producer/batch.ts'
 import { type BrokerOverview, describeBroker, describeReplicas, promote, type Replica } from './brokers.ts'
 import { type DeadLetter, DeadLetters, type DeadLetterWithBody } from './dead-letters.ts'
@@ -23,6 +24,17 @@ export type TopicDescription = {
   durability: (Durability & { brokerName: string })[]
 }
 
+type CreateTopicOptions = { queues?: number; perm?: number }
+type SkipOptions = { dryRun?: boolean }
+type ResetOptions = SkipOptions & { create?: boolean }
+type CloneOptions = SkipOptions & { topic?: string }
+type DeadLettersOptions = { max?: number }
+const createTopicOptions: Names<CreateTopicOptions> = { queues: true, perm: true }
+const resetOptions: Names<ResetOptions> = { dryRun: true, create: true }
+const skipOptions: Names<SkipOptions> = { dryRun: true }
+const cloneOptions: Names<CloneOptions> = { dryRun: true, topic: true }
+const deadLettersOptions: Names<DeadLettersOptions> = { max: true }
+
 export class Admin {
   readonly #masters: Masters
 
@@ -33,9 +45,11 @@ export class Admin {
   /** Makes a topic, or changes its queues, on every master; `queues` is for each broker. */
   async createTopic(
     topic: string,
-    { queues = 8, perm = 6 }: { queues?: number; perm?: number } = {},
+    options: CreateTopicOptions = {},
   ): Promise<TopicConfig & { brokers: string[] }> {
     checkTopicName(topic)
+    refuseUnknown('createTopic', options, createTopicOptions)
+    const { queues = 8, perm = 6 } = options
     const config = { topic, readQueues: queues, writeQueues: queues, perm }
     const order = { config, ifMissing: false }
     const made = await this.#masters.onEach(`creating '${topic}'`, (to) => [to.createTopic, order] as const)
@@ -121,8 +135,10 @@ export class Admin {
     group: string,
     topic: string,
     to: OffsetPosition,
-    { dryRun = false, create = false }: { dryRun?: boolean; create?: boolean } = {},
+    options: ResetOptions = {},
   ): Promise<OffsetChange[]> {
+    refuseUnknown('resetOffsets', options, resetOptions)
+    const { dryRun = false, create = false } = options
     checkGroupName(group)
     const move = new OffsetMove(this.#masters, topic, to)
     const route = await this.route(topic)
@@ -134,7 +150,8 @@ export class Admin {
   }
 
   /** The group goes on at the end of the topic: what waits for it is not read. */
-  skipBacklog(group: string, topic: string, options: { dryRun?: boolean } = {}): Promise<OffsetChange[]> {
+  async skipBacklog(group: string, topic: string, options: SkipOptions = {}): Promise<OffsetChange[]> {
+    refuseUnknown('skipBacklog', options, skipOptions)
     return this.resetOffsets(group, topic, 'last', options)
   }
 
@@ -145,8 +162,10 @@ export class Admin {
   async cloneOffsets(
     from: string,
     to: string,
-    { topic, dryRun = false }: { topic?: string; dryRun?: boolean } = {},
+    options: CloneOptions = {},
   ): Promise<(OffsetChange & { topic: string })[]> {
+    refuseUnknown('cloneOffsets', options, cloneOptions)
+    const { topic, dryRun = false } = options
     checkGroupName(to)
     if (from === to) throw badInput(`'${to}' is where it is: give another group`, 'INVALID_PARAMETER')
     if (topic !== undefined) await this.route(topic)
@@ -172,7 +191,9 @@ export class Admin {
    * What a group could not handle in all its tries, the newest first; at most `max`, default 100. Throws
    * SUBSCRIPTION_GROUP_NOT_EXIST when nobody knows the group.
    */
-  async deadLetters(group: string, { max = 100 }: { max?: number } = {}): Promise<DeadLetter[]> {
+  async deadLetters(group: string, options: DeadLettersOptions = {}): Promise<DeadLetter[]> {
+    refuseUnknown('deadLetters', options, deadLettersOptions)
+    const { max = 100 } = options
     const found = await this.#dead(group).list(max)
     if (found.length === 0) await this.group(group)
     return found
