@@ -161,7 +161,7 @@ class Run {
       const target = { cluster, random, probe, master, slave, direction, client: this.#client }
       const measuring = { epoch: before.epoch, counts: this.#counts, measured: this.#measured }
       const done = await doFault(name, { ...target, ...measuring })
-      const cut = done.direction === undefined ? '' : `, ${done.direction},`
+      const cut = done.direction === undefined ? '' : ` (${done.direction})`
       const outage = done.outageMs === undefined ? '' : `: ${Math.round(done.outageMs)} ms`
       tell(`${name}${cut} ${where}${outage}`)
     } catch (error) {
