@@ -207,14 +207,19 @@ export class Admin {
 
   /**
    * Sends dead letters to the topics that they were sent to first, under their ids; each stays what it is. They go to ALL
-   * groups that read the topic: one that had handled such a message knows it by its id.
+   * groups that read the topic: one that had handled such a message knows it by its id. Throws QUERY_NOT_FOUND for an id,
+   * SUBSCRIPTION_GROUP_NOT_EXIST for a group that nobody knows.
    */
   async resendDeadLetters(
     group: string,
     which: { messageIds: readonly string[] } | { all: true },
   ): Promise<Receipt[]> {
     const { all, messageIds } = (which ?? {}) as { all?: unknown; messageIds?: unknown }
-    if (all === true) return this.#dead(group).resend('all')
+    if (all === true) {
+      const receipts = await this.#dead(group).resend('all')
+      if (receipts.length === 0) await this.group(group)
+      return receipts
+    }
     const isList = Array.isArray(messageIds) && messageIds.length > 0
     if (!isList || !messageIds.every((id) => typeof id === 'string' && id !== ''))
       throw badInput('give { messageIds: [id, …] } or { all: true }', 'INVALID_PARAMETER')

@@ -65,6 +65,7 @@ function printAll(result: Result): void {
 type Seen = Failover & { seed: number }
 function printFailovers(failovers: readonly Seen[]): void {
   const row = (what: string, some: readonly Seen[]) => {
+    if (some.length === 0) return print(`    ${what.padEnd(30)} none`)
     const ms = some.map((failover) => failover.ms)
     const [p50, p99, max] = [0.5, 0.99, 1].map((share) => Math.round(percentile(ms, share)))
     const longest = some.find((failover) => Math.round(failover.ms) === max)
@@ -109,6 +110,6 @@ if (seed !== null) {
     print(`    npm run sim -- --seed ${result.seed}`)
   }
   printFailovers(failovers)
-  print(`${tried} seeds from ${from}, ${failed} failed`)
+  print(`${tried} ${tried === 1 ? 'seed' : 'seeds'} from ${from}, ${failed} failed`)
   process.exitCode = failed > 0 ? 1 : 0
 }
