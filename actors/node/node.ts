@@ -138,7 +138,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
       if (options.register === undefined && way.transport.server?.hasJetStream) {
         throw badInput(
           "the NATS server has JetStream, which keeps the register: leave out the role 'register', or give every node " +
-            "register: 'served'",
+            "register: 'served' (--register served)",
           'INVALID_PARAMETER',
         )
       }

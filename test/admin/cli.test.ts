@@ -77,6 +77,14 @@ test('command line: a NATS that would not be used is refused, unless the environ
   t.is((await run('start')).code, 0)
 })
 
+test('command line: start listens at a port, or uses a NATS, not both', async (t) => {
+  const { run, calls } = stage()
+  const { code, stderr } = await run('start', '--port', '5000', '--nats', 'nats://h:1')
+  t.is(code, 2)
+  t.regex(stderr, /give --nats or --port/)
+  t.deepEqual(calls, [])
+})
+
 test('command line: a noun without its verb shows the help of the noun', async (t) => {
   const { code, stderr } = await stage().run('topic')
   t.is(code, 2)

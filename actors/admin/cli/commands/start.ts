@@ -62,6 +62,8 @@ export function addStart(program: Command, cli: Cli): void {
       'servers',
       'start listens itself (--port); to use a NATS that runs already, give --nats',
     )
+    if (given.nats !== undefined && command.getOptionValueSource('port') === 'cli')
+      throw new UsageError('give --nats or --port: with --nats no port is opened')
     const options = checked(given)
     const began = clock.monotonic()
     const library = await cli.library()
