@@ -53,6 +53,9 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
   refuseUnknown('createTestCluster', options, testClusterOptions)
   const { brokers = 1, slaves = 0, nameServers = 1, flush = 'async', autoCreateTopic = true } = options
   const { cluster = 'test', replication = 'sync', messageDelayLevel } = options
+  checkCount('brokers', brokers, 1, 26)
+  checkCount('slaves', slaves, 0, 8)
+  checkCount('nameServers', nameServers, 1, 16)
   const random = realRandom()
   const log = consoleLog({ level: 'error' })
   const disk = new SimulatedDisk({ clock: realClock, random }).mount()
@@ -115,4 +118,9 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
       for (const { node } of [...running.values()].reverse()) await node.close()
     },
   }
+}
+
+function checkCount(name: string, count: number, least: number, most: number): void {
+  if (Number.isInteger(count) && count >= least && count <= most) return
+  throw badInput(`${name} ${count}: give a whole number from ${least} to ${most}`, 'INVALID_PARAMETER')
 }

@@ -34,6 +34,34 @@ test('options: what is no object is refused', (t) => {
   t.throws(call, { code: 'INVALID_PARAMETER', message: 'the options of a producer are an object' })
 })
 
+const wrong: [what: string, call: (client: Client) => unknown, says: RegExp][] = [
+  ['servers', () => connect({ servers: 5 as never }), /^servers: give 'nats:/],
+  ['no server', () => connect({ servers: [] }), /^servers: give 'nats:/],
+  ['a cluster', () => connect({ cluster: 5 as never }), /^the name of the cluster is no string/],
+  ['brokers', () => createTestCluster({ brokers: 0 }), /^brokers 0: give a whole number from 1 to 26/],
+  ['slaves', () => createTestCluster({ slaves: -1 }), /^slaves -1: give a whole number from 0 to 8/],
+  [
+    'queues',
+    (client) => client.admin().createTopic('t', { queues: 'a' as never }),
+    /^queues a: give a whole number/,
+  ],
+  ['rights', (client) => client.admin().createTopic('t', { perm: 99 }), /^perm 99: give 6 /],
+  [
+    "a reader's queues",
+    (client) => client.reader({ topic: 't', queues: 3 as never }),
+    /^queues: give a function/,
+  ],
+  ["a reader's beginning", (client) => client.reader({ topic: 't', from: 'x' as never }), /^from 'x': give/],
+]
+for (const [what, call, says] of wrong) {
+  test(`options: a value that is none of ${what} is refused`, async (t) => {
+    const cluster = await createTestCluster()
+    t.teardown(() => cluster.close())
+    const client = await cluster.connect()
+    await t.throwsAsync(async () => call(client), { code: 'INVALID_PARAMETER', message: says })
+  })
+}
+
 const typos: [what: string, call: (client: Client) => unknown, says: RegExp][] = [
   [
     'a consumer',

@@ -50,6 +50,10 @@ export class Admin {
     checkTopicName(topic)
     refuseUnknown('createTopic', options, createTopicOptions)
     const { queues = 8, perm = 6 } = options
+    if (!Number.isInteger(queues))
+      throw badInput(`queues ${queues}: give a whole number`, 'INVALID_PARAMETER')
+    if (![2, 4, 6].includes(perm))
+      throw badInput(`perm ${perm}: give 6 (read and write), 4 (read) or 2 (write)`, 'INVALID_PARAMETER')
     const config = { topic, readQueues: queues, writeQueues: queues, perm }
     const order = { config, ifMissing: false }
     const made = await this.#masters.onEach(`creating '${topic}'`, (to) => [to.createTopic, order] as const)
