@@ -30,6 +30,8 @@ export class Announcer {
   /** As it was registered last. */
   #run: BrokerRun | null = null
   #timer: unknown = null
+  /** Every beat of one that is refused is refused, by every name server: it is said once in a mastership. */
+  #isRefusalTold = false
 
   /** `describe` gives null while the broker has no log to tell of. */
   constructor(
@@ -46,14 +48,17 @@ export class Announcer {
       hear(world.transport, mine.registerAgain, nothing, () => this.register()),
       hear(world.transport, mine.refused, registrationRefused, ({ storeId, incarnation, message }) => {
         const run = describe()?.run
-        if (storeId === run?.storeId && incarnation === run.incarnation)
-          world.log.error(`${replica.address}: ${message}`)
+        const isMine = storeId === run?.storeId && incarnation === run.incarnation
+        if (!isMine || this.#isRefusalTold) return
+        this.#isRefusalTold = true
+        world.log.error(`${replica.address}: ${message}`)
       }),
     ]
   }
 
   announce(epoch: number, role: BrokerRole): void {
     this.#mastership = { epoch, role }
+    this.#isRefusalTold = false
     this.register()
     this.#beat()
   }

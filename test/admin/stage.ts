@@ -1,4 +1,5 @@
 /** A library that only remembers what it was asked, and a terminal that only remembers what it was told. */
+import { open } from 'node:fs/promises'
 import { Observable } from 'rxjs'
 import type {
   BrokerOverview,
@@ -83,8 +84,10 @@ const letter: DeadLetter = {
 
 export function stage(
   lines: string[] = [],
-  { hasInput = true, answer = 'no', replicas = pair } = {} as Partial<{
+  { hasInput = true, answer = 'no', replicas = pair, env = {}, benchCode = 0 } = {} as Partial<{
     hasInput: boolean
+    env: Record<string, string>
+    benchCode: number
     answer: string
     replicas: Replica[]
   }>,
@@ -235,7 +238,7 @@ export function stage(
     },
   }
   const terminal: Terminal = {
-    env: {},
+    env,
     columns: undefined,
     interactive: false,
     colours: false,
@@ -248,11 +251,12 @@ export function stage(
     tell(text) {
       stderr += text
     },
-    async *lines() {
+    async *lines(file) {
+      if (file === 'absent') await open(file)
       yield* lines
     },
     ask: () => Promise.resolve(answer),
-    runProgram: () => Promise.resolve(0),
+    runProgram: () => Promise.resolve(benchCode),
   }
   return {
     library,
@@ -269,6 +273,8 @@ export function stage(
         terminal,
         clock: realClock,
         library: () => Promise.resolve(library),
+        demo: async () => void calls.push(['demo']),
+        benchFile: 'bench.js',
       })
       return { code, stdout, stderr }
     },

@@ -12,6 +12,8 @@ export function addGroup(program: Command, cli: Cli): void {
   const group = program
     .command('group')
     .description('Show consumer groups, how far they are, and set them back.')
+    .helpCommand(false)
+    .addHelpText('after', examples('statemq group list', 'statemq group show billing'))
 
   const all = group
     .command('list')
