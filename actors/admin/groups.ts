@@ -68,6 +68,7 @@ function whyIdle(
   if (count === 0) return `no broker has ${topics.map((topic) => `'${topic}'`).join(' or ')} yet`
   if (isStatic && isSilent && share !== 0)
     return `it is away; its queues are kept for it, ${sessionMs / 1000} s from when it went`
+  if (isSilent && share === 0) return 'nothing is heard of it: it gets no queue until it is'
   if (share === null) return 'its own strategy gives it no queue, or others have not let go of its queues'
   if (share > 0) {
     const holders = [...new Set(queues.flatMap(({ owner }) => (owner === null ? [] : [owner])))]
