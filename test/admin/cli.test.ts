@@ -171,6 +171,12 @@ test('group show: subscriptions that differ are told, and the rebalances with th
   t.regex(stdout, /c2 joined/)
 })
 
+test('group show: a queue that two members count as theirs is told, with both, and who waits for it', async (t) => {
+  const { stdout } = await stage().run('group', 'show', 'billing')
+  t.regex(stdout, /functions of their own.*\n {2}orders\/broker-a\/0: c1 has it, and c2 wants it too\n/)
+  t.regex(stdout, /c1, and c2 waits/)
+})
+
 test('group reset: the topic is an option or an argument, and exactly one', async (t) => {
   const { run, calls } = stage()
   await run('group', 'reset', 'billing', '--topic', 'orders', '--to', 'first')

@@ -27,6 +27,7 @@ const group: GroupDescription = {
   generation: 3,
   allocation: 'averagely',
   disagreements: ["topic 'orders': * (c1) and a (c2)"],
+  contested: ['orders/broker-a/0: c1 has it, and c2 wants it too'],
   rebalances: [
     { generation: 3, causes: ['c2 joined'], members: 2, queues: 1, moves: 0, at: Date.UTC(2026, 0, 1) },
   ],
@@ -48,6 +49,7 @@ const group: GroupDescription = {
       brokerName: 'broker-a',
       queueId: 0,
       owner: 'c1',
+      claimant: { clientId: 'c2', isSameList: true },
       assignEpoch: 1,
       committed: 5,
       minOffset: 0,
