@@ -205,7 +205,7 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       releases.add(timer)
     }
     if (epoch === 0) return again()
-    const request = { group, topic, queueId, clientId, ...what }
+    const request = { group, topic, queueId, clientId, instance, ...what }
     ask(transport, subjects.broker(brokerName, epoch).release, request, ASK_MS, (outcome) => {
       if (!outcome.ok) {
         if (outcome.failure.code === 'closed') return released()

@@ -249,9 +249,10 @@ test('delivery: a topic that may not be read gives nothing', async (t) => {
 
 const owner = (clientId: string, assignEpoch = 1) => ({ group: 'g', clientId, assignEpoch })
 const orders = { group: 'g', topic: 'orders', queueId: 0 }
+const who = (clientId: string) => ({ clientId, instance: clientId })
 const claim = (bench: BrokerBench, clientId: string, generation = 1, force = false) => {
   let answer: Answer<ClaimAnswer> | null = null
-  bench.groups.claim({ ...orders, clientId, generation, force, waits: false }, (it) => {
+  bench.groups.claim({ ...orders, ...who(clientId), generation, force, waits: false }, (it) => {
     answer = it
   })
   bench.settle()
@@ -365,7 +366,7 @@ test('groups: who gives its queue back while its pull is held, is NEVER counted 
   const bench = await broker()
   claim(bench, 'a')
   bench.pull('held', { owner: owner('a'), waitMs: 15_000 })
-  bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch: 1, offset: null }, () => {})
+  bench.groups.release({ ...orders, ...who('a'), generation: 1, assignEpoch: 1, offset: null }, () => {})
   claim(bench, 'b', 2)
   bench.settle()
   t.is(answerCode(bench.answer('held')!), codes.FENCED_OWNER)
@@ -405,10 +406,10 @@ test('groups: a release commits, and whoever waited begins there', async (t) => 
   bench.settle()
   claim(bench, 'a')
   let answer: unknown = null
-  bench.groups.claim({ ...orders, clientId: 'b', generation: 2, force: false, waits: true }, (it) => {
+  bench.groups.claim({ ...orders, ...who('b'), generation: 2, force: false, waits: true }, (it) => {
     answer = it
   })
-  bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch: 1, offset: 2 }, () => {})
+  bench.groups.release({ ...orders, ...who('a'), generation: 1, assignEpoch: 1, offset: 2 }, () => {})
   bench.settle()
   t.deepEqual(answer, {
     code: 0,
@@ -424,7 +425,7 @@ test('groups: a release NEVER sets an offset back, nor beyond what is stored', a
     claim(bench, 'a')
     const { assignEpoch } = bench.state.ownership('g', 'orders/0')
     commit(bench, 'a', 2, assignEpoch)
-    bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch, offset }, () => {})
+    bench.groups.release({ ...orders, ...who('a'), generation: 1, assignEpoch, offset }, () => {})
     bench.settle()
     t.is(committed(bench), 2)
     t.is(bench.groups.owners.of('g', 'orders/0'), null)
@@ -436,7 +437,7 @@ test('groups: a release is answered AFTER its record is stored, also when it is 
   claim(bench, 'a')
   let answers = 0
   const release = () =>
-    bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch: 1, offset: null }, () => {
+    bench.groups.release({ ...orders, ...who('a'), generation: 1, assignEpoch: 1, offset: null }, () => {
       answers++
     })
   release()
@@ -493,7 +494,7 @@ test('groups: a claim of a topic or a group that cannot be is refused', async (t
     { topic: 'orders', group: 'no group' },
   ].map((part) => {
     let code = -1
-    const asked = { queueId: 0, clientId: 'a', generation: 1, force: false, waits: false, ...part }
+    const asked = { queueId: 0, ...who('a'), generation: 1, force: false, waits: false, ...part }
     bench.groups.claim(asked, (answer) => {
       code = answer.code
     })
@@ -505,7 +506,7 @@ test('groups: a claim of a topic or a group that cannot be is refused', async (t
 test('groups: a queue that its topic has not can be neither claimed nor committed', async (t) => {
   const bench = await broker(1)
   let code = -1
-  const asked = { ...orders, queueId: 7, clientId: 'a', generation: 1, force: false, waits: false }
+  const asked = { ...orders, queueId: 7, ...who('a'), generation: 1, force: false, waits: false }
   bench.groups.claim(asked, (answer) => {
     code = answer.code
   })
@@ -545,7 +546,7 @@ test('groups: a reset unseats the owner at once, and its later commits and relea
   t.is(reset(bench, 1), codes.SUCCESS)
   t.is(answerCode(bench.answer('held')!), codes.FENCED_OWNER)
   t.deepEqual(commit(bench, 'a', 3).value.fenced, [['orders', 0]])
-  bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch: 1, offset: 3 }, () => {})
+  bench.groups.release({ ...orders, ...who('a'), generation: 1, assignEpoch: 1, offset: 3 }, () => {})
   bench.settle()
   t.is(committed(bench), 1)
   t.like(claim(bench, 'a').value, { granted: true, assignEpoch: 2, committed: 1 })

@@ -80,12 +80,7 @@ export const groupMutants: GroupMutant[] = [
   },
   {
     name: 'another process of the owner is taken for the owner',
-    rules: {
-      queueOwner: guarded(queueOwner, {
-        isOwners: ({ context: { owner } }: any, claim: any) =>
-          owner?.clientId === claim.clientId && claim.generation >= owner.generation,
-      }),
-    },
+    rules: { claimant: (claim) => ({ ...claim, instance: '' }) },
     configuration: { ...joining, queues: 1, messages: 0, takesOver: true, coordinatorCrashes: 1 },
     breaks: 'R1 OneMemberPerEpoch',
   },
