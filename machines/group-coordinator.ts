@@ -86,6 +86,8 @@ export const groupCoordinatorMachine = coordinator.createMachine({
           { target: 'active', actions: taken },
         ],
         'member.beat': rejected,
+        // Nothing is watched.
+        'queues.changed': {},
       },
     },
     /** Others are about to join again, who hold queues. */

@@ -119,10 +119,20 @@ export const push = {
     to: event.clientId,
   }),
 } as const
-export const watch = {
-  type: 'watchTopics',
-  params: ({ context }: { context: GroupCoordinatorContext }) => ({ topics: wantedTopics(context) }),
-} as const
+/** Of a topic that is not watched any more: should it be wanted again, a division NEVER rests on what it was then. */
+const forgetUnwatched = coordinator.assign(({ context }) => {
+  const wanted = new Set(wantedTopics(context))
+  return {
+    queues: Object.fromEntries(Object.entries(context.queues).filter(([topic]) => wanted.has(topic))),
+  }
+})
+export const watch = [
+  forgetUnwatched,
+  {
+    type: 'watchTopics',
+    params: ({ context }: { context: GroupCoordinatorContext }) => ({ topics: wantedTopics(context) }),
+  },
+] as const
 export const measure = {
   type: 'measureLags',
   params: ({ context }: { context: GroupCoordinatorContext }) => ({ topics: wantedTopics(context) }),
@@ -160,6 +170,6 @@ export const remembers = {
 } as const
 /** The queues are to be divided anew, as soon as nothing else happens. */
 export const outdate = coordinator.raise({ type: 'division.outdated' })
-export const taken = [join, armSession, accept, watch, outdate] as const
+export const taken = [join, armSession, accept, ...watch, outdate] as const
 export const gone = (what: string) => [removeBecause(what), disarm, outdate] as const
 export const ofMember = { type: 'isMember', params: who } as const

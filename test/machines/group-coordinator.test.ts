@@ -133,6 +133,7 @@ test('group: every division is a new generation, which goes NEVER back', (t) => 
   for (const clientId of group.members) group.say('member.left', clientId)
   t.is(group.state, 'empty')
   group.join('c5')
+  group.route(4)
   group.settle()
   t.is(group.generation, 5)
 })
@@ -322,6 +323,31 @@ test('group: is empty when the last one left or expired, and keeps its generatio
     t.deepEqual(group.timers, [])
     t.deepEqual(group.orders(), ['watch'])
   }
+})
+
+test('group: after it was empty, NEVER does a division rest on the queues of before', (t) => {
+  const group = stable('c1')
+  group.say('member.left', 'c1')
+  group.route(4) // Nobody watches: it comes too late.
+  group.join('c2')
+  group.take()
+  group.settle()
+  t.true(group.is('asking'))
+  group.route(6)
+  t.deepEqual(group.orders(), ['tell 2: c2 0 1 2 3 4 5'])
+})
+
+test('group: nor on those of a topic that nobody wanted for a while', (t) => {
+  const group = stable('c1')
+  group.join('c2', { subscriptions: { u: '*' } })
+  group.route(2, 'u')
+  group.settle()
+  group.say('member.left', 'c2')
+  group.join('c3')
+  group.settle()
+  group.join('c4', { subscriptions: { u: '*' } })
+  group.settle()
+  t.true(group.is('asking'))
 })
 
 // --------------------------------------------------------------------------------------- two under one client id

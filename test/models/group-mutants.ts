@@ -31,7 +31,7 @@ const joins = (change: (learned: any, before: any) => unknown): AnyStateMachine 
       ...chart.states.active.on['member.joined'],
     ]
     for (const way of ways) {
-      if (way.actions?.length !== 5) continue
+      if (way.actions?.length !== 6) continue
       const { assignment } = way.actions[0]
       way.actions[0] = assign((args: any) => change(assignment(args), args.context) as never)
     }
