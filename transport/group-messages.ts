@@ -84,6 +84,11 @@ export type GroupOnBroker = {
   }[]
 }
 
+/** How many messages wait for a group in each queue of these topics; nothing is read from the disk for it. */
+export const lagsRequest = z.object({ group: name, topics: z.array(name) })
+export type LagsRequest = z.infer<typeof lagsRequest>
+export type Lags = { lags: [topic: string, queueId: number, messages: number][] }
+
 /** Messages that wait in a queue for the group. */
 export const lagOf = ({
   committed,

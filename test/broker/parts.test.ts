@@ -159,7 +159,10 @@ test('owners: a claim that waits is refused when its time is over', async (t) =>
   claim('a', 1)
   const asked = claim('b', 2, { waits: true })
   bench.clock.advance(10_000)
-  t.deepEqual(asked, { answer: { granted: false, owner: { clientId: 'a', instance: 'a', generation: 1 } }, times: 1 })
+  t.deepEqual(asked, {
+    answer: { granted: false, owner: { clientId: 'a', instance: 'a', generation: 1 } },
+    times: 1,
+  })
 })
 
 test('owners: a grant that is not confirmed yet takes nothing from whoever waits', async (t) => {
@@ -178,7 +181,10 @@ test('owners: whoever asks again while it waits is answered once for each time',
   claim('a', 1)
   const first = claim('b', 2, { waits: true })
   const second = claim('b', 2, { waits: true })
-  t.deepEqual(first, { answer: { granted: false, owner: { clientId: 'a', instance: 'a', generation: 1 } }, times: 1 })
+  t.deepEqual(first, {
+    answer: { granted: false, owner: { clientId: 'a', instance: 'a', generation: 1 } },
+    times: 1,
+  })
   release('a', 1, 1)
   bench.settle()
   t.deepEqual(second, { answer: { granted: true, assignEpoch: 2 }, times: 1 })

@@ -400,6 +400,24 @@ test('groups: of one commit what its owner may is committed, and the rest is ref
   t.deepEqual([...bench.state.offsets.get('g')!], [['orders/0', 1]])
 })
 
+test('groups: how many messages wait in each queue is told without reading one', async (t) => {
+  const bench = await broker()
+  bench.send('', frame(['1', '2', '3']))
+  bench.settle()
+  claim(bench, 'a')
+  commit(bench, 'a', 1)
+  let reads = 0
+  bench.store.read = () => void reads++
+  let told: unknown = null
+  bench.groups.lags({ group: 'g', topics: ['orders', 'unknown'] }, (answer) => {
+    told = answer
+  })
+  const queues = bench.state.topics.get('orders')!.readQueues
+  const lags = Array.from({ length: queues }, (_, queueId) => ['orders', queueId, queueId === 0 ? 2 : 0])
+  t.deepEqual(told, { code: 0, value: { lags } })
+  t.is(reads, 0)
+})
+
 test('groups: a release commits, and whoever waited begins there', async (t) => {
   const bench = await broker()
   bench.send('', frame(['1', '2', '3']))
