@@ -146,10 +146,13 @@ export class Consumer {
     const queues = new OwnedQueues(
       process,
       { settings, filters: this.#filters, routes, offsets },
-      { fenced: (ref, assignEpoch) => this.#running?.member?.fenced(ref, assignEpoch) },
+      {
+        fenced: (ref, assignEpoch) => this.#running?.member?.fenced(ref, assignEpoch),
+        doubted: (doubted) => this.#running?.member?.doubted(doubted),
+      },
     )
     const sendBack = isGroup ? sendMessageBack(process, settings, routes) : null
-    const dispatcher = new Dispatcher(process.world, settings, handler, sendBack)
+    const dispatcher = new Dispatcher(process.world, settings, handler, sendBack, queues.look)
     const probe = new MasterProbe(process, {
       readers: () => queues.list.map(({ reader }) => reader),
       epochOf: routes.epochOf,

@@ -2,8 +2,9 @@
  * OwnedQueues: the queues that a consumer reads at the moment, from the grant to the last commit.
  *
  * A queue is read from where the group has committed, and handed to the dispatcher. What another one owns by now is
- * forgotten and NEVER committed. After a standstill of the process (a paused container, a handler that blocked it) longer
- * than the session, nothing that was cached is handed out before the brokers have said that it is still ours.
+ * forgotten and NEVER committed. When the process stood still for as long as its session, others may own its queues: what
+ * was handled is committed, and nothing more begins BEFORE the brokers have said that the queues are still ours. It is
+ * noticed when something is about to begin, so at most what is left of the turn in which the process stopped still does.
  */
 import { type QueueRef, queueKey } from '../../machines/topic.ts'
 import type { Process } from '../node/process.ts'
@@ -11,10 +12,12 @@ import { commitOffsets } from './commit.ts'
 import type { ConsumerSettings } from './consumer-options.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { FlowControl } from './flow-control.ts'
-import type { Granted } from './group-member.ts'
+import type { Assignment } from './group-member.ts'
 import type { LocalOffsets } from './local-offsets.ts'
 import { ProcessQueue } from './process-queue.ts'
+import type { Granted } from './queue-claims.ts'
 import { QueueReader } from './queue-reader.ts'
+import { Standstill } from './standstill.ts'
 import { findOffset } from './start-position.ts'
 import { type Subscribed, unfiltered } from './subscribed.ts'
 import type { TopicRoutes } from './topic-routes.ts'
@@ -32,6 +35,8 @@ export type OwnedQueuesOptions = {
 export type OwnedQueuesHooks = {
   /** A pull or a commit under this grant was refused, or it has to be asked for again. */
   fenced(queue: QueueRef, assignEpoch: number): void
+  /** The process stood still for long: they were stopped, and have to be asked for again. */
+  doubted(queues: readonly Assignment[]): void
 }
 
 export class OwnedQueues {
@@ -44,6 +49,8 @@ export class OwnedQueues {
   readonly #dropped = new Map<string, ProcessQueue>()
   /** Queues of which a broker is being asked where to begin. */
   readonly #beginning = new Map<string, { retry: unknown }>()
+  /** Null where nobody else could own them. */
+  readonly #standstill: Standstill | null
   #dispatcher: Dispatcher | null = null
   #timer: unknown = null
   #isSuspended = false
@@ -54,23 +61,25 @@ export class OwnedQueues {
     this.#process = process
     this.#options = options
     this.#hooks = hooks
-    this.#flow = new FlowControl(options.settings.flow)
+    const { flow, messageModel, sessionMs } = options.settings
+    this.#flow = new FlowControl(flow)
+    const isGroup = messageModel === 'clustering'
+    this.#standstill = isGroup ? new Standstill(process.world.clock, sessionMs, () => this.#wokeUp()) : null
   }
 
   start(dispatcher: Dispatcher): void {
     this.#dispatcher = dispatcher
-    if (this.#options.settings.messageModel !== 'clustering') return
+    if (this.#standstill === null) return
     const { clock } = this.#process.world
-    let last = clock.monotonic()
     const tick = () => {
       this.#timer = clock.setTimeout(tick, COMMIT_MS)
-      const now = clock.monotonic()
-      if (now - last > this.#options.settings.sessionMs) this.#wokeUp()
-      else this.#commit([...this.#queues.values()])
-      last = now
+      if (!this.look()) this.#commit(this.list)
     }
     this.#timer = clock.setTimeout(tick, COMMIT_MS)
   }
+
+  /** BEFORE messages are given out. After a standstill it stops the queues. */
+  readonly look = (): boolean => this.#standstill?.look() ?? false
 
   get list(): ProcessQueue[] {
     return [...this.#queues.values()]
@@ -166,9 +175,11 @@ export class OwnedQueues {
   #wokeUp(): void {
     // Where nobody took a queue meanwhile, what was handled is not handled again.
     this.#commit(this.list)
-    for (const { reader, assignEpoch, isStopped } of this.list) {
-      if (!isStopped) this.#hooks.fenced(reader.ref, assignEpoch)
-    }
+    // Those that are stopped already are being given back.
+    const reading = this.list.filter(({ isStopped }) => !isStopped)
+    for (const queue of reading) queue.stop()
+    if (reading.length === 0) return
+    this.#hooks.doubted(reading.map(({ reader: { ref }, assignEpoch }) => ({ ...ref, assignEpoch })))
   }
 
   #commit(queues: readonly ProcessQueue[]): void {

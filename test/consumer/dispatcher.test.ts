@@ -148,6 +148,26 @@ test('dispatcher: a handler that runs for too long is sent back, keeps its place
   t.like(dispatcher.counts, { timedOut: 1, late: 1, failed: 1, sentBack: 1 })
 })
 
+test('dispatcher: handlers that hold the process up NEVER hold up its beats for more than two messages', (t) => {
+  const readers = new ReaderBench()
+  const { reader, clock } = readers
+  let elapsed = 0
+  clock.monotonic = () => elapsed
+  const begun: number[] = []
+  const handler = ({ queueOffset }: IncomingMessage) => {
+    begun.push(queueOffset)
+    elapsed += 1_000
+  }
+  const dispatcher = new Dispatcher(readers, DEFAULTS, handler, () => {})
+  dispatcher.setQueues([new ProcessQueue(reader, { filter: null, assignEpoch: 1, offset: 0, committed: -1 })])
+  reader.start(0)
+  readers.give(stored(0, 5))
+  dispatcher.give()
+  t.deepEqual(begun, [0, 1])
+  clock.settle()
+  t.deepEqual(begun, [0, 1, 2, 3, 4])
+})
+
 test('dispatcher: no timer runs while no handler does', async (t) => {
   const { clock, queue } = bench(() => Promise.resolve())
   for (let i = 0; i < 10 && queue.position < 5; i++) await Promise.resolve()
