@@ -2,13 +2,19 @@
  * Dispatcher: gives the messages of the owned queues to the handler, at most `concurrency` at a time. Queues take turns.
  *
  * A handler that throws, or whose promise rejects, has failed. The message then goes back to its broker, which has it
- * tried again later; it counts as finished AFTER the broker has stored that. In order, a queue stands still instead and
- * its message is tried again here, until it has had all its tries; then it is a dead letter and the queue goes on. Where
+ * tried again later; it counts as finished AFTER the broker has stored that. In order, a queue stands still instead,
+ * longer each time, and its message is tried again here until it has had all its tries; then it is a dead letter and the
+ * queue goes on. Tries in order are counted here: the next owner of the queue begins with the first one. Where
  * nobody owns a queue (broadcasting) a message that failed is told of and passed over.
  *
  * RocketMQ: client/impl/consumer/ConsumeMessageConcurrentlyService.java, ConsumeMessageOrderlyService.java
  */
-import { retryLevelFault, suspensionOf, TO_DEAD_LETTERS } from '../../machines/retry-policy.ts'
+import {
+  growingSuspension,
+  retryLevelFault,
+  suspensionOf,
+  TO_DEAD_LETTERS,
+} from '../../machines/retry-policy.ts'
 import type { QueueRef } from '../../machines/topic.ts'
 import type { Clock, Log } from '../node/world.ts'
 import type { ConsumerSettings } from './consumer-options.ts'
@@ -29,7 +35,10 @@ export type MessageContext = {
    * min, …), 1 to 18 that delay level, -1 never again: it becomes a dead letter. Not heard in order.
    */
   delayLevel: number
-  /** How long an ordered queue stands still when the handler throws, milliseconds; kept within 10 and 30,000. */
+  /**
+   * In order, BEFORE it throws: how long its queue stands still this time, milliseconds, kept within 10 and 30,000. 0
+   * (default): as the consumer's `suspendMs` says, twice as long each time.
+   */
   suspendMs: number
 }
 
@@ -223,7 +232,9 @@ export class Dispatcher {
       this.#tell(run, 'the handler failed for the last time; the message becomes a dead letter', reason)
       return this.#giveBack(run, TO_DEAD_LETTERS, reason)
     }
-    const pause = suspensionOf(run.suspendMs || suspendMs)
+    const pause = run.suspendMs
+      ? suspensionOf(run.suspendMs)
+      : growingSuspension(suspendMs, run.message.deliveryAttempt)
     this.#tell(run, `the handler failed; its queue stands still for ${pause} ms`, reason)
     run.processQueue.failed(true)
     this.#tryHere(run, pause)
