@@ -104,12 +104,18 @@ export class Consumer {
     return this.#run(handler, this.#settings)
   }
 
-  async #run(handler: Handler, settings: ConsumerSettings): Promise<void> {
+  async #run(
+    handler: Handler,
+    settings: ConsumerSettings,
+    stream: MessageStream | null = null,
+  ): Promise<void> {
     if (this.#state !== 'new') throw badInput('this consumer has been started already', 'INVALID_PARAMETER')
     if (typeof handler !== 'function') throw badInput('run() takes a function', 'INVALID_PARAMETER')
     if (this.#filters.size === 0) throw badInput('subscribe to a topic before run()', 'INVALID_PARAMETER')
     const { clock } = this.#process.world
     this.#state = 'running'
+    this.#stream = stream
+    stream?.hold(this.#isSuspended)
     const offsets = settings.offsetsDir === null ? null : await this.#openOffsets(settings.offsetsDir)
     if (this.#state !== 'running') return offsets?.close()
     const settled = new Promise<StateMQError | null>((resolve) => {
@@ -192,7 +198,7 @@ export class Consumer {
       released: (ref) => queues.forget(ref),
       drop: (ref) => {
         queues.drop(ref)
-        this.#stream?.dropUnreadOf(ref)
+        this.#stream?.lose(ref)
       },
       assigned: (owned) => this.#assignments.next(owned),
       settled: () => this.#settled(null),
@@ -220,9 +226,9 @@ export class Consumer {
   /** The messages one by one, acknowledged by the caller; at most `concurrency` are out at a time. */
   async *messages(): AsyncGenerator<PulledMessage, void, undefined> {
     const stream = new MessageStream()
-    this.#stream = stream
     // What waits to be asked for has not begun: it cannot take too long.
-    await this.#run(stream.offer, { ...this.#settings, consumeTimeoutMs: Number.POSITIVE_INFINITY })
+    const settings = { ...this.#settings, consumeTimeoutMs: Number.POSITIVE_INFINITY }
+    await this.#run(stream.offer, settings, stream)
     try {
       for (;;) {
         const message = await stream.next(() => this.#state !== 'running')
@@ -243,12 +249,14 @@ export class Consumer {
   /** Pulls and hands out nothing until `resume`. What runs goes on; it stays in its group and keeps its queues. */
   suspend(): void {
     this.#isSuspended = true
+    this.#stream?.hold(true)
     this.#running?.queues.suspend()
   }
 
   resume(): void {
     if (!this.#isSuspended) return
     this.#isSuspended = false
+    this.#stream?.hold(false)
     this.#running?.queues.resume()
   }
 
