@@ -182,6 +182,7 @@ export class Dispatcher {
 
   #finished({ processQueue, message }: Run): void {
     this.#running--
+    if (processQueue.isLost) this.counts.fenced++
     processQueue.finished(message)
     this.give()
   }

@@ -157,6 +157,11 @@ export class OwnedQueues {
 
   /** Another one owns it, or it is to be read anew: what runs still ends, and counts no more. */
   drop(ref: QueueRef): void {
+    this.#queues.get(queueKey(ref))?.lose()
+    this.#leave(ref)
+  }
+
+  #leave(ref: QueueRef): void {
     const queue = this.#queues.get(queueKey(ref))
     if (queue) this.#dropped.set(queueKey(ref), queue)
     this.forget(ref)
@@ -204,7 +209,7 @@ export class OwnedQueues {
   readAll(topic: string, queues: readonly QueueRef[], settled: () => void): void {
     const wanted = new Set(queues.map(queueKey))
     for (const [key, { reader }] of this.#queues) {
-      if (reader.ref.topic === topic && !wanted.has(key)) this.drop(reader.ref)
+      if (reader.ref.topic === topic && !wanted.has(key)) this.#leave(reader.ref)
     }
     for (const key of this.#beginning.keys()) {
       if (key.startsWith(`${topic}/`) && !wanted.has(key)) this.#stopBeginning(key)
@@ -237,6 +242,7 @@ export class OwnedQueues {
     const { settings, routes, offsets } = this.#options
     const key = queueKey(ref)
     const search = { retry: null as unknown }
+    this.#stopBeginning(key)
     this.#beginning.set(key, search)
     // It may have been given back meanwhile.
     const isOver = () => this.#isClosed || this.#beginning.get(key) !== search
@@ -271,6 +277,7 @@ export class OwnedQueues {
   /** What runs still ends, and counts no more. */
   #startAnew(queue: ProcessQueue, offset: number): void {
     const { ref } = queue.reader
+    queue.lose()
     this.forget(ref)
     this.#afterRunning(queue, () => this.#own(ref, queue.assignEpoch, offset, -1))
   }

@@ -1,6 +1,6 @@
 /** What becomes of the queues that a consumer reads, without a broker and in virtual time. */
 import test from 'ava'
-import { settingsOf } from '../../actors/consumer/consumer-options.ts'
+import { type ConsumerOptions, settingsOf } from '../../actors/consumer/consumer-options.ts'
 import { Dispatcher } from '../../actors/consumer/dispatcher.ts'
 import type { IncomingMessage } from '../../actors/consumer/incoming-message.ts'
 import { OwnedQueues } from '../../actors/consumer/owned-queues.ts'
@@ -9,7 +9,7 @@ import type { Process } from '../../actors/node/process.ts'
 import { accept, encode } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
 import { pullAnswer } from '../../transport/exchange.ts'
-import { type Outcome, succeed } from '../../transport/failures.ts'
+import { fail, type Outcome, succeed } from '../../transport/failures.ts'
 import type { PullRequest } from '../../transport/messages.ts'
 import { subjectsOf } from '../../transport/subjects.ts'
 import { notedLog } from '../support/transports.ts'
@@ -20,7 +20,7 @@ const SESSION_MS = 10_000
 type Asked = { what: string; request: unknown; answer(outcome: Outcome<Buffer>): void }
 
 /** A consumer of a group that owns nothing yet; its handlers run until the test ends them. */
-function bench(options: { ordered?: boolean; concurrency?: number } = {}) {
+function bench(options: Partial<ConsumerOptions> = {}) {
   const clock = virtualClock()
   /** For so long the process has stood still: no timer has heard of it. */
   const stood = { ms: 0 }
@@ -65,7 +65,7 @@ function bench(options: { ordered?: boolean; concurrency?: number } = {}) {
   queues.start(dispatcher)
   const ref = { topic: TOPIC, brokerName: 'a', queueId: 0 }
   return {
-    ...{ clock, stood, queues, log, begun, ref },
+    ...{ clock, stood, queues, log, begun, ref, dispatcher },
     grant(assignEpoch: number, committed: number | null = 0) {
       queues.granted(ref, { granted: true, assignEpoch, committed, minOffset: 0, maxOffset: 100 })
       clock.settle()
@@ -90,6 +90,15 @@ function bench(options: { ordered?: boolean; concurrency?: number } = {}) {
     get told() {
       const last = asked.findLast(({ what }) => what === 'commit')
       return (last?.request as { offsets: [string, number, number, number][] } | undefined)?.offsets[0]?.[2]
+    },
+    /** Answers, or fails to answer, what is asked first of all that is open. */
+    answer(what: string, value: Record<string, number> | null) {
+      const at = asked.findIndex((one) => one.what === what)
+      const [open] = asked.splice(at, 1)
+      open!.answer(
+        value === null ? fail('timedOut', 'no answer') : succeed(Buffer.from(encode(accept(value)))),
+      )
+      clock.settle()
     },
     /** The handler of that message is done. */
     async end(offset: number) {
@@ -166,4 +175,29 @@ test('owned queues: a queue that is being given back when the process stood stil
   t.deepEqual(it.log, [])
   for (const offset of [0, 1, 2]) await it.end(offset)
   t.is(drained, 3)
+})
+
+test('owned queues: a handler that ends AFTER its queue was lost is counted, one whose queue is given back is not', async (t) => {
+  const it = bench()
+  it.grant(1)
+  it.give(0, 3)
+  it.queues.giveBack(it.ref, () => {})
+  await it.end(0)
+  t.is(it.dispatcher.counts.fenced, 0)
+  it.queues.drop(it.ref)
+  await it.end(1)
+  t.is(it.dispatcher.counts.fenced, 1)
+})
+
+test('owned queues: in broadcasting, queues that appear while others are sought are begun, and then all is told', (t) => {
+  const it = bench({ messageModel: 'broadcasting' })
+  const told: string[] = []
+  const other = { ...it.ref, queueId: 1 }
+  it.queues.readAll(TOPIC, [it.ref], () => told.push('one'))
+  it.answer('search-offset', null)
+  it.queues.readAll(TOPIC, [it.ref, other], () => told.push('two'))
+  it.clock.advance(5_000) // The first search would be tried again.
+  for (const _ of [0, 1]) it.answer('search-offset', { offset: 7 })
+  t.deepEqual(told, ['two'])
+  t.is(it.queues.list.length, 2)
 })
