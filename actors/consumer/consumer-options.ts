@@ -86,7 +86,7 @@ export type ConsumerSettings = Required<Omit<ConsumerOptions, Reshaped>> & {
 const SESSION_MS_MIN = 6_000
 const SESSION_MS_MAX = 30 * 60_000
 /** A timer of more milliseconds fires at once. */
-const TIMER_MS_MAX = 2 ** 31 - 1
+export const TIMER_MS_MAX = 2 ** 31 - 1
 const SUSPEND_MS = 1_000
 const CONSUME_TIMEOUT_MS = 15 * 60_000
 

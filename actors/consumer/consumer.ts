@@ -12,7 +12,7 @@ import type { FilterExpression } from '../../machines/filter/filter.ts'
 import { ownTopicFault, RETRY_PREFIX } from '../../machines/names.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
-import { type ConsumerOptions, type ConsumerSettings, settingsOf } from './consumer-options.ts'
+import { type ConsumerOptions, type ConsumerSettings, settingsOf, TIMER_MS_MAX } from './consumer-options.ts'
 import { Dispatcher, type Handler } from './dispatcher.ts'
 import { type Assignment, type GroupMember, joinGroup } from './group-member.ts'
 import { type LocalOffsets, openLocalOffsets } from './local-offsets.ts'
@@ -33,6 +33,8 @@ export type Closed = {
 }
 
 const SETTLE_MS = 5_000
+/** For brokers to hear how far everything was handled, one that has just lost its master among them. */
+const RELEASE_MS = 5_000
 
 /** What there is from `run` to `close`. */
 type Running = {
@@ -172,7 +174,7 @@ export class Consumer {
   }
 
   #join(queues: OwnedQueues, routes: TopicRoutes): GroupMember {
-    const { group, clientId, allocation, place, sessionMs, isStatic } = this.#settings
+    const { group, clientId, allocation, place, sessionMs, isStatic, closeTimeoutMs } = this.#settings
     const { log } = this.#process.world
     const isCustom = typeof allocation === 'function'
     let refused = ''
@@ -208,6 +210,7 @@ export class Consumer {
         refused = message // It asks again and again, and says so once.
       },
       left: () => this.#left(),
+      leaveMs: Math.min(closeTimeoutMs + RELEASE_MS, TIMER_MS_MAX),
     })
   }
 

@@ -42,6 +42,8 @@ export type GroupMemberOptions = {
   /** `isFinal`: another consumer lives under this id, and this one is no member. */
   refused(message: string, isFinal: boolean): void
   left(): void
+  /** How long `close` may take to give everything back, milliseconds. */
+  leaveMs: number
 }
 
 export type GroupMember = {
@@ -106,7 +108,7 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     if (own.length > 0) options.granted(own.map(({ queue, claim }) => ({ queue: queueOfKey(queue), claim })))
   }
 
-  const machine = bind(rebalancerMachine, {
+  const carriedOut = bind(rebalancerMachine, {
     joinGroup: (joining) =>
       cluster.refresh(() => {
         // It may have left meanwhile: whoever joins after its farewell has a share that nobody reads.
@@ -178,6 +180,8 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       options.assigned(owned.map(({ queue, assignEpoch }) => ({ ...queueOfKey(queue), assignEpoch }))),
     reportRefused: ({ message, isFinal }) => options.refused(message, isFinal),
   })
+
+  const machine = carriedOut.provide({ delays: { leaveLimit: options.leaveMs } })
 
   function isDraining(queue: string, { assignEpoch }: { assignEpoch: number }): boolean {
     const holding = rebalancer.actor.getSnapshot().context.held[queue]
