@@ -110,7 +110,7 @@ export const groupCoordinatorMachine = coordinator.createMachine({
           { guard: remembers, target: 'gathering', actions: taken },
           {
             guard: { type: 'isRepeated', params: ({ event }: { event: EventOf<'member.joined'> }) => event },
-            actions: [armSession, accept, push],
+            actions: [hear, armSession, accept, push],
           },
           { actions: taken },
         ],

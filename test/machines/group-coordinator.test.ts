@@ -420,6 +420,15 @@ test('group: a member that was silent and is heard of again keeps its place', (t
   t.deepEqual(group.orders(), ['refuse c1'])
 })
 
+test('group: a member that was silent and joins again keeps its place', (t) => {
+  const group = stable('c1', 'c2')
+  group.say('member.silent', 'c1')
+  group.join('c1', { generation: 1 })
+  group.take()
+  group.join('c1', { instance: 'c1-2' })
+  t.deepEqual(group.orders(), ['refuse c1'])
+})
+
 test('group: a static member that is away keeps its share until its session is over', (t) => {
   const group = started()
   group.join('c1', { isStatic: true })
