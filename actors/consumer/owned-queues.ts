@@ -17,13 +17,12 @@ import type { LocalOffsets } from './local-offsets.ts'
 import { ProcessQueue } from './process-queue.ts'
 import type { Granted } from './queue-claims.ts'
 import { QueueReader } from './queue-reader.ts'
+import { QueueStarts } from './queue-starts.ts'
 import { Standstill } from './standstill.ts'
-import { findOffset } from './start-position.ts'
 import { type Subscribed, unfiltered } from './subscribed.ts'
 import type { TopicRoutes } from './topic-routes.ts'
 
 const COMMIT_MS = 1_000
-const RETRY_MS = 1_000
 
 export type OwnedQueuesOptions = {
   settings: ConsumerSettings
@@ -47,8 +46,7 @@ export class OwnedQueues {
   readonly #queues = new Map<string, ProcessQueue>()
   /** Queues that were taken from us, and how far they were handled. */
   readonly #dropped = new Map<string, ProcessQueue>()
-  /** Queues of which a broker is being asked where to begin. */
-  readonly #beginning = new Map<string, { retry: unknown }>()
+  readonly #starts: QueueStarts
   /** Null where nobody else could own them. */
   readonly #standstill: Standstill | null
   #dispatcher: Dispatcher | null = null
@@ -62,6 +60,7 @@ export class OwnedQueues {
     this.#options = options
     this.#hooks = hooks
     const { flow, messageModel, sessionMs } = options.settings
+    this.#starts = new QueueStarts(process, options)
     this.#flow = new FlowControl(flow)
     const isGroup = messageModel === 'clustering'
     this.#standstill = isGroup ? new Standstill(process.world.clock, sessionMs, () => this.#wokeUp()) : null
@@ -122,7 +121,7 @@ export class OwnedQueues {
       return this.#own(ref, assignEpoch, before.position, committed ?? -1)
     }
     if (committed !== null) return this.#own(ref, assignEpoch, committed, committed)
-    this.#begin(ref, { minOffset, maxOffset }, (offset) => {
+    this.#starts.find(ref, { bounds: { minOffset, maxOffset } }, (offset) => {
       this.#own(ref, assignEpoch, offset, -1)
       // Else an owner that follows before the first commit would begin somewhere else.
       const queue = this.#queues.get(queueKey(ref))
@@ -133,21 +132,13 @@ export class OwnedQueues {
   /** In order, NEVER do two messages of a queue run at a time: one that was given out under an earlier grant ends first. */
   #afterRunning(before: ProcessQueue | undefined, goOn: () => void): void {
     if (!before || before.running === 0 || !this.#options.settings.ordered) return goOn()
-    const key = queueKey(before.reader.ref)
-    const wait = { retry: null }
-    this.#beginning.set(key, wait)
-    before.drain(() => {
-      // It may have been given back meanwhile.
-      if (this.#isClosed || this.#beginning.get(key) !== wait) return
-      this.#beginning.delete(key)
-      goOn()
-    })
+    this.#starts.afterDrain(before, goOn)
   }
 
   /** Finishes what runs, then tells where the next owner goes on; null for nothing new. */
   giveBack(ref: QueueRef, drained: (offset: number | null) => void): void {
     const key = queueKey(ref)
-    this.#stopBeginning(key)
+    this.#starts.stop(key)
     const queue = this.#queues.get(key)
     if (!queue) return drained(null)
     queue.drain(() => {
@@ -169,7 +160,7 @@ export class OwnedQueues {
 
   forget(ref: QueueRef): void {
     const key = queueKey(ref)
-    this.#stopBeginning(key)
+    this.#starts.stop(key)
     const queue = this.#queues.get(key)
     if (queue) this.#options.offsets?.keep(key, queue.position)
     queue?.stop()
@@ -211,68 +202,24 @@ export class OwnedQueues {
     for (const [key, { reader }] of this.#queues) {
       if (reader.ref.topic === topic && !wanted.has(key)) this.#leave(reader.ref)
     }
-    for (const key of this.#beginning.keys()) {
-      if (key.startsWith(`${topic}/`) && !wanted.has(key)) this.#stopBeginning(key)
-    }
+    this.#starts.keepOnly(topic, wanted)
     const missing = queues.filter((ref) => !this.#queues.has(queueKey(ref)))
     let left = missing.length
     for (const ref of missing) {
+      const before = this.#dropped.get(queueKey(ref))
       const begin = (offset: number) => {
+        this.#dropped.delete(queueKey(ref))
         this.#own(ref, 0, offset, -1)
         if (--left === 0) settled()
       }
       const kept = this.#options.offsets?.of(queueKey(ref))
-      if (kept === undefined || this.#dropped.has(queueKey(ref))) this.#begin(ref, null, begin)
+      if (kept === undefined || before) this.#starts.find(ref, { bounds: null, before }, begin)
       else begin(kept)
     }
     if (missing.length === 0) settled()
   }
 
   // --------------------------------------------------------------------------------------------------------
-
-  /**
-   * Where to begin in a queue of which nothing is committed. One that was read before, and whose broker was away, goes on
-   * where it was; where it ends below that, it is another one of the same name.
-   */
-  #begin(
-    ref: QueueRef,
-    bounds: { minOffset: number; maxOffset: number } | null,
-    found: (offset: number) => void,
-  ): void {
-    const { settings, routes, offsets } = this.#options
-    const key = queueKey(ref)
-    const search = { retry: null as unknown }
-    this.#stopBeginning(key)
-    this.#beginning.set(key, search)
-    // It may have been given back meanwhile.
-    const isOver = () => this.#isClosed || this.#beginning.get(key) !== search
-    const end = (offset: number) => {
-      this.#beginning.delete(key)
-      found(offset)
-    }
-    routes.whenSeen(ref.topic, () => {
-      if (isOver()) return
-      const left = this.#dropped.get(key)?.position
-      const isLater = !routes.isInitial(ref) || offsets?.knows(ref.topic)
-      const from = left !== undefined ? 'last' : isLater ? 'first' : settings.from
-      if (bounds && from === 'first') return end(bounds.minOffset)
-      if (bounds && from === 'last') return end(bounds.maxOffset)
-      findOffset(this.#process, ref, routes.epochOf(ref.brokerName), from, (offset) => {
-        if (isOver()) return
-        if (offset !== null && left !== undefined) {
-          this.#dropped.delete(key)
-          return left <= offset ? end(left) : this.#begin(ref, bounds, found)
-        }
-        if (offset !== null) return end(offset)
-        search.retry = this.#process.world.clock.setTimeout(() => this.#begin(ref, bounds, found), RETRY_MS)
-      })
-    })
-  }
-
-  #stopBeginning(key: string): void {
-    this.#process.world.clock.clearTimeout(this.#beginning.get(key)?.retry)
-    this.#beginning.delete(key)
-  }
 
   /** What runs still ends, and counts no more. */
   #startAnew(queue: ProcessQueue, offset: number): void {
@@ -324,12 +271,13 @@ export class OwnedQueues {
   /** No new queue is read from now on; those that are given back still finish what runs. */
   close(): void {
     this.#isClosed = true
+    this.#starts.close()
   }
 
   /** Waits for nothing more. */
   stop(): void {
     const { clock } = this.#process.world
-    for (const { retry } of this.#beginning.values()) clock.clearTimeout(retry)
+    this.#starts.close()
     clock.clearTimeout(this.#timer)
     for (const queue of this.#queues.values()) queue.stop()
     this.#queues.clear()

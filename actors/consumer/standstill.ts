@@ -1,5 +1,6 @@
 /**
- * Notices that the process stood still: a container that was paused, a machine that slept, a handler that blocked it.
+ * Notices that the process stood still: a container that was paused, a handler that blocked it. (The monotonic clock of a
+ * machine that sleeps may sleep with it; then the brokers tell.)
  *
  * BEFORE anything is begun in a turn of the loop, `look` compares the clock with the last time that it looked. After
  * `limitMs` or more it tells of that at once, in the same call. It looks once in a turn, whoever asks and however often:
