@@ -16,7 +16,8 @@ import { createDirectory } from './node/inspection.ts'
 import type { Process } from './node/process.ts'
 import { clusterName, defaultServers, type LocalWorld, localWorld, processId } from './node/surroundings.ts'
 import type { World } from './node/world.ts'
-import { Producer, type ProducerOptions } from './producer/producer.ts'
+import { Producer } from './producer/producer.ts'
+import type { ProducerOptions } from './producer/producer-options.ts'
 
 export type ConnectOptions = {
   /** Default 'nats://127.0.0.1:4222', or STATEMQ_SERVERS. */
