@@ -83,10 +83,11 @@ const letter: DeadLetter = {
 
 export function stage(
   lines: string[] = [],
-  { hasInput = true, answer = 'no', replicas = pair } = {} as Partial<{
+  { hasInput = true, answer = 'no', replicas = pair, env = {} } = {} as Partial<{
     hasInput: boolean
     answer: string
     replicas: Replica[]
+    env: Terminal['env']
   }>,
 ) {
   const stop = new AbortController()
@@ -204,7 +205,7 @@ export function stage(
       nodes.push(name)
       setImmediate(() => (name === 'broker-d' ? options.failed?.('the disk is gone') : stop.abort()))
       return {
-        servers: 'nats://127.0.0.1:5000',
+        servers: options.servers ?? 'nats://127.0.0.1:5000',
         transport,
         close: async () => {
           stops.push(name === 'name-server' ? options.roles.join('+') : name)
@@ -235,7 +236,7 @@ export function stage(
     },
   }
   const terminal: Terminal = {
-    env: {},
+    env,
     columns: undefined,
     interactive: false,
     colours: false,
