@@ -38,7 +38,7 @@ export class Batch {
   count = 0
   /** Of the first message, milliseconds since 1970. */
   readonly bornTime: number
-  /** On the monotonic clock; the first message's, so no later one waits longer than it asked for. */
+  /** On the monotonic clock; the earliest of its messages, so none waits longer than it asked for. */
   deadline: number
   /** True when a message of it must stay on its queue: it has a group, or its queue was chosen. */
   ordered = false

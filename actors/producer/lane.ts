@@ -102,13 +102,19 @@ export class Lane {
       return own
     }
     let batch = this.#open
-    if (batch === null || batch.size + bodyBytes > BATCH_BYTES || batch.count >= BATCH_COUNT) {
+    if (batch === null || !this.#mayJoin(batch, bodyBytes, deadline)) {
       this.#close()
       batch = this.#begin(bornTime, deadline)
       this.#open = batch
     } else if (deadline < batch.deadline) batch.deadline = deadline
     if (isOrdered) batch.ordered = true
     return batch
+  }
+
+  /** The time of a frame ends with the earliest of its messages: those that have much more, or less, go apart. */
+  #mayJoin(batch: Batch, bodyBytes: number, deadline: number): boolean {
+    if (batch.size + bodyBytes > BATCH_BYTES || batch.count >= BATCH_COUNT) return false
+    return Math.abs(deadline - batch.deadline) <= this.#owner.timeoutMs / 8
   }
 
   /** A frame that nothing but what the caller adds now will join. */

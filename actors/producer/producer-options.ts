@@ -30,4 +30,5 @@ export function checkOptions(options: ProducerOptions): void {
     if (value === undefined || (typeof value === 'number' && value > 0)) continue
     invalid(`${name} is ${value}: give a number above 0`)
   }
+  if (timeoutMs === Number.POSITIVE_INFINITY) invalid('timeoutMs has no end: give a number of milliseconds')
 }

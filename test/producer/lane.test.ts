@@ -415,6 +415,24 @@ test('lane: a broker that has no such topic is told of, and asked again', (t) =>
   t.is(fate.receipt?.queueOffset, 0)
 })
 
+test('lane: a message that comes while another waits for a broker that is silent has its own time', (t) => {
+  const bench = one()
+  bench.send('1', { messageGroup: 'g' })
+  const [silent] = bench.endTurn()
+  const early = bench.send('2', { messageGroup: 'g' })
+  bench.clock.advance(1_450)
+  const late = bench.send('3', { messageGroup: 'g' })
+  bench.clock.advance(50)
+  silent!.fail('timedOut')
+  while (bench.clock.monotonic() < 3_000) {
+    for (const request of bench.after(50)) request.fail('noResponders')
+  }
+  t.is(early.error?.code, 'TIMED_OUT')
+  t.is(late.error, null)
+  for (const request of bench.after(200)) request.store(0)
+  t.is(late.receipt?.queueOffset, 0)
+})
+
 test('lane: pauses between tries grow and stay short', (t) => {
   const bench = one({ budgetMs: 60_000 })
   bench.send('1')
