@@ -161,7 +161,9 @@ export class WaitingRoom {
 
   #noRoom(): StateMQError {
     const { timeoutMs } = this.#options
-    return timedOut(`no room within ${timeoutMs} ms: the brokers take messages slower than they are sent`)
+    return timedOut(
+      `no room within ${timeoutMs} ms: the brokers take messages slower than they are sent, or this process is too busy to send them`,
+    )
   }
 
   /** Calls back once nothing is under way and nothing waits. */
