@@ -1,6 +1,7 @@
 /** What a producer may be told, and what is wrong with it. */
 import { groupFault } from '../../machines/names.ts'
 import { badInput } from '../errors.ts'
+import { type Names, refuseUnknown } from '../options.ts'
 
 export type ProducerOptions = {
   /** Names the producers of one application. */
@@ -15,13 +16,18 @@ export type ProducerOptions = {
   waitingMax?: number
 }
 
+// biome-ignore format: one name a line says no more
+const names: Names<ProducerOptions> = {
+  group: true, timeoutMs: true, createTopics: true, bufferBytes: true,
+  waitingMax: true,
+}
+
 /** Throws INVALID_PARAMETER with the option that is wrong. */
 export function checkOptions(options: ProducerOptions): void {
   const invalid = (message: string): never => {
     throw badInput(message, 'INVALID_PARAMETER')
   }
-  if (typeof options !== 'object' || options === null)
-    return invalid('the options of a producer are an object')
+  refuseUnknown('a producer', options, names)
   const { group, timeoutMs, bufferBytes, waitingMax } = options
   if (group !== undefined && typeof group !== 'string') return invalid('the group is no string')
   const fault = group === undefined ? null : groupFault(group)
