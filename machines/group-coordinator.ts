@@ -90,6 +90,8 @@ export const groupCoordinatorMachine = coordinator.createMachine({
           { target: 'active', actions: taken },
         ],
         'member.beat': rejected,
+        // Nothing is watched.
+        'queues.changed': {},
       },
     },
     /** Others are about to join again, who hold queues. */
@@ -112,7 +114,7 @@ export const groupCoordinatorMachine = coordinator.createMachine({
           { guard: remembers, target: 'gathering', actions: taken },
           {
             guard: { type: 'isRepeated', params: ({ event }: { event: EventOf<'member.joined'> }) => event },
-            actions: [armSession, accept, push],
+            actions: [hear, armSession, accept, push],
           },
           { actions: taken },
         ],

@@ -17,7 +17,7 @@ import { setup } from 'xstate'
 import { effect } from './effect.ts'
 
 /** `generation`: of the list of members that the claim rests on. `instance`: tells two processes of one client id apart. */
-export type QueueClaim = { clientId: string; generation: number; instance?: string | undefined }
+export type QueueClaim = { clientId: string; generation: number; instance: string }
 
 export type QueueOwnerInput = { assignEpoch: number; owner: QueueClaim | null }
 export type QueueOwnerContext = QueueOwnerInput & {
@@ -59,10 +59,7 @@ const queueOwner = setup({
      * The owner again: it has not heard the answer, or was started anew. An older claim of its own proves nothing; nor does
      * another process of its name that rests on the same list: a coordinator that knew neither has used the number again.
      */
-    isOwners: ({ context: { owner } }, claim: QueueClaim) =>
-      owner?.clientId === claim.clientId &&
-      (claim.generation > owner.generation ||
-        (claim.generation === owner.generation && claim.instance === owner.instance)),
+    isOwners: ({ context: { owner } }, claim: QueueClaim) => covers(claim, owner),
     isForced: ({ context: { owner } }, claim: QueueClaim & { force: boolean }) =>
       claim.force && claim.generation > (owner?.generation ?? 0),
     mayWait: ({ context: { waiting } }, claim: QueueClaim & { waits: boolean }) =>
@@ -70,11 +67,10 @@ const queueOwner = setup({
     /** A release that comes late NEVER undoes a newer claim. */
     isReleased: ({ context }, release: Release) => isReleased(context, release),
     isAwaited: ({ context: { waiting } }) => waiting !== null,
-    isWaiting: ({ context: { waiting } }, claim: QueueClaim) =>
-      waiting?.clientId === claim.clientId && waiting.generation === claim.generation,
+    isWaiting: ({ context: { waiting } }, claim: QueueClaim) => isSameClaim(claim, waiting),
     /** What it claimed and was not granted yet: NEVER is a queue granted to one that has gone on. */
-    isGivenUp: ({ context: { waiting } }, { clientId, generation, assignEpoch }: Release) =>
-      assignEpoch === 0 && waiting?.clientId === clientId && waiting.generation <= generation,
+    isGivenUp: ({ context: { waiting } }, release: Release) =>
+      release.assignEpoch === 0 && covers(release, waiting),
   },
 })
 
@@ -83,18 +79,28 @@ type Args = Pick<Parameters<Parameters<typeof queueOwner.enqueueActions>[0]>[0],
 const claimOf = ({ clientId, generation, instance }: QueueClaim): QueueClaim => ({
   clientId,
   generation,
-  ...(instance !== undefined && { instance }),
+  instance,
 })
 
+/** Whether two claims are one that was asked twice. */
+export const isSameClaim = (claim: QueueClaim, other: QueueClaim | null): boolean =>
+  other?.clientId === claim.clientId &&
+  other.generation === claim.generation &&
+  other.instance === claim.instance
+
+/** Whether who says this speaks for what was claimed before, too: by itself, or by a process of its name that is gone. */
+const covers = (said: QueueClaim, before: QueueClaim | null): boolean =>
+  before?.clientId === said.clientId && (said.generation > before.generation || isSameClaim(said, before))
+
 const isReleased = ({ owner, assignEpoch }: QueueOwnerContext, release: Release): boolean =>
-  owner?.clientId === release.clientId &&
-  (release.assignEpoch === 0 ? owner.generation <= release.generation : assignEpoch === release.assignEpoch)
+  release.assignEpoch === 0
+    ? covers(release, owner)
+    : owner?.clientId === release.clientId && assignEpoch === release.assignEpoch
 
 function grant({ context, enqueue }: Args, claim: QueueClaim): void {
   const owner = claimOf(claim)
   // The same claim once more: its answer was lost.
-  const isRepeated =
-    context.owner?.clientId === owner.clientId && context.owner.generation === owner.generation
+  const isRepeated = isSameClaim(owner, context.owner)
   const assignEpoch = isRepeated ? context.assignEpoch : context.assignEpoch + 1
   enqueue.assign({ assignEpoch, owner })
   if (!isRepeated) enqueue({ type: 'recordOwner', params: { assignEpoch, owner, offset: null } })

@@ -186,7 +186,7 @@ export const rebalancerMachine = rebalancer.createMachine({
       entry: [aimAtNothing, reconcile],
       initial: 'announcing',
       always: { guard: 'holdsNothing', target: 'left' },
-      after: { handOffLimit: 'left' },
+      after: { leaveLimit: 'left' },
       states: {
         announcing: {
           always: [

@@ -2,7 +2,8 @@
  * Retry policy: how long a message waits for its next try, and when it has had its last.
  *
  * A level is a place in a table of pauses. The ladder begins at the third: a message that fails again and again waits
- * 10 s, 30 s, 1 min … 2 h. After `maxReconsumeTimes` retries it is a dead letter, and NEVER tried again by itself.
+ * 10 s, 30 s, 1 min … 2 h. In order, its queue stands still meanwhile: 1 s, 2 s, 4 s … 30 s. After `maxReconsumeTimes`
+ * retries it is a dead letter, and NEVER tried again by itself.
  *
  * RocketMQ: store/config/MessageStoreConfig.java (messageDelayLevel), broker/processor/AbstractSendMessageProcessor.java
  * (consumerSendMsgBack), client/impl/consumer/ConsumeMessageOrderlyService.java (suspendCurrentQueueTimeMillis)
@@ -16,7 +17,7 @@ export const DELAY_LEVEL_MAX = 18
 const LEVELS_BEFORE_LADDER = 3
 /** What a handler gives that wants no more tries. */
 export const TO_DEAD_LETTERS = -1
-/** RocketMQ's DefaultMQPushConsumer.maxReconsumeTimes, where it is not given. */
+/** RocketMQ's retryMaxTimes, also in order. In order, RocketMQ 4's consumer tries for ever where nothing else is said. */
 export const DEFAULT_MAX_RECONSUME_TIMES = 16
 export const RECONSUME_TIMES_MAX = 2 ** 31 - 1
 
@@ -75,9 +76,16 @@ export function verdictOf({ reconsumeTimes, maxReconsumeTimes, delayLevel }: Fai
   return { to: 'retry', delayLevel: Math.min(level, DELAY_LEVEL_MAX) }
 }
 
-/** How long an ordered queue stands still after a failure. RocketMQ keeps it within these bounds, whatever is asked. */
+/** How long an ordered queue stands still, as its handler asks. RocketMQ keeps it within these bounds, whatever is asked. */
 export const suspensionOf = (ms: number): number =>
   Number.isFinite(ms) ? Math.max(SUSPEND_MS_MIN, Math.min(ms, SUSPEND_MS_MAX)) : SUSPEND_MS_MAX
+
+/**
+ * How long it stands still by itself when the same message has failed `failures` times: `firstMs`, and twice as long each
+ * time. RocketMQ's pauses are alike; with ours the tries of a message outlast a short outage of what its handler needs.
+ */
+export const growingSuspension = (firstMs: number, failures: number): number =>
+  suspensionOf(firstMs * 2 ** (failures - 1))
 
 const isWithin = (value: unknown, min: number, max: number): value is number =>
   Number.isInteger(value) && (value as number) >= min && (value as number) <= max

@@ -16,11 +16,13 @@ export const SUBSCRIPTION_MAX = EXPRESSION_LENGTH_MAX
 /** Who reads a queue for a group, under which grant. */
 export const queueOwner = z.object({ group: name, clientId: name, assignEpoch: whole })
 
-const claimed = { group: name, topic: name, queueId: whole, clientId: name, generation: whole }
+/** `instance` tells two processes of one client id apart. */
+const claimed = {
+  ...{ group: name, topic: name, queueId: whole },
+  ...{ clientId: name, instance: name, generation: whole },
+}
 export const claimRequest = z.object({
   ...claimed,
-  /** Tells two processes of one client id apart. */
-  instance: name.optional(),
   /** The owner is no member any more, or did not let go in time. */
   force: z.boolean(),
   /** The answer may come only when the owner lets go. */
@@ -86,6 +88,11 @@ export type GroupOnBroker = {
     behindSince: number | null
   }[]
 }
+
+/** How many messages wait for a group in each queue of these topics; nothing is read from the disk for it. */
+export const lagsRequest = z.object({ group: name, topics: z.array(name) })
+export type LagsRequest = z.infer<typeof lagsRequest>
+export type Lags = { lags: [topic: string, queueId: number, messages: number][] }
 
 /** Messages that wait in a queue for the group. */
 export const lagOf = ({

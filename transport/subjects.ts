@@ -107,6 +107,7 @@ export const subjectsOf = (cluster: string) => {
         popLeave: to<p.PopLeave, Record<string, never>>('pop-leave'),
         resetOffsets: to<m.OffsetReset, Record<string, never>>('reset-offsets'),
         group: to<{ group: string }, m.GroupOnBroker>('group'),
+        groupLags: to<m.LagsRequest, m.Lags>('group-lags'),
         groups: to<Record<string, never>, string[]>('groups'),
         describe: to<Record<string, never>, m.BrokerDescription>('describe'),
         /** From a slave: send me the log from here on. */

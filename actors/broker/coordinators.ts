@@ -16,13 +16,7 @@ import { RETRY_PREFIX } from '../../machines/names.ts'
 import { compareText, queueKey, readQueuesOf, type TopicRoute } from '../../machines/topic.ts'
 import { type Answer, accept, ask, refuse, tell } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
-import {
-  type JoinAnswer,
-  type JoinRequest,
-  lagOf,
-  type MemberBeat,
-  type MemberLeave,
-} from '../../transport/messages.ts'
+import type { JoinAnswer, JoinRequest, MemberBeat, MemberLeave } from '../../transport/messages.ts'
 import { type Hosted, host } from '../node/host.ts'
 import type { Process } from '../node/process.ts'
 import { type RouteWatch, watchRoute } from '../producer/route.ts'
@@ -210,9 +204,10 @@ export class Coordinators {
     let left = masters.size
     if (left === 0) return world.clock.defer(() => measured(lags))
     for (const [brokerName, epoch] of masters) {
-      ask(world.transport, subjects.broker(brokerName, epoch).group, { group }, ASK_MS, (outcome) => {
-        const rows = outcome.ok && 'value' in outcome.value ? outcome.value.value.queues : []
-        for (const row of rows) lags[queueKey({ ...row, brokerName })] = lagOf(row)
+      const { groupLags } = subjects.broker(brokerName, epoch)
+      ask(world.transport, groupLags, { group, topics: [...wanted] }, ASK_MS, (outcome) => {
+        const told = outcome.ok && 'value' in outcome.value ? outcome.value.value.lags : []
+        for (const [topic, queueId, lag] of told) lags[queueKey({ topic, brokerName, queueId })] = lag
         if (--left === 0) measured(lags)
       })
     }

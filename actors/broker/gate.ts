@@ -143,6 +143,7 @@ export class Gate {
       serve(transport, to.group, m.onGroup, ({ group }, answer) =>
         groups.describe(group, coordinators.describe(group), answer),
       ),
+      serve(transport, to.groupLags, m.lagsRequest, (request, answer) => groups.lags(request, answer)),
       serve(transport, to.groups, m.nothing, (_, answer) =>
         answer({ code: 0, value: [...new Set([...groups.names(), ...coordinators.groups])].sort() }),
       ),

@@ -11,15 +11,18 @@ import { queueCountOf } from '../../machines/topic.ts'
 import { type Answer, accept, encode, refuse } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
 import { kinds, storeTimeAt } from '../../transport/frames.ts'
-import type {
-  ClaimAnswer,
-  ClaimRequest,
-  CommitAnswer,
-  CommitRequest,
-  GroupOnBroker,
-  OffsetReset,
-  PullRequest,
-  ReleaseRequest,
+import {
+  type ClaimAnswer,
+  type ClaimRequest,
+  type CommitAnswer,
+  type CommitRequest,
+  type GroupOnBroker,
+  type Lags,
+  type LagsRequest,
+  lagOf,
+  type OffsetReset,
+  type PullRequest,
+  type ReleaseRequest,
 } from '../../transport/messages.ts'
 import type { Clock } from '../node/world.ts'
 import { type BrokerState, type OffsetChange, queueOf } from './broker-state.ts'
@@ -177,6 +180,19 @@ export class Groups {
   /** The groups that have an offset or an owner here. */
   names(): string[] {
     return [...new Set([...this.#state.offsets.keys(), ...this.owners.groups])].sort()
+  }
+
+  lags({ group, topics }: LagsRequest, answer: Tell<Lags>): void {
+    const offsets = this.#state.offsets.get(group)
+    const lags = topics.flatMap((topic) => {
+      const { readQueues } = this.#state.topics.get(topic) ?? { readQueues: 0 }
+      return Array.from({ length: readQueues }, (_, queueId): Lags['lags'][number] => {
+        const committed = offsets?.get(queueOf(topic, queueId)) ?? null
+        const bounds = this.#store.bounds(this.#store.queue(topic, queueId))
+        return [topic, queueId, lagOf({ committed, ...bounds })]
+      })
+    })
+    answer(accept({ lags }))
   }
 
   describe(group: string, coordinated: Coordinated, answer: Tell<GroupOnBroker>): void {

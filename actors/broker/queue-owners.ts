@@ -6,7 +6,12 @@
  */
 import { initialTransition, transition } from 'xstate'
 import type { EffectOf } from '../../machines/effect.ts'
-import { type QueueClaim, type QueueOwnerEvent, queueOwnerMachine } from '../../machines/queue-owner.ts'
+import {
+  isSameClaim,
+  type QueueClaim,
+  type QueueOwnerEvent,
+  queueOwnerMachine,
+} from '../../machines/queue-owner.ts'
 import type { Clock } from '../node/world.ts'
 import { type BrokerState, type OwnerChange, type QueueOwnership, queueOf } from './broker-state.ts'
 
@@ -83,20 +88,20 @@ export class QueueOwners {
 
   claim(place: Place, claim: QueueClaim, how: { force: boolean; waits: boolean }, answer: Answer): void {
     const hosted = this.#host(place)
-    const { clientId, generation } = claim
     // A grant is settled, too, though it is told later: only a claim that waits is kept.
     if (this.#send(place, hosted, { type: 'queue.claimed', ...claim, ...how }, answer)) return
     const timer = this.#clock.setTimeout(
-      () => this.#send(place, hosted, { type: 'claim.expired', clientId, generation }),
+      () => this.#send(place, hosted, { type: 'claim.expired', ...claim }),
       CLAIM_WAIT_MS,
     )
-    hosted.waiting = { clientId, generation, answer, timer }
-    hosted.asked = { clientId, generation, at: this.#clock.monotonic() }
+    hosted.waiting = { ...claim, answer, timer }
+    hosted.asked = { ...claim, at: this.#clock.monotonic() }
   }
 
   release(place: Place, release: QueueClaim & { assignEpoch: number; offset: number | null }): void {
     const hosted = this.#host(place)
-    if (hosted.asked?.clientId === release.clientId) hosted.asked = null
+    const { asked } = hosted
+    if (asked?.clientId === release.clientId && asked.instance === release.instance) hosted.asked = null
     this.#send(place, hosted, { type: 'queue.released', ...release })
   }
 
@@ -134,13 +139,13 @@ export class QueueOwners {
     // A claim is answered by itself, or by what another one's release makes of it.
     const answerOf = (claim: QueueClaim, isGrant: boolean): Answer | null => {
       const { waiting } = hosted
-      const isWaiting = waiting?.clientId === claim.clientId && waiting.generation === claim.generation
+      const isWaiting = isSameClaim(claim, waiting)
       if (asked !== null && (isGrant || !isWaiting)) {
         const own = asked
         asked = null
         return own
       }
-      if (!isWaiting) return null
+      if (!waiting || !isWaiting) return null
       this.#clock.clearTimeout(waiting.timer)
       hosted.waiting = null
       return waiting.answer

@@ -52,11 +52,14 @@ export type ConsumerOptions = {
   /** How much is read ahead of the handler: limits of a queue, of a topic and of the consumer. */
   flow?: Partial<FlowOptions>
   /**
-   * How often a message that failed is tried again before it becomes a dead letter. Default 16; with `ordered` a message
-   * is tried for as long as it fails, unless this is given.
+   * How often a message that failed is tried again before it becomes a dead letter; default 16, with `ordered` within about
+   * six minutes. 2**31 - 1 with `ordered`: for ever.
    */
   maxReconsumeTimes?: number
-  /** With `ordered`: how long a queue stands still when its handler fails, 10 to 30,000; default 1,000. */
+  /**
+   * With `ordered`: how long a queue stands still when its handler fails for the first time, 10 to 30,000 milliseconds;
+   * default 1,000. Twice as long each time that the same message fails, AT MOST 30,000.
+   */
   suspendMs?: number
   /** A handler that runs longer has failed: its message is sent back. Default 15 minutes. Not with `ordered`. */
   consumeTimeoutMs?: number
@@ -93,7 +96,7 @@ export type ConsumerSettings = Required<Omit<ConsumerOptions, Reshaped>> & {
 const SESSION_MS_MIN = 6_000
 const SESSION_MS_MAX = 30 * 60_000
 /** A timer of more milliseconds fires at once. */
-const TIMER_MS_MAX = 2 ** 31 - 1
+export const TIMER_MS_MAX = 2 ** 31 - 1
 const SUSPEND_MS = 1_000
 const CONSUME_TIMEOUT_MS = 15 * 60_000
 
@@ -111,7 +114,7 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
   const { clientId = instanceId ?? madeUpId } = options
   const isStatic = instanceId !== undefined
   const { sessionMs = isStatic ? 60_000 : 10_000 } = options
-  const { maxReconsumeTimes = ordered ? RECONSUME_TIMES_MAX : DEFAULT_MAX_RECONSUME_TIMES } = options
+  const { maxReconsumeTimes = DEFAULT_MAX_RECONSUME_TIMES } = options
   const { suspendMs = SUSPEND_MS, consumeTimeoutMs = CONSUME_TIMEOUT_MS } = options
   const fault = groupFault(group)
   if (fault) throw badInput(fault.message, fault.code)

@@ -12,7 +12,7 @@ import type { FilterExpression } from '../../machines/filter/filter.ts'
 import { ownTopicFault, RETRY_PREFIX } from '../../machines/names.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
-import { type ConsumerOptions, type ConsumerSettings, settingsOf } from './consumer-options.ts'
+import { type ConsumerOptions, type ConsumerSettings, settingsOf, TIMER_MS_MAX } from './consumer-options.ts'
 import { Dispatcher, type Handler } from './dispatcher.ts'
 import { type Assignment, type GroupMember, joinGroup } from './group-member.ts'
 import { type LocalOffsets, openLocalOffsets } from './local-offsets.ts'
@@ -33,6 +33,8 @@ export type Closed = {
 }
 
 const SETTLE_MS = 5_000
+/** For brokers to hear how far everything was handled, one that has just lost its master among them. */
+const RELEASE_MS = 5_000
 
 /** What there is from `run` to `close`. */
 type Running = {
@@ -104,12 +106,18 @@ export class Consumer {
     return this.#run(handler, this.#settings)
   }
 
-  async #run(handler: Handler, settings: ConsumerSettings): Promise<void> {
+  async #run(
+    handler: Handler,
+    settings: ConsumerSettings,
+    stream: MessageStream | null = null,
+  ): Promise<void> {
     if (this.#state !== 'new') throw badInput('this consumer has been started already', 'INVALID_PARAMETER')
     if (typeof handler !== 'function') throw badInput('run() takes a function', 'INVALID_PARAMETER')
     if (this.#filters.size === 0) throw badInput('subscribe to a topic before run()', 'INVALID_PARAMETER')
     const { clock } = this.#process.world
     this.#state = 'running'
+    this.#stream = stream
+    stream?.hold(this.#isSuspended)
     const offsets = settings.offsetsDir === null ? null : await this.#openOffsets(settings.offsetsDir)
     if (this.#state !== 'running') return offsets?.close()
     const settled = new Promise<StateMQError | null>((resolve) => {
@@ -146,10 +154,13 @@ export class Consumer {
     const queues = new OwnedQueues(
       process,
       { settings, filters: this.#filters, routes, offsets },
-      { fenced: (ref, assignEpoch) => this.#running?.member?.fenced(ref, assignEpoch) },
+      {
+        fenced: (ref, assignEpoch) => this.#running?.member?.fenced(ref, assignEpoch),
+        doubted: (doubted) => this.#running?.member?.doubted(doubted),
+      },
     )
     const sendBack = isGroup ? sendMessageBack(process, settings, routes) : null
-    const dispatcher = new Dispatcher(process.world, settings, handler, sendBack)
+    const dispatcher = new Dispatcher(process.world, settings, handler, sendBack, queues.look)
     const probe = new MasterProbe(process, {
       readers: () => queues.list.map(({ reader }) => reader),
       epochOf: routes.epochOf,
@@ -163,7 +174,7 @@ export class Consumer {
   }
 
   #join(queues: OwnedQueues, routes: TopicRoutes): GroupMember {
-    const { group, clientId, allocation, place, sessionMs, isStatic } = this.#settings
+    const { group, clientId, allocation, place, sessionMs, isStatic, closeTimeoutMs } = this.#settings
     const { log } = this.#process.world
     const isCustom = typeof allocation === 'function'
     let refused = ''
@@ -189,7 +200,7 @@ export class Consumer {
       released: (ref) => queues.forget(ref),
       drop: (ref) => {
         queues.drop(ref)
-        this.#stream?.dropUnreadOf(ref)
+        this.#stream?.lose(ref)
       },
       assigned: (owned) => this.#assignments.next(owned),
       settled: () => this.#settled(null),
@@ -199,6 +210,7 @@ export class Consumer {
         refused = message // It asks again and again, and says so once.
       },
       left: () => this.#left(),
+      leaveMs: Math.min(closeTimeoutMs + RELEASE_MS, TIMER_MS_MAX),
     })
   }
 
@@ -217,9 +229,9 @@ export class Consumer {
   /** The messages one by one, acknowledged by the caller; at most `concurrency` are out at a time. */
   async *messages(): AsyncGenerator<PulledMessage, void, undefined> {
     const stream = new MessageStream()
-    this.#stream = stream
     // What waits to be asked for has not begun: it cannot take too long.
-    await this.#run(stream.offer, { ...this.#settings, consumeTimeoutMs: Number.POSITIVE_INFINITY })
+    const settings = { ...this.#settings, consumeTimeoutMs: Number.POSITIVE_INFINITY }
+    await this.#run(stream.offer, settings, stream)
     try {
       for (;;) {
         const message = await stream.next(() => this.#state !== 'running')
@@ -240,12 +252,14 @@ export class Consumer {
   /** Pulls and hands out nothing until `resume`. What runs goes on; it stays in its group and keeps its queues. */
   suspend(): void {
     this.#isSuspended = true
+    this.#stream?.hold(true)
     this.#running?.queues.suspend()
   }
 
   resume(): void {
     if (!this.#isSuspended) return
     this.#isSuspended = false
+    this.#stream?.hold(false)
     this.#running?.queues.resume()
   }
 

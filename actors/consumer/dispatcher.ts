@@ -2,13 +2,19 @@
  * Dispatcher: gives the messages of the owned queues to the handler, at most `concurrency` at a time. Queues take turns.
  *
  * A handler that throws, or whose promise rejects, has failed. The message then goes back to its broker, which has it
- * tried again later; it counts as finished AFTER the broker has stored that. In order, a queue stands still instead and
- * its message is tried again here, until it has had all its tries; then it is a dead letter and the queue goes on. Where
+ * tried again later; it counts as finished AFTER the broker has stored that. In order, a queue stands still instead,
+ * longer each time, and its message is tried again here until it has had all its tries; then it is a dead letter and the
+ * queue goes on. Tries in order are counted here: the next owner of the queue begins with the first one. Where
  * nobody owns a queue (broadcasting) a message that failed is told of and passed over.
  *
  * RocketMQ: client/impl/consumer/ConsumeMessageConcurrentlyService.java, ConsumeMessageOrderlyService.java
  */
-import { retryLevelFault, suspensionOf, TO_DEAD_LETTERS } from '../../machines/retry-policy.ts'
+import {
+  growingSuspension,
+  retryLevelFault,
+  suspensionOf,
+  TO_DEAD_LETTERS,
+} from '../../machines/retry-policy.ts'
 import type { QueueRef } from '../../machines/topic.ts'
 import type { Clock, Log } from '../node/world.ts'
 import type { ConsumerSettings } from './consumer-options.ts'
@@ -29,7 +35,10 @@ export type MessageContext = {
    * min, …), 1 to 18 that delay level, -1 never again: it becomes a dead letter. Not heard in order.
    */
   delayLevel: number
-  /** How long an ordered queue stands still when the handler throws, milliseconds; kept within 10 and 30,000. */
+  /**
+   * In order, BEFORE it throws: how long its queue stands still this time, milliseconds, kept within 10 and 30,000. 0
+   * (default): as the consumer's `suspendMs` says, twice as long each time.
+   */
   suspendMs: number
 }
 
@@ -44,7 +53,9 @@ const TRY_HERE_MS = 5_000
 /** RocketMQ's level for what took too long. */
 const TIMED_OUT_LEVEL = 3
 /** Messages that are given out before other work of the process has a turn. */
-const TURN_MESSAGES = 2_000
+const TURN_MESSAGES = 2_048
+/** The same for handlers that return late what they could have promised: beats and answers are not to wait for thousands. */
+const TURN_MS = 10
 
 type Settings = Pick<
   ConsumerSettings,
@@ -63,6 +74,7 @@ export class Dispatcher {
   readonly #concurrency: number
   readonly #handler: Handler
   readonly #sendBack: SendMessageBack | null
+  readonly #look: () => unknown
   readonly #handlers: RunningHandlers<Run>
   #queues: readonly ProcessQueue[] = []
   #cursor = 0
@@ -72,12 +84,13 @@ export class Dispatcher {
   /** Timers of messages that failed and wait here for their next try. */
   readonly #retries = new Set<unknown>()
 
-  /** `sendBack` null: no broker takes anything back (broadcasting). */
+  /** `sendBack` null: no broker takes anything back (broadcasting). `look`: BEFORE messages are given out; it may stop queues. */
   constructor(
     { clock, log }: { clock: Clock; log: Log },
     settings: Settings,
     handler: Handler,
     sendBack: SendMessageBack | null,
+    look: () => unknown = () => {},
   ) {
     this.#clock = clock
     this.#log = log
@@ -86,6 +99,7 @@ export class Dispatcher {
     this.#concurrency = settings.concurrency
     this.#handler = handler
     this.#sendBack = sendBack
+    this.#look = look
     const timeoutMs =
       settings.ordered || sendBack === null ? Number.POSITIVE_INFINITY : settings.consumeTimeoutMs
     this.#handlers = new RunningHandlers(clock, timeoutMs, (run) => this.#timedOut(run))
@@ -100,11 +114,20 @@ export class Dispatcher {
   readonly give = (): void => {
     if (this.#isGiving || this.#isTurnOver) return
     this.#isGiving = true
+    this.#look()
+    let lookAt = 1
+    let endsAt = Number.POSITIVE_INFINITY
     for (let given = 0; this.#running < this.#concurrency; given++) {
-      if (given >= TURN_MESSAGES) {
-        this.#isTurnOver = true
-        this.#clock.defer(this.#nextTurn)
-        break
+      // After the first, second, fourth, … message: reading a clock costs as much as a short handler.
+      if (given === lookAt) {
+        lookAt *= 2
+        const now = this.#clock.monotonic()
+        if (given === 1) endsAt = now + TURN_MS
+        if (given >= TURN_MESSAGES || now > endsAt) {
+          this.#isTurnOver = true
+          this.#clock.defer(this.#nextTurn)
+          break
+        }
       }
       if (!this.#giveNext()) break
     }
@@ -159,6 +182,7 @@ export class Dispatcher {
 
   #finished({ processQueue, message }: Run): void {
     this.#running--
+    if (processQueue.isLost) this.counts.fenced++
     processQueue.finished(message)
     this.give()
   }
@@ -209,7 +233,9 @@ export class Dispatcher {
       this.#tell(run, 'the handler failed for the last time; the message becomes a dead letter', reason)
       return this.#giveBack(run, TO_DEAD_LETTERS, reason)
     }
-    const pause = suspensionOf(run.suspendMs || suspendMs)
+    const pause = run.suspendMs
+      ? suspensionOf(run.suspendMs)
+      : growingSuspension(suspendMs, run.message.deliveryAttempt)
     this.#tell(run, `the handler failed; its queue stands still for ${pause} ms`, reason)
     run.processQueue.failed(true)
     this.#tryHere(run, pause)

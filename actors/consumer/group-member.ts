@@ -1,5 +1,5 @@
 /**
- * Hosts a rebalancer machine: carries its orders to the coordinator and to the brokers of the queues.
+ * Hosts a rebalancer machine: carries its orders to the group's coordinator, and through queue-claims.ts to the brokers.
  *
  * What is read, and how, is the consumer's: this file only says which queue it owns from which offset on.
  */
@@ -10,24 +10,14 @@ import { RETRY_PREFIX } from '../../machines/names.ts'
 import { type QueueNews, rebalancerMachine } from '../../machines/rebalancer.ts'
 import { type QueueRef, queueKey, queueOfKey } from '../../machines/topic.ts'
 import { ask, hear as hearPushes } from '../../transport/codec.ts'
-import { codes } from '../../transport/codes.ts'
-import {
-  type AssignmentPush,
-  assignmentPush,
-  type ClaimAnswer,
-  type Member,
-} from '../../transport/messages.ts'
+import { type AssignmentPush, assignmentPush, type Member } from '../../transport/messages.ts'
 import { host } from '../node/host.ts'
 import type { Process } from '../node/process.ts'
 import { watchCluster } from './cluster-watch.ts'
 import type { Masters } from './commit.ts'
+import { type Granted, queueClaims } from './queue-claims.ts'
 
 const ASK_MS = 2_000
-/** A claim that waits is answered after two seconds at the latest. */
-const CLAIM_MS = 4_000
-const RELEASE_RETRY_MS = 200
-
-export type Granted = Extract<ClaimAnswer, { granted: true }>
 
 /** A queue that a consumer owns; `assignEpoch` rises whenever the queue changes hands. */
 export type Assignment = QueueRef & { assignEpoch: number }
@@ -52,23 +42,38 @@ export type GroupMemberOptions = {
   /** `isFinal`: another consumer lives under this id, and this one is no member. */
   refused(message: string, isFinal: boolean): void
   left(): void
+  /** How long `close` may take to give everything back, milliseconds. */
+  leaveMs: number
 }
 
 export type GroupMember = {
   queuesChanged(topic: string, queues: QueueRef[]): void
   /** A pull or a commit under this grant was refused. */
   fenced(queue: QueueRef, assignEpoch: number): void
+  /** Whether these are still ours is not known: they are dropped in this very call, and asked for again. */
+  doubted(queues: readonly Assignment[]): void
   close(): void
 }
+
+const fencedAt = (queue: QueueRef, assignEpoch: number): QueueNews => ({
+  type: 'queue.fenced',
+  queue: queueKey(queue),
+  assignEpoch,
+})
 
 export function joinGroup(process: Process, options: GroupMemberOptions): GroupMember {
   const { world, subjects, directory } = process
   const { transport, clock, random, log } = world
   const { group, member } = options
   const { clientId } = member
-  const { epochOf, unreachable } = options.masters
   const cluster = watchCluster(process)
   const instance = random.id()
+  const claims = queueClaims(
+    process,
+    { group, clientId, instance },
+    options.masters,
+    () => rebalancer.actor.getSnapshot().status === 'active',
+  )
   /** Of each topic, for a strategy of the user's own. */
   const queues = new Map<string, QueueRef[]>()
   let share: string[] = []
@@ -103,7 +108,7 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     if (own.length > 0) options.granted(own.map(({ queue, claim }) => ({ queue: queueOfKey(queue), claim })))
   }
 
-  const machine = bind(rebalancerMachine, {
+  const carriedOut = bind(rebalancerMachine, {
     joinGroup: (joining) =>
       cluster.refresh(() => {
         // It may have left meanwhile: whoever joins after its farewell has a share that nobody reads.
@@ -149,7 +154,7 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       else options.left()
     },
     claimQueue: ({ queue, generation, force, waits }) =>
-      claim(queueOfKey(queue), generation, { force, waits }, (answer) => {
+      claims.claim(queueOfKey(queue), generation, { force, waits }, (answer) => {
         if (answer === null) hear({ type: 'claim.failed', queue, generation })
         else if (!answer.granted) {
           const { owner, ownerGeneration } = answer
@@ -162,7 +167,7 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     drainQueue: ({ queue, ...claimed }) => {
       const ref = queueOfKey(queue)
       const giveBack = (offset: number | null) =>
-        release(ref, { ...claimed, offset }, () => {
+        claims.release(ref, { ...claimed, offset }, () => {
           // The queue may be read under a later grant by now.
           if (claimed.assignEpoch !== 0 && isDraining(queue, claimed)) options.released(ref)
           hear({ type: 'queue.drained', queue, ...claimed })
@@ -176,71 +181,11 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     reportRefused: ({ message, isFinal }) => options.refused(message, isFinal),
   })
 
+  const machine = carriedOut.provide({ delays: { leaveLimit: options.leaveMs } })
+
   function isDraining(queue: string, { assignEpoch }: { assignEpoch: number }): boolean {
     const holding = rebalancer.actor.getSnapshot().context.held[queue]
     return holding?.status === 'draining' && holding.assignEpoch === assignEpoch
-  }
-
-  /** Timers of releases that are asked again. */
-  const releases = new Set<unknown>()
-
-  /**
-   * The last commit and the release in one. Asked again until somebody answers: the next owner waits for it, and begins
-   * where it says. When it takes too long, that one takes the queue by force.
-   */
-  function release(
-    ref: QueueRef,
-    what: { generation: number; assignEpoch: number; offset: number | null },
-    released: () => void,
-  ): void {
-    const { topic, brokerName, queueId } = ref
-    const epoch = epochOf(brokerName)
-    const again = () => {
-      // Left at last, or closed: nobody waits for it any more.
-      if (rebalancer.actor.getSnapshot().status !== 'active') return released()
-      const timer = clock.setTimeout(() => {
-        releases.delete(timer)
-        release(ref, what, released)
-      }, RELEASE_RETRY_MS)
-      releases.add(timer)
-    }
-    if (epoch === 0) return again()
-    const request = { group, topic, queueId, clientId, ...what }
-    ask(transport, subjects.broker(brokerName, epoch).release, request, ASK_MS, (outcome) => {
-      if (!outcome.ok) {
-        if (outcome.failure.code === 'closed') return released()
-        if (outcome.failure.code === 'noResponders') unreachable(brokerName, epoch)
-        return again()
-      }
-      if (outcome.value.code === codes.NOT_MASTER) return again()
-      released()
-    })
-  }
-
-  function claim(
-    { topic, brokerName, queueId }: QueueRef,
-    generation: number,
-    how: { force: boolean; waits: boolean },
-    answered: (answer: ClaimAnswer | null) => void,
-  ): void {
-    const epoch = epochOf(brokerName)
-    if (epoch === 0) return void clock.defer(() => answered(null))
-    const request = { group, topic, queueId, clientId, instance, generation, ...how }
-    ask(transport, subjects.broker(brokerName, epoch).claim, request, CLAIM_MS, (outcome) => {
-      if (!outcome.ok && outcome.failure.code === 'noResponders') unreachable(brokerName, epoch)
-      const isAnswered = outcome.ok && outcome.value.code === codes.SUCCESS && 'value' in outcome.value
-      if (outcome.ok && outcome.value.code === codes.NO_PERMISSION && 'message' in outcome.value) {
-        warnOnce(outcome.value.message)
-      }
-      answered(isAnswered ? outcome.value.value : null)
-    })
-  }
-
-  let warned = ''
-  function warnOnce(message: string): void {
-    if (message === warned) return
-    warned = message
-    log.warn(`consumer ${clientId} reads nothing: ${message}`)
   }
 
   const rebalancer = host({
@@ -259,7 +204,7 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       if (isSettled) options.settled()
     },
     complete() {
-      for (const again of releases) clock.clearTimeout(again)
+      claims.stop()
       pushes.unsubscribe()
       cluster.stop()
       rebalancer.stop()
@@ -305,7 +250,11 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
       queues.set(topic, known)
       if (told && options.allocate) heed(told)
     },
-    fenced: (queue, assignEpoch) => hear({ type: 'queue.fenced', queue: queueKey(queue), assignEpoch }),
+    fenced: (queue, assignEpoch) => hear(fencedAt(queue, assignEpoch)),
+    doubted: (queues) => {
+      const news = queues.map((queue) => fencedAt(queue, queue.assignEpoch))
+      rebalancer.actor.send({ type: 'queues.heard', news })
+    },
     close() {
       if (rebalancer.actor.getSnapshot().status === 'active')
         rebalancer.actor.send({ type: 'consumer.closed' })

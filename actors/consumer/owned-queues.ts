@@ -2,8 +2,9 @@
  * OwnedQueues: the queues that a consumer reads at the moment, from the grant to the last commit.
  *
  * A queue is read from where the group has committed, and handed to the dispatcher. What another one owns by now is
- * forgotten and NEVER committed. After a standstill of the process (a paused container, a handler that blocked it) longer
- * than the session, nothing that was cached is handed out before the brokers have said that it is still ours.
+ * forgotten and NEVER committed. When the process stood still for as long as its session, others may own its queues: what
+ * was handled is committed, and nothing more begins BEFORE the brokers have said that the queues are still ours. It is
+ * noticed when something is about to begin, so at most what is left of the turn in which the process stopped still does.
  */
 import { type QueueRef, queueKey } from '../../machines/topic.ts'
 import type { Process } from '../node/process.ts'
@@ -11,16 +12,17 @@ import { commitOffsets } from './commit.ts'
 import type { ConsumerSettings } from './consumer-options.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { FlowControl } from './flow-control.ts'
-import type { Granted } from './group-member.ts'
+import type { Assignment } from './group-member.ts'
 import type { LocalOffsets } from './local-offsets.ts'
 import { ProcessQueue } from './process-queue.ts'
+import type { Granted } from './queue-claims.ts'
 import { QueueReader } from './queue-reader.ts'
-import { findOffset } from './start-position.ts'
+import { QueueStarts } from './queue-starts.ts'
+import { Standstill } from './standstill.ts'
 import { type Subscribed, unfiltered } from './subscribed.ts'
 import type { TopicRoutes } from './topic-routes.ts'
 
 const COMMIT_MS = 1_000
-const RETRY_MS = 1_000
 
 export type OwnedQueuesOptions = {
   settings: ConsumerSettings
@@ -32,6 +34,8 @@ export type OwnedQueuesOptions = {
 export type OwnedQueuesHooks = {
   /** A pull or a commit under this grant was refused, or it has to be asked for again. */
   fenced(queue: QueueRef, assignEpoch: number): void
+  /** The process stood still for long: they were stopped, and have to be asked for again. */
+  doubted(queues: readonly Assignment[]): void
 }
 
 export class OwnedQueues {
@@ -42,8 +46,9 @@ export class OwnedQueues {
   readonly #queues = new Map<string, ProcessQueue>()
   /** Queues that were taken from us, and how far they were handled. */
   readonly #dropped = new Map<string, ProcessQueue>()
-  /** Queues of which a broker is being asked where to begin. */
-  readonly #beginning = new Map<string, { retry: unknown }>()
+  readonly #starts: QueueStarts
+  /** Null where nobody else could own them. */
+  readonly #standstill: Standstill | null
   #dispatcher: Dispatcher | null = null
   #timer: unknown = null
   #isSuspended = false
@@ -54,23 +59,26 @@ export class OwnedQueues {
     this.#process = process
     this.#options = options
     this.#hooks = hooks
-    this.#flow = new FlowControl(options.settings.flow)
+    const { flow, messageModel, sessionMs } = options.settings
+    this.#starts = new QueueStarts(process, options)
+    this.#flow = new FlowControl(flow)
+    const isGroup = messageModel === 'clustering'
+    this.#standstill = isGroup ? new Standstill(process.world.clock, sessionMs, () => this.#wokeUp()) : null
   }
 
   start(dispatcher: Dispatcher): void {
     this.#dispatcher = dispatcher
-    if (this.#options.settings.messageModel !== 'clustering') return
+    if (this.#standstill === null) return
     const { clock } = this.#process.world
-    let last = clock.monotonic()
     const tick = () => {
       this.#timer = clock.setTimeout(tick, COMMIT_MS)
-      const now = clock.monotonic()
-      if (now - last > this.#options.settings.sessionMs) this.#wokeUp()
-      else this.#commit([...this.#queues.values()])
-      last = now
+      if (!this.look()) this.#commit(this.list)
     }
     this.#timer = clock.setTimeout(tick, COMMIT_MS)
   }
+
+  /** BEFORE messages are given out. After a standstill it stops the queues. */
+  readonly look = (): boolean => this.#standstill?.look() ?? false
 
   get list(): ProcessQueue[] {
     return [...this.#queues.values()]
@@ -113,7 +121,7 @@ export class OwnedQueues {
       return this.#own(ref, assignEpoch, before.position, committed ?? -1)
     }
     if (committed !== null) return this.#own(ref, assignEpoch, committed, committed)
-    this.#begin(ref, { minOffset, maxOffset }, (offset) => {
+    this.#starts.find(ref, { bounds: { minOffset, maxOffset } }, (offset) => {
       this.#own(ref, assignEpoch, offset, -1)
       // Else an owner that follows before the first commit would begin somewhere else.
       const queue = this.#queues.get(queueKey(ref))
@@ -124,21 +132,13 @@ export class OwnedQueues {
   /** In order, NEVER do two messages of a queue run at a time: one that was given out under an earlier grant ends first. */
   #afterRunning(before: ProcessQueue | undefined, goOn: () => void): void {
     if (!before || before.running === 0 || !this.#options.settings.ordered) return goOn()
-    const key = queueKey(before.reader.ref)
-    const wait = { retry: null }
-    this.#beginning.set(key, wait)
-    before.drain(() => {
-      // It may have been given back meanwhile.
-      if (this.#isClosed || this.#beginning.get(key) !== wait) return
-      this.#beginning.delete(key)
-      goOn()
-    })
+    this.#starts.afterDrain(before, goOn)
   }
 
   /** Finishes what runs, then tells where the next owner goes on; null for nothing new. */
   giveBack(ref: QueueRef, drained: (offset: number | null) => void): void {
     const key = queueKey(ref)
-    this.#stopBeginning(key)
+    this.#starts.stop(key)
     const queue = this.#queues.get(key)
     if (!queue) return drained(null)
     queue.drain(() => {
@@ -148,6 +148,11 @@ export class OwnedQueues {
 
   /** Another one owns it, or it is to be read anew: what runs still ends, and counts no more. */
   drop(ref: QueueRef): void {
+    this.#queues.get(queueKey(ref))?.lose()
+    this.#leave(ref)
+  }
+
+  #leave(ref: QueueRef): void {
     const queue = this.#queues.get(queueKey(ref))
     if (queue) this.#dropped.set(queueKey(ref), queue)
     this.forget(ref)
@@ -155,7 +160,7 @@ export class OwnedQueues {
 
   forget(ref: QueueRef): void {
     const key = queueKey(ref)
-    this.#stopBeginning(key)
+    this.#starts.stop(key)
     const queue = this.#queues.get(key)
     if (queue) this.#options.offsets?.keep(key, queue.position)
     queue?.stop()
@@ -166,9 +171,11 @@ export class OwnedQueues {
   #wokeUp(): void {
     // Where nobody took a queue meanwhile, what was handled is not handled again.
     this.#commit(this.list)
-    for (const { reader, assignEpoch, isStopped } of this.list) {
-      if (!isStopped) this.#hooks.fenced(reader.ref, assignEpoch)
-    }
+    // Those that are stopped already are being given back.
+    const reading = this.list.filter(({ isStopped }) => !isStopped)
+    for (const queue of reading) queue.stop()
+    if (reading.length === 0) return
+    this.#hooks.doubted(reading.map(({ reader: { ref }, assignEpoch }) => ({ ...ref, assignEpoch })))
   }
 
   #commit(queues: readonly ProcessQueue[]): void {
@@ -193,20 +200,20 @@ export class OwnedQueues {
   readAll(topic: string, queues: readonly QueueRef[], settled: () => void): void {
     const wanted = new Set(queues.map(queueKey))
     for (const [key, { reader }] of this.#queues) {
-      if (reader.ref.topic === topic && !wanted.has(key)) this.drop(reader.ref)
+      if (reader.ref.topic === topic && !wanted.has(key)) this.#leave(reader.ref)
     }
-    for (const key of this.#beginning.keys()) {
-      if (key.startsWith(`${topic}/`) && !wanted.has(key)) this.#stopBeginning(key)
-    }
+    this.#starts.keepOnly(topic, wanted)
     const missing = queues.filter((ref) => !this.#queues.has(queueKey(ref)))
     let left = missing.length
     for (const ref of missing) {
+      const before = this.#dropped.get(queueKey(ref))
       const begin = (offset: number) => {
+        this.#dropped.delete(queueKey(ref))
         this.#own(ref, 0, offset, -1)
         if (--left === 0) settled()
       }
       const kept = this.#options.offsets?.of(queueKey(ref))
-      if (kept === undefined || this.#dropped.has(queueKey(ref))) this.#begin(ref, null, begin)
+      if (kept === undefined || before) this.#starts.find(ref, { bounds: null, before }, begin)
       else begin(kept)
     }
     if (missing.length === 0) settled()
@@ -214,52 +221,10 @@ export class OwnedQueues {
 
   // --------------------------------------------------------------------------------------------------------
 
-  /**
-   * Where to begin in a queue of which nothing is committed. One that was read before, and whose broker was away, goes on
-   * where it was; where it ends below that, it is another one of the same name.
-   */
-  #begin(
-    ref: QueueRef,
-    bounds: { minOffset: number; maxOffset: number } | null,
-    found: (offset: number) => void,
-  ): void {
-    const { settings, routes, offsets } = this.#options
-    const key = queueKey(ref)
-    const search = { retry: null as unknown }
-    this.#beginning.set(key, search)
-    // It may have been given back meanwhile.
-    const isOver = () => this.#isClosed || this.#beginning.get(key) !== search
-    const end = (offset: number) => {
-      this.#beginning.delete(key)
-      found(offset)
-    }
-    routes.whenSeen(ref.topic, () => {
-      if (isOver()) return
-      const left = this.#dropped.get(key)?.position
-      const isLater = !routes.isInitial(ref) || offsets?.knows(ref.topic)
-      const from = left !== undefined ? 'last' : isLater ? 'first' : settings.from
-      if (bounds && from === 'first') return end(bounds.minOffset)
-      if (bounds && from === 'last') return end(bounds.maxOffset)
-      findOffset(this.#process, ref, routes.epochOf(ref.brokerName), from, (offset) => {
-        if (isOver()) return
-        if (offset !== null && left !== undefined) {
-          this.#dropped.delete(key)
-          return left <= offset ? end(left) : this.#begin(ref, bounds, found)
-        }
-        if (offset !== null) return end(offset)
-        search.retry = this.#process.world.clock.setTimeout(() => this.#begin(ref, bounds, found), RETRY_MS)
-      })
-    })
-  }
-
-  #stopBeginning(key: string): void {
-    this.#process.world.clock.clearTimeout(this.#beginning.get(key)?.retry)
-    this.#beginning.delete(key)
-  }
-
   /** What runs still ends, and counts no more. */
   #startAnew(queue: ProcessQueue, offset: number): void {
     const { ref } = queue.reader
+    queue.lose()
     this.forget(ref)
     this.#afterRunning(queue, () => this.#own(ref, queue.assignEpoch, offset, -1))
   }
@@ -306,12 +271,13 @@ export class OwnedQueues {
   /** No new queue is read from now on; those that are given back still finish what runs. */
   close(): void {
     this.#isClosed = true
+    this.#starts.close()
   }
 
   /** Waits for nothing more. */
   stop(): void {
     const { clock } = this.#process.world
-    for (const { retry } of this.#beginning.values()) clock.clearTimeout(retry)
+    this.#starts.close()
     clock.clearTimeout(this.#timer)
     for (const queue of this.#queues.values()) queue.stop()
     this.#queues.clear()

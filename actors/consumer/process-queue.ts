@@ -40,6 +40,7 @@ export class ProcessQueue {
   #again: IncomingMessage[] = []
   #isSuspended = false
   #isStopped = false
+  #isLost = false
   #isGivenUp = false
   #drained: (() => void) | null = null
 
@@ -64,6 +65,11 @@ export class ProcessQueue {
 
   get isStopped(): boolean {
     return this.#isStopped
+  }
+
+  /** Whether whoever reads it next is given what runs, too: how that ends counts no more. */
+  get isLost(): boolean {
+    return this.#isLost
   }
 
   /** Whether the next pull may go: the oldest unfinished message must not be too far behind. */
@@ -148,6 +154,11 @@ export class ProcessQueue {
     const drained = this.#drained
     this.#drained = null
     drained()
+  }
+
+  lose(): void {
+    this.#isLost = true
+    this.stop()
   }
 
   stop(): void {

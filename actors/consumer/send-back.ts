@@ -23,7 +23,7 @@ export type FailureCounts = {
   deadLetters: number
   /** Orders to a broker of which nobody knows whether it carried them out: the message is tried again here. */
   sendBackFailed: number
-  /** The queue was another one's by then. */
+  /** The queue was another one's by then, or had to be asked for again: what was handled, or sent back, is given again. */
   fenced: number
   /** Handlers that ran longer than `consumeTimeoutMs`, and those of them that ended after all. */
   timedOut: number

@@ -148,10 +148,20 @@ export const push = {
     to: event.clientId,
   }),
 } as const
-export const watch = {
-  type: 'watchTopics',
-  params: ({ context }: { context: GroupCoordinatorContext }) => ({ topics: wantedTopics(context) }),
-} as const
+/** Of a topic that is not watched any more: should it be wanted again, a division NEVER rests on what it was then. */
+const forgetUnwatched = coordinator.assign(({ context }) => {
+  const wanted = new Set(wantedTopics(context))
+  return {
+    queues: Object.fromEntries(Object.entries(context.queues).filter(([topic]) => wanted.has(topic))),
+  }
+})
+export const watch = [
+  forgetUnwatched,
+  {
+    type: 'watchTopics',
+    params: ({ context }: { context: GroupCoordinatorContext }) => ({ topics: wantedTopics(context) }),
+  },
+] as const
 export const measure = {
   type: 'measureLags',
   params: ({ context }: { context: GroupCoordinatorContext }) => ({ topics: wantedTopics(context) }),
@@ -187,6 +197,6 @@ export const remembers = {
   type: 'remembersMore',
   params: ({ event: { generation } }: { event: { generation: number } }) => ({ generation }),
 } as const
-export const taken = [join, armSession, accept, watch, outdate] as const
+export const taken = [join, armSession, accept, ...watch, outdate] as const
 export const gone = (what: string) => [removeBecause(what), disarm, outdate] as const
 export const ofMember = { type: 'isMember', params: who } as const

@@ -141,5 +141,7 @@ export const rebalancer = setup({
     claimRetry: 200,
     /** How long an owner that is alive may take to finish. */
     handOffLimit: 30_000,
+    /** How long it may take to give everything back at last. Whoever waits for handlers for another time says so. */
+    leaveLimit: 35_000,
   },
 })

@@ -107,12 +107,12 @@ async function owning(queues = 2) {
     claim(
       clientId: string,
       generation: number,
-      { force = false, waits = false, queueId = 0, group = 'g' } = {},
+      { force = false, waits = false, queueId = 0, group = 'g', instance = clientId } = {},
     ) {
       const asked: { answer: ClaimOutcome | undefined; times: number } = { answer: undefined, times: 0 }
       bench.groups.owners.claim(
         { group, topic: 'orders', queueId },
-        { clientId, generation },
+        { clientId, instance, generation },
         { force, waits },
         (answer) => {
           asked.answer = answer
@@ -124,7 +124,7 @@ async function owning(queues = 2) {
     release: (clientId: string, generation: number, assignEpoch: number, offset: number | null = null) =>
       bench.groups.owners.release(
         { group: 'g', topic: 'orders', queueId: 0 },
-        { clientId, generation, assignEpoch, offset },
+        { clientId, instance: clientId, generation, assignEpoch, offset },
       ),
     get owner() {
       return bench.groups.owners.of('g', 'orders/0')?.clientId ?? null
@@ -159,7 +159,10 @@ test('owners: a claim that waits is refused when its time is over', async (t) =>
   claim('a', 1)
   const asked = claim('b', 2, { waits: true })
   bench.clock.advance(10_000)
-  t.deepEqual(asked, { answer: { granted: false, owner: { clientId: 'a', generation: 1 } }, times: 1 })
+  t.deepEqual(asked, {
+    answer: { granted: false, owner: { clientId: 'a', instance: 'a', generation: 1 } },
+    times: 1,
+  })
 })
 
 test('owners: a grant that is not confirmed yet takes nothing from whoever waits', async (t) => {
@@ -178,7 +181,10 @@ test('owners: whoever asks again while it waits is answered once for each time',
   claim('a', 1)
   const first = claim('b', 2, { waits: true })
   const second = claim('b', 2, { waits: true })
-  t.deepEqual(first, { answer: { granted: false, owner: { clientId: 'a', generation: 1 } }, times: 1 })
+  t.deepEqual(first, {
+    answer: { granted: false, owner: { clientId: 'a', instance: 'a', generation: 1 } },
+    times: 1,
+  })
   release('a', 1, 1)
   bench.settle()
   t.deepEqual(second, { answer: { granted: true, assignEpoch: 2 }, times: 1 })
@@ -228,6 +234,20 @@ test('owners: a topic that is made anew has no owners, and NEVER grants under an
   }
 })
 
+test('owners: two processes of one name that claim under one list are answered each for itself', async (t) => {
+  const { bench, claim, release } = await owning()
+  claim('a', 1)
+  bench.settle()
+  const waiting = claim('b', 2, { waits: true, instance: 'b1' })
+  const other = claim('b', 2, { instance: 'b2' })
+  t.is(waiting.times, 0)
+  t.like(other, { times: 1, answer: { granted: false } })
+  release('a', 1, 1)
+  bench.settle()
+  t.deepEqual(waiting, { times: 1, answer: { granted: true, assignEpoch: 2 } })
+  t.is(other.times, 1)
+})
+
 test('owners: a broker that starts again knows each owner, and its assignEpoch', async (t) => {
   const { bench, claim, release } = await owning()
   claim('a', 1)
@@ -241,13 +261,13 @@ test('owners: a broker that starts again knows each owner, and its assignEpoch',
   const place = { group: 'g', topic: 'orders', queueId: 0 }
   second.groups.owners.claim(
     place,
-    { clientId: 'b', generation: 5 },
+    { clientId: 'b', instance: 'b', generation: 5 },
     { force: false, waits: false },
     (it) => {
       answer = it
     },
   )
-  t.deepEqual(answer, { granted: false, owner: { clientId: 'a', generation: 4 } })
+  t.deepEqual(answer, { granted: false, owner: { clientId: 'a', instance: 'a', generation: 4 } })
 })
 
 test('owners: AT MOST ONE member owns a queue, and every claim is answered once, whatever is asked', async (t) => {
@@ -306,7 +326,7 @@ test('owners: AT MOST ONE member owns a queue, and every claim is answered once,
 const own = (bench: BrokerBench, topic: string, clientId: string) =>
   bench.groups.owners.claim(
     { group: 'g', topic, queueId: 0 },
-    { clientId, generation: 1 },
+    { clientId, instance: clientId, generation: 1 },
     { force: false, waits: false },
     () => {},
   )
@@ -367,7 +387,7 @@ test('state: what early versions saved, without owners, can be restored', (t) =>
   const { owners: _, assignFloor: __, ...early } = state.save() as Record<string, never>
   state.changeOwner({
     ...{ group: 'g', topic: 'a', queueId: 0, offset: null },
-    ...{ assignEpoch: 4, owner: { clientId: 'c', generation: 1 } },
+    ...{ assignEpoch: 4, owner: { clientId: 'c', instance: 'c', generation: 1 } },
   })
   state.changeTopic({ deleted: 'a' })
   state.restore(early)

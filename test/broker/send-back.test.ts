@@ -29,7 +29,10 @@ async function opened(): Promise<BrokerBench> {
 /** `me` claims a queue for `g`; gives who it is by that. */
 function claim(bench: BrokerBench, { topic, queueId }: { topic: string; queueId: number } = failed): Owner {
   let assignEpoch = -1
-  const request = { ...{ group: 'g', clientId: 'me', generation: 1 }, ...{ force: false, waits: false } }
+  const request = {
+    ...{ group: 'g', clientId: 'me', instance: 'i1', generation: 1 },
+    ...{ force: false, waits: false },
+  }
   bench.groups.claim({ topic, queueId, ...request }, (answer) => {
     if ('value' in answer && answer.value.granted) assignEpoch = answer.value.assignEpoch
   })

@@ -249,9 +249,10 @@ test('delivery: a topic that may not be read gives nothing', async (t) => {
 
 const owner = (clientId: string, assignEpoch = 1) => ({ group: 'g', clientId, assignEpoch })
 const orders = { group: 'g', topic: 'orders', queueId: 0 }
+const who = (clientId: string) => ({ clientId, instance: clientId })
 const claim = (bench: BrokerBench, clientId: string, generation = 1, force = false) => {
   let answer: Answer<ClaimAnswer> | null = null
-  bench.groups.claim({ ...orders, clientId, generation, force, waits: false }, (it) => {
+  bench.groups.claim({ ...orders, ...who(clientId), generation, force, waits: false }, (it) => {
     answer = it
   })
   bench.settle()
@@ -349,14 +350,14 @@ test('groups: who claims what another one owns is told until it has it or asks n
   const bench = await broker()
   const claimant = () => described(bench).queues[0]!.claimant
   const wait = (generation: number) =>
-    bench.groups.claim({ ...orders, clientId: 'b', generation, force: false, waits: true }, () => {})
+    bench.groups.claim({ ...orders, ...who('b'), generation, force: false, waits: true }, () => {})
   claim(bench, 'a', 5)
   t.is(claimant(), null)
   claim(bench, 'b', 5)
   t.is(claimant(), null, 'it does not wait')
   wait(6)
   t.deepEqual(claimant(), { clientId: 'b', isSameList: false })
-  bench.groups.release({ ...orders, clientId: 'b', generation: 6, assignEpoch: 0, offset: null }, () => {})
+  bench.groups.release({ ...orders, ...who('b'), generation: 6, assignEpoch: 0, offset: null }, () => {})
   t.is(claimant(), null, 'it has given up')
   wait(5)
   bench.clock.advance(3_000)
@@ -364,7 +365,7 @@ test('groups: who claims what another one owns is told until it has it or asks n
   bench.clock.advance(1_500)
   t.is(claimant(), null, 'it has not asked again')
   wait(6)
-  bench.groups.release({ ...orders, clientId: 'a', generation: 5, assignEpoch: 1, offset: null }, () => {})
+  bench.groups.release({ ...orders, ...who('a'), generation: 5, assignEpoch: 1, offset: null }, () => {})
   t.like(described(bench).queues[0], { owner: 'b', claimant: null })
 })
 
@@ -389,7 +390,7 @@ test('groups: who gives its queue back while its pull is held, is NEVER counted 
   const bench = await broker()
   claim(bench, 'a')
   bench.pull('held', { owner: owner('a'), waitMs: 15_000 })
-  bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch: 1, offset: null }, () => {})
+  bench.groups.release({ ...orders, ...who('a'), generation: 1, assignEpoch: 1, offset: null }, () => {})
   claim(bench, 'b', 2)
   bench.settle()
   t.is(answerCode(bench.answer('held')!), codes.FENCED_OWNER)
@@ -423,16 +424,34 @@ test('groups: of one commit what its owner may is committed, and the rest is ref
   t.deepEqual([...bench.state.offsets.get('g')!], [['orders/0', 1]])
 })
 
+test('groups: how many messages wait in each queue is told without reading one', async (t) => {
+  const bench = await broker()
+  bench.send('', frame(['1', '2', '3']))
+  bench.settle()
+  claim(bench, 'a')
+  commit(bench, 'a', 1)
+  let reads = 0
+  bench.store.read = () => void reads++
+  let told: unknown = null
+  bench.groups.lags({ group: 'g', topics: ['orders', 'unknown'] }, (answer) => {
+    told = answer
+  })
+  const queues = bench.state.topics.get('orders')!.readQueues
+  const lags = Array.from({ length: queues }, (_, queueId) => ['orders', queueId, queueId === 0 ? 2 : 0])
+  t.deepEqual(told, { code: 0, value: { lags } })
+  t.is(reads, 0)
+})
+
 test('groups: a release commits, and whoever waited begins there', async (t) => {
   const bench = await broker()
   bench.send('', frame(['1', '2', '3']))
   bench.settle()
   claim(bench, 'a')
   let answer: unknown = null
-  bench.groups.claim({ ...orders, clientId: 'b', generation: 2, force: false, waits: true }, (it) => {
+  bench.groups.claim({ ...orders, ...who('b'), generation: 2, force: false, waits: true }, (it) => {
     answer = it
   })
-  bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch: 1, offset: 2 }, () => {})
+  bench.groups.release({ ...orders, ...who('a'), generation: 1, assignEpoch: 1, offset: 2 }, () => {})
   bench.settle()
   t.deepEqual(answer, {
     code: 0,
@@ -448,7 +467,7 @@ test('groups: a release NEVER sets an offset back, nor beyond what is stored', a
     claim(bench, 'a')
     const { assignEpoch } = bench.state.ownership('g', 'orders/0')
     commit(bench, 'a', 2, assignEpoch)
-    bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch, offset }, () => {})
+    bench.groups.release({ ...orders, ...who('a'), generation: 1, assignEpoch, offset }, () => {})
     bench.settle()
     t.is(committed(bench), 2)
     t.is(bench.groups.owners.of('g', 'orders/0'), null)
@@ -460,7 +479,7 @@ test('groups: a release is answered AFTER its record is stored, also when it is 
   claim(bench, 'a')
   let answers = 0
   const release = () =>
-    bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch: 1, offset: null }, () => {
+    bench.groups.release({ ...orders, ...who('a'), generation: 1, assignEpoch: 1, offset: null }, () => {
       answers++
     })
   release()
@@ -517,7 +536,7 @@ test('groups: a claim of a topic or a group that cannot be is refused', async (t
     { topic: 'orders', group: 'no group' },
   ].map((part) => {
     let code = -1
-    const asked = { queueId: 0, clientId: 'a', generation: 1, force: false, waits: false, ...part }
+    const asked = { queueId: 0, ...who('a'), generation: 1, force: false, waits: false, ...part }
     bench.groups.claim(asked, (answer) => {
       code = answer.code
     })
@@ -529,7 +548,7 @@ test('groups: a claim of a topic or a group that cannot be is refused', async (t
 test('groups: a queue that its topic has not can be neither claimed nor committed', async (t) => {
   const bench = await broker(1)
   let code = -1
-  const asked = { ...orders, queueId: 7, clientId: 'a', generation: 1, force: false, waits: false }
+  const asked = { ...orders, queueId: 7, ...who('a'), generation: 1, force: false, waits: false }
   bench.groups.claim(asked, (answer) => {
     code = answer.code
   })
@@ -569,7 +588,7 @@ test('groups: a reset unseats the owner at once, and its later commits and relea
   t.is(reset(bench, 1), codes.SUCCESS)
   t.is(answerCode(bench.answer('held')!), codes.FENCED_OWNER)
   t.deepEqual(commit(bench, 'a', 3).value.fenced, [['orders', 0]])
-  bench.groups.release({ ...orders, clientId: 'a', generation: 1, assignEpoch: 1, offset: 3 }, () => {})
+  bench.groups.release({ ...orders, ...who('a'), generation: 1, assignEpoch: 1, offset: 3 }, () => {})
   bench.settle()
   t.is(committed(bench), 1)
   t.like(claim(bench, 'a').value, { granted: true, assignEpoch: 2, committed: 1 })

@@ -224,3 +224,48 @@ test('suspended consumer: gives its queues back when it is closed', async (t) =>
   const second = await listen(client, 'orders', { group: 'billing', from: 'first' })
   await hears(second, 5)
 })
+
+test('suspended consumer: gives and gets queues like any other, and each message is handled once', async (t) => {
+  const cluster = await clusterOf(t)
+  const client = await cluster.connect()
+  await client.admin().createTopic('orders', { queues: 4 })
+  const options = { group: 'billing', from: 'first' } as const
+  const first: Listener = await listen(client, 'orders', {
+    ...options,
+    handle: () => void (first.heard.length === 10 && first.consumer.suspend()),
+  })
+  await fill(client, 'orders', 4, 200)
+  const second = await listen(await cluster.connect(), 'orders', options)
+  await until('each has two', () => first.owned.length === 2 && second.owned.length === 2)
+  await until('the second one has handled its part', async () => {
+    const { queues } = await client.admin().group('billing')
+    return queues.filter(({ topic, lag }) => topic === 'orders' && lag === 0).length === 2
+  })
+  await second.consumer.close()
+  await until('the first one has all', () => first.owned.length === 4)
+  t.is(first.heard.length, 10)
+  first.consumer.resume()
+  await until('all is heard', () => first.heard.length + second.heard.length >= 200)
+  await first.consumer.close()
+  t.deepEqual(sorted([...first.heard, ...second.heard].map(numberOf)), numbers(200))
+})
+
+test('suspended consumer: one whose offsets are set goes on there, and NEVER undoes it', async (t) => {
+  const client = await clientOf(t)
+  await client.admin().createTopic('orders', { queues: 1 })
+  await fill(client, 'orders', 1, 50)
+  const options = { group: 'billing', from: 'first', concurrency: 1, clientId: 'me' } as const
+  const consumer = client.consumer(options).subscribe('orders')
+  const heard: string[] = []
+  await consumer.run((message) => {
+    heard.push(numberOf(message))
+    if (heard.length === 10) consumer.suspend()
+  })
+  await until('it has stopped', () => consumer.isSuspended)
+  await client.admin().resetOffsets('billing', 'orders', 40)
+  consumer.resume()
+  await until('it hears the last', () => heard.at(-1) === '49')
+  await consumer.close()
+  t.deepEqual(heard.slice(-10), numbers(10, 40))
+  t.is((await client.admin().group('billing')).queues.find(({ topic }) => topic === 'orders')!.committed, 50)
+})

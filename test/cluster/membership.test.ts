@@ -153,6 +153,23 @@ for (const allocation of Object.keys(allocations) as (keyof typeof allocations)[
   })
 }
 
+test('group: by lag, two members share the two queues in which messages wait', async (t) => {
+  const cluster = await clusterOf(t)
+  const client = await cluster.connect()
+  await client.admin().createTopic(TOPIC, { queues: 4 })
+  const options = { group: GROUP, from: 'first', allocation: 'lag-aware' } as const
+  const a = await listen(client, TOPIC, { ...options, clientId: 'a' })
+  await divided([a], [4])
+  a.consumer.suspend()
+  const producer = client.producer()
+  const bodies = numbers(2_000).map((body) => ({ topic: TOPIC, body }))
+  for (const queueId of [0, 1])
+    await Promise.all(bodies.map((body) => producer.send({ ...body, selectQueue: () => queueId })))
+  const b = await listen(await cluster.connect(), TOPIC, { ...options, clientId: 'b' })
+  await divided([a, b], [2, 2])
+  for (const { owned } of [a, b]) t.is(owned.filter((queue) => /\/[01]$/.test(queue)).length, 1)
+})
+
 test('group: with a function of its own each takes what that gives it, and nobody what another one has', async (t) => {
   const cluster = await clusterOf(t)
   const client = await cluster.connect()

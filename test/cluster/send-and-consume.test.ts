@@ -372,6 +372,18 @@ test('consumer: to acknowledge a message twice is nothing, and AFTER its consume
   await t.notThrowsAsync(first.ack())
 })
 
+test('consumer: a second loop over messages() is refused, and the first goes on', async (t) => {
+  const client = await clientOf(t)
+  for (const body of numbers(2)) await client.producer().send({ topic: 'orders', body })
+  const consumer = client.consumer({ group: 'billing', from: 'first' }).subscribe('orders')
+  const messages = consumer.messages()
+  await (await messages.next()).value!.ack()
+  await t.throwsAsync(consumer.messages().next(), { code: 'INVALID_PARAMETER' })
+  const closed = consumer.close()
+  t.true((await messages.next()).done)
+  t.deepEqual(await closed, { unfinished: 0 })
+})
+
 test('consumer: a client that is closed ends a loop over messages() that waits', async (t) => {
   const cluster = await clusterOf(t)
   const client = await cluster.connect()

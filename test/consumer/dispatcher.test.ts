@@ -1,5 +1,6 @@
 /** What becomes of a message whose handler fails, without a broker and in virtual time. */
 import test from 'ava'
+import { settingsOf } from '../../actors/consumer/consumer-options.ts'
 import { Dispatcher, type Handler, type MessageContext } from '../../actors/consumer/dispatcher.ts'
 import type { IncomingMessage } from '../../actors/consumer/incoming-message.ts'
 import { ProcessQueue } from '../../actors/consumer/process-queue.ts'
@@ -92,27 +93,51 @@ test('dispatcher: the level that a handler chooses is the one that is asked for,
   t.is(log.lines.filter((line) => /the ladder decides/.test(line)).length, 2)
 })
 
-test('dispatcher: in order a failure stops its queue for the time that was set, or that the handler says', (t) => {
+test('dispatcher: in order a failure stops its queue, for longer each time, or for as long as the handler says', (t) => {
   const heard: string[] = []
   const handler: Handler = (message, context) => {
-    if (message.deliveryAttempt === 2) context.suspendMs = 200
+    if (message.deliveryAttempt === 3) context.suspendMs = 30
     failing(1, heard)(message, context)
   }
-  const { backs, clock } = bench(handler, { ordered: true, maxReconsumeTimes: 2, suspendMs: 50 })
+  const { backs, clock } = bench(handler, { ordered: true, maxReconsumeTimes: 4, suspendMs: 50 })
   t.deepEqual(heard, ['0.1', '1.1'])
-  clock.advance(49)
-  t.is(heard.length, 2)
-  clock.advance(1)
-  t.deepEqual(heard.slice(2), ['1.2'])
-  clock.advance(199)
-  t.is(heard.length, 3)
-  clock.advance(1)
-  t.deepEqual(heard.slice(3), ['1.3'])
+  for (const [pause, next] of [
+    [50, '1.2'],
+    [100, '1.3'],
+    [30, '1.4'],
+    [400, '1.5'],
+  ] as const) {
+    const before = heard.length
+    clock.advance(pause - 1)
+    t.is(heard.length, before)
+    clock.advance(1)
+    t.deepEqual(heard.slice(before), [next])
+  }
   t.deepEqual([backs.length, backs[0]!.delayLevel], [1, -1])
   clock.advance(10_000)
-  t.is(heard.length, 4)
+  t.is(heard.length, 6)
   backs[0]!.tell('deadLetters')
-  t.deepEqual(heard.slice(4), ['2.1', '3.1', '4.1'])
+  t.deepEqual(heard.slice(6), ['2.1', '3.1', '4.1'])
+})
+
+test('dispatcher: in order a message has 16 retries within six minutes, then it is a dead letter', (t) => {
+  const heard: string[] = []
+  const { maxReconsumeTimes, suspendMs } = settingsOf({ group: 'g', ordered: true }, 'me')
+  const { backs, clock } = bench(failing(0, heard), { ordered: true, maxReconsumeTimes, suspendMs })
+  clock.advance(360_999)
+  t.deepEqual([heard.length, backs.length], [16, 0])
+  clock.advance(1)
+  t.is(heard.at(-1), '0.17')
+  t.is(backs[0]!.delayLevel, -1)
+})
+
+test('dispatcher: in order a message is tried for ever where that is asked for', (t) => {
+  const heard: string[] = []
+  const maxReconsumeTimes = 2 ** 31 - 1
+  const { backs, clock } = bench(failing(0, heard), { ordered: true, maxReconsumeTimes })
+  clock.advance(24 * 3_600_000)
+  t.true(heard.length > 2_800)
+  t.is(backs.length, 0)
 })
 
 test('dispatcher: in broadcasting a message that failed is passed over', (t) => {
@@ -146,6 +171,26 @@ test('dispatcher: a handler that runs for too long is sent back, keeps its place
   await Promise.resolve()
   t.deepEqual(heard, [0, 1, 2, 3, 4])
   t.like(dispatcher.counts, { timedOut: 1, late: 1, failed: 1, sentBack: 1 })
+})
+
+test('dispatcher: handlers that hold the process up NEVER hold up its beats for more than two messages', (t) => {
+  const readers = new ReaderBench()
+  const { reader, clock } = readers
+  let elapsed = 0
+  clock.monotonic = () => elapsed
+  const begun: number[] = []
+  const handler = ({ queueOffset }: IncomingMessage) => {
+    begun.push(queueOffset)
+    elapsed += 1_000
+  }
+  const dispatcher = new Dispatcher(readers, DEFAULTS, handler, () => {})
+  dispatcher.setQueues([new ProcessQueue(reader, { filter: null, assignEpoch: 1, offset: 0, committed: -1 })])
+  reader.start(0)
+  readers.give(stored(0, 5))
+  dispatcher.give()
+  t.deepEqual(begun, [0, 1])
+  clock.settle()
+  t.deepEqual(begun, [0, 1, 2, 3, 4])
 })
 
 test('dispatcher: no timer runs while no handler does', async (t) => {

@@ -134,6 +134,7 @@ test('group: every division is a new generation, which goes NEVER back', (t) => 
   for (const clientId of group.members) group.say('member.left', clientId)
   t.is(group.state, 'empty')
   group.join('c5')
+  group.route(4)
   group.settle()
   t.is(group.generation, 5)
 })
@@ -325,6 +326,31 @@ test('group: is empty when the last one left or expired, and keeps its generatio
   }
 })
 
+test('group: after it was empty, NEVER does a division rest on the queues of before', (t) => {
+  const group = stable('c1')
+  group.say('member.left', 'c1')
+  group.route(4) // Nobody watches: it comes too late.
+  group.join('c2')
+  group.take()
+  group.settle()
+  t.true(group.is('asking'))
+  group.route(6)
+  t.deepEqual(group.orders(), ['tell 2: c2 0 1 2 3 4 5'])
+})
+
+test('group: nor on those of a topic that nobody wanted for a while', (t) => {
+  const group = stable('c1')
+  group.join('c2', { subscriptions: { u: '*' } })
+  group.route(2, 'u')
+  group.settle()
+  group.say('member.left', 'c2')
+  group.join('c3')
+  group.settle()
+  group.join('c4', { subscriptions: { u: '*' } })
+  group.settle()
+  t.true(group.is('asking'))
+})
+
 // --------------------------------------------------------------------------------------- two under one client id
 
 test('group: a second consumer under a client id is refused, for good only when the first one is heard of', (t) => {
@@ -392,6 +418,15 @@ test('group: a member that was silent and is heard of again keeps its place', (t
   group.expire('silence/c1')
   group.beat('c1', 1)
   group.join('c1', { instance: 'other' })
+  t.deepEqual(group.orders(), ['refuse c1'])
+})
+
+test('group: a member that was silent and joins again keeps its place', (t) => {
+  const group = stable('c1', 'c2')
+  group.say('member.silent', 'c1')
+  group.join('c1', { generation: 1 })
+  group.take()
+  group.join('c1', { instance: 'c1-2' })
   t.deepEqual(group.orders(), ['refuse c1'])
 })
 

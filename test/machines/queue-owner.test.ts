@@ -3,18 +3,28 @@ import fc from 'fast-check'
 import { type QueueOwnerEvent, type QueueOwnerInput, queueOwnerMachine } from '../../machines/queue-owner.ts'
 import { stepper } from '../support/stepper.ts'
 
-const claimOf = (clientId: string, generation: number) => ({ clientId, generation })
+/** By default there is one process of a name: its instance is called as it is. */
+const claimOf = (clientId: string, generation: number, instance = clientId) => ({
+  clientId,
+  generation,
+  instance,
+})
 
 function started(input: QueueOwnerInput = { assignEpoch: 0, owner: null }) {
   const queue = stepper(queueOwnerMachine, input)
   return {
     ...queue,
-    claim: (clientId: string, generation: number, { force = false, waits = false } = {}) =>
-      queue.send({ type: 'queue.claimed', clientId, generation, force, waits }),
-    release: (clientId: string, generation: number, assignEpoch: number, offset: number | null = null) =>
-      queue.send({ type: 'queue.released', clientId, generation, assignEpoch, offset }),
-    expire: (clientId: string, generation: number) =>
-      queue.send({ type: 'claim.expired', clientId, generation }),
+    claim: (clientId: string, generation: number, { force = false, waits = false, by = clientId } = {}) =>
+      queue.send({ type: 'queue.claimed', ...claimOf(clientId, generation, by), force, waits }),
+    release: (
+      clientId: string,
+      generation: number,
+      assignEpoch: number,
+      offset: number | null = null,
+      by = clientId,
+    ) => queue.send({ type: 'queue.released', ...claimOf(clientId, generation, by), assignEpoch, offset }),
+    expire: (clientId: string, generation: number, by = clientId) =>
+      queue.send({ type: 'claim.expired', ...claimOf(clientId, generation, by) }),
     unseat: (offset: number) => queue.send({ type: 'owner.unseated', offset }),
     /** The orders in short: 'record a 1', 'record nobody 1 at 9', 'grant a 1', 'refuse b for a'. */
     orders: () =>
@@ -156,6 +166,35 @@ test('queue owner: whoever waits and gives up its claim is not granted the queue
   t.is(queue.state, 'free')
 })
 
+test('queue owner: a claim is known again by its instance, too: another process of the name is another one', (t) => {
+  const queue = started()
+  queue.claim('a', 1, { by: 'a1' })
+  queue.orders()
+  queue.claim('a', 1, { by: 'a2' })
+  t.deepEqual(queue.orders(), ['refuse a for a'])
+  queue.claim('a', 2, { by: 'a2' })
+  t.deepEqual(queue.orders(), ['record a 2', 'grant a 2'])
+})
+
+test('queue owner: the end of a wait is that of one process: another one of its name goes on waiting', (t) => {
+  const queue = owned()
+  queue.claim('b', 2, { waits: true, by: 'b1' })
+  queue.claim('b', 2, { waits: true, by: 'b2' })
+  t.deepEqual(queue.orders(), ['refuse b for a'])
+  queue.expire('b', 2, 'b1')
+  queue.release('b', 2, 0, null, 'b1')
+  t.deepEqual(queue.orders(), [])
+  t.is(queue.waiting, 'b')
+})
+
+test('queue owner: a process gives back what one of its name claimed before it, NEVER what one claimed beside it', (t) => {
+  const queue = started({ assignEpoch: 4, owner: claimOf('a', 5, 'a1') })
+  queue.release('a', 5, 0, null, 'a2')
+  t.is(queue.owner, 'a')
+  queue.release('a', 6, 0, null, 'a2')
+  t.is(queue.owner, null)
+})
+
 test('queue owner: what was given up before does not end a later wait', (t) => {
   const queue = owned()
   queue.claim('b', 3, { waits: true })
@@ -236,12 +275,14 @@ test('queue owner: the offset of a queue that nobody owns is recorded, too', (t)
 
 /** What a broker and its log know, beside the machine: whom it told what. */
 const members = fc.constantFrom('a', 'b', 'c')
+const instances = fc.constantFrom('i1', 'i2')
 const generations = fc.integer({ min: 1, max: 4 })
 const epochs = fc.integer({ min: 0, max: 6 })
 const events: fc.Arbitrary<QueueOwnerEvent> = fc.oneof(
   fc.record({
     type: fc.constant('queue.claimed' as const),
     clientId: members,
+    instance: instances,
     generation: generations,
     force: fc.boolean(),
     waits: fc.boolean(),
@@ -249,11 +290,17 @@ const events: fc.Arbitrary<QueueOwnerEvent> = fc.oneof(
   fc.record({
     type: fc.constant('queue.released' as const),
     clientId: members,
+    instance: instances,
     generation: generations,
     assignEpoch: epochs,
     offset: fc.constant(null),
   }),
-  fc.record({ type: fc.constant('claim.expired' as const), clientId: members, generation: generations }),
+  fc.record({
+    type: fc.constant('claim.expired' as const),
+    clientId: members,
+    instance: instances,
+    generation: generations,
+  }),
   fc.record({ type: fc.constant('owner.unseated' as const), offset: fc.nat(9) }),
 )
 

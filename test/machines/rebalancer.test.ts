@@ -446,10 +446,10 @@ test('rebalancer: a division that comes while it leaves gives it nothing', (t) =
   t.deepEqual(consumer.take(), [])
 })
 
-test('rebalancer: a queue that does not drain holds up the farewell for the hand-off limit only', (t) => {
+test('rebalancer: a queue that does not drain holds up the farewell for a limited time only', (t) => {
   const consumer = owner()
   consumer.send({ type: 'consumer.closed' })
-  consumer.expire('handOffLimit')
+  consumer.expire('leaveLimit')
   t.is(consumer.state, 'left')
 })
 

@@ -2,9 +2,11 @@ import test from 'ava'
 import fc from 'fast-check'
 import {
   DEFAULT_DELAY_LEVELS,
+  DEFAULT_MAX_RECONSUME_TIMES,
   DELAY_LEVEL_MAX,
   delayLevelFault,
   delaysOf,
+  growingSuspension,
   retryLevelFault,
   suspensionOf,
   verdictOf,
@@ -81,6 +83,21 @@ test('levels: what a sender and a handler may ask for', (t) => {
     t.is(typeof delayLevelFault(level), 'string')
   for (const level of [-1, 0, 1, 18]) t.is(retryLevelFault(level), null)
   for (const level of [-2, 19, 0.5, 'soon', null]) t.is(typeof retryLevelFault(level), 'string')
+})
+
+test('suspension: in order a queue stands still for twice as long each time, to at most 30 s', (t) => {
+  const pauses = (firstMs: number, count: number) =>
+    Array.from({ length: count }, (_, i) => growingSuspension(firstMs, i + 1))
+  const table: [firstMs: number, pauses: number[]][] = [
+    [10, [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 5_120, 10_240, 20_480, 30_000]],
+    [1_000, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]],
+    [20_000, [20_000, 30_000]],
+    [30_000, [30_000, 30_000]],
+  ]
+  for (const [firstMs, expected] of table) t.deepEqual(pauses(firstMs, expected.length), expected)
+  for (const failures of [1_000, 5_000, 2 ** 31]) t.is(growingSuspension(1_000, failures), 30_000)
+  const all = pauses(1_000, DEFAULT_MAX_RECONSUME_TIMES).reduce((sum, ms) => sum + ms, 0)
+  t.is(all, 361_000)
 })
 
 test('suspension: it is kept within 10 ms and 30 s', (t) => {

@@ -31,7 +31,7 @@ const joins = (change: (learned: any, before: any) => unknown): AnyStateMachine 
       ...chart.states.active.on['member.joined'],
     ]
     for (const way of ways) {
-      if (way.actions?.length !== 5) continue
+      if (way.actions?.length !== 6) continue
       const { assignment } = way.actions[0]
       way.actions[0] = assign((args: any) => change(assignment(args), args.context) as never)
     }
@@ -80,12 +80,7 @@ export const groupMutants: GroupMutant[] = [
   },
   {
     name: 'another process of the owner is taken for the owner',
-    rules: {
-      queueOwner: guarded(queueOwner, {
-        isOwners: ({ context: { owner } }: any, claim: any) =>
-          owner?.clientId === claim.clientId && claim.generation >= owner.generation,
-      }),
-    },
+    rules: { claimant: (claim) => ({ ...claim, instance: '' }) },
     configuration: { ...joining, queues: 1, messages: 0, takesOver: true, coordinatorCrashes: 1 },
     breaks: 'R1 OneMemberPerEpoch',
   },

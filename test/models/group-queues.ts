@@ -3,6 +3,7 @@
  *
  * A record is in the log at once and confirmed later; a master that follows finds either all of it or what was confirmed.
  */
+import { isSameClaim, type QueueClaim } from '../../machines/queue-owner.ts'
 import type { GroupConfiguration } from './group-configurations.ts'
 import type { GroupRules } from './group-rules.ts'
 import type { Asked, Message, Pending, Queue, QueueHappening, QueueOutput } from './group-words.ts'
@@ -29,6 +30,8 @@ export function queues(
   own: readonly { clientId: string; instance: string }[],
 ) {
   const clientIdOf = (slot: number): string => own[slot]!.clientId
+  const claimOf = ({ slot, generation }: { slot: number; generation: number }): QueueClaim =>
+    rules.claimant({ ...own[slot]!, generation })
   const table: MachineTable = machineTable(rules.queueOwner)
   const mayCrash = brokerCrashes > 0
   const all: Interned<Queue> = interned()
@@ -85,13 +88,9 @@ export function queues(
       let open = asked
       const { state, effects } = table.send(it.state, event)
       it.state = state
-      const answerOf = (
-        { clientId, generation }: { clientId: string; generation: number },
-        isGrant: boolean,
-      ) => {
+      const answerOf = (claim: QueueClaim, isGrant: boolean) => {
         const { waiting } = it
-        const isWaiting =
-          waiting !== null && clientIdOf(waiting.slot) === clientId && waiting.generation === generation
+        const isWaiting = waiting !== null && isSameClaim(claim, claimOf(waiting))
         if (open !== null && (isGrant || !isWaiting)) {
           const own = open
           open = null
@@ -139,11 +138,10 @@ export function queues(
     }
 
     const claim = ({ slot, generation, force, waits, isOrphan }: Claim) => {
-      const { clientId, instance } = own[slot]!
       const ownerBefore = it.record.owner
       const asked = { slot, generation, isOrphan }
       const isOpen = tell(
-        { type: 'queue.claimed', clientId, instance, generation, force, waits } as never,
+        { type: 'queue.claimed', ...claimOf({ slot, generation }), force, waits } as never,
         asked,
       )
       if (isOpen) it.waiting = asked
@@ -159,8 +157,7 @@ export function queues(
       const news = offset !== null && rules.isAhead(offset, it.record.committed) ? offset : null
       const event = {
         type: 'queue.released',
-        clientId: clientIdOf(slot),
-        generation,
+        ...claimOf({ slot, generation }),
         assignEpoch,
         offset: news,
       }
@@ -205,8 +202,7 @@ export function queues(
           break
         }
         case 'expiry': {
-          const { slot, generation } = it.waiting!
-          tell({ type: 'claim.expired', clientId: clientIdOf(slot), generation } as never, null)
+          tell({ type: 'claim.expired', ...claimOf(it.waiting!) } as never, null)
           break
         }
         case 'reset':

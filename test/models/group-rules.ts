@@ -1,7 +1,7 @@
 /** What a group of consumers goes by: the machines of production, and what their hosts decide by themselves. */
 import type { AnyStateMachine } from 'xstate'
 import { groupCoordinatorMachine } from '../../machines/group-coordinator.ts'
-import { queueOwnerMachine } from '../../machines/queue-owner.ts'
+import { type QueueClaim, queueOwnerMachine } from '../../machines/queue-owner.ts'
 import { rebalancerMachine } from '../../machines/rebalancer.ts'
 import type { Drain, OwnerRecord } from './group-words.ts'
 
@@ -9,6 +9,8 @@ export type GroupRules = {
   coordinator: AnyStateMachine
   rebalancer: AnyStateMachine
   queueOwner: AnyStateMachine
+  /** Who claims or releases, as the broker is told. */
+  claimant(claim: QueueClaim): QueueClaim
   /** Whether a pull under that grant is answered. */
   mayPull(record: OwnerRecord, clientId: string, assignEpoch: number): boolean
   /** Whether a commit under that grant is heard. */
@@ -40,6 +42,7 @@ export const groupRules: GroupRules = {
   coordinator: groupCoordinatorMachine,
   rebalancer: rebalancerMachine,
   queueOwner: queueOwnerMachine,
+  claimant: (claim) => claim,
   mayPull: isOwner,
   mayCommit: isOwner,
   isAhead: (offset, committed) => offset > committed,

@@ -29,7 +29,7 @@ export function groupSteps(course: GroupCourse) {
 
   function ofLiving(slot: number, it: Slot, who: string): void {
     for (const id of Object.keys(it.timers)) {
-      const cost = id.includes('.handOffLimit.') ? 'forces' : null
+      const cost = id.includes('.leaveLimit.') ? 'forces' : null
       step(`${id} of ${who} is over`, cost, () => course.toSlot(slot, { is: 'timer', id }, `timer ${id}`))
     }
     const { held } = slots.contextOf(it)

@@ -216,7 +216,8 @@ function simulate(seed: number, queueCount: number, allocation: Allocation = 'av
       },
       claimQueue: ({ queue, generation, force, waits }) =>
         ask<ClaimOutcome>(
-          (reply) => owners.claim(placeOf(queue), { clientId, generation }, { force, waits }, reply),
+          (reply) =>
+            owners.claim(placeOf(queue), { clientId, instance, generation }, { force, waits }, reply),
           (answered) => {
             if (!answered) hear({ type: 'claim.failed', queue, generation })
             else if (answered.granted) {
@@ -270,7 +271,7 @@ function simulate(seed: number, queueCount: number, allocation: Allocation = 'av
       ask<true>(
         (reply) => {
           const isNews = offset !== null && offset > committedOf(queue)
-          owners.release(placeOf(queue), { clientId, ...claimed, offset: isNews ? offset : null })
+          owners.release(placeOf(queue), { clientId, instance, ...claimed, offset: isNews ? offset : null })
           clock.setTimeout(() => reply(true), random.below(5))
         },
         (released) => {

@@ -165,7 +165,10 @@ test('exchange: the answer to a pull carries its frames verbatim', (t) => {
   t.is(answer.subarray(PULL_HEAD_BYTES).toString(), 'onethree')
 })
 
-const claim = { group: 'g', topic: 't', queueId: 0, clientId: 'c', generation: 1, force: false, waits: true }
+const claim = {
+  ...{ group: 'g', topic: 't', queueId: 0, clientId: 'c', instance: 'i' },
+  ...{ generation: 1, force: false, waits: true },
+}
 const checks: [name: string, schema: z.ZodType, good: object, bad: Record<string, unknown>][] = [
   [
     'a claim',
@@ -175,6 +178,7 @@ const checks: [name: string, schema: z.ZodType, good: object, bad: Record<string
       group: '',
       queueId: -1,
       clientId: null,
+      instance: undefined,
       generation: 0.5,
       force: 'yes',
       waits: 1,
