@@ -17,7 +17,8 @@ import type { Process } from './node/process.ts'
 import { clusterName, type LocalWorld, localWorld, processId, serversOf } from './node/surroundings.ts'
 import type { World } from './node/world.ts'
 import { type Names, refuseUnknown } from './options.ts'
-import { Producer, type ProducerOptions } from './producer/producer.ts'
+import { Producer } from './producer/producer.ts'
+import type { ProducerOptions } from './producer/producer-options.ts'
 
 export type ConnectOptions = {
   /** Default 'nats://127.0.0.1:4222', or STATEMQ_SERVERS. */

@@ -40,5 +40,6 @@ export {
 export { type Node, type NodeOptions, type Role, startNode } from './node/node.ts'
 export type { Receipt } from './producer/batch.ts'
 export type { OutgoingMessage } from './producer/message.ts'
-export type { Producer, ProducerOptions } from './producer/producer.ts'
+export type { Producer } from './producer/producer.ts'
+export type { ProducerOptions } from './producer/producer-options.ts'
 export { createTestCluster, type TestCluster, type TestClusterOptions } from './test-cluster.ts'

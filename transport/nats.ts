@@ -1,6 +1,6 @@
 /**
- * The NATS home of the transport: a connection to nats-server, or to our own listener. The only file that knows the
- * `nats` package and its errors.
+ * The NATS home of the transport: a connection to nats-server, or to our own listener. It and its parts
+ * (nats-headers.ts, nats-lifetime.ts) are all that knows the `nats` package, and nobody else knows its errors.
  *
  * - While the connection is down nothing is kept for later: a publish is lost, a request fails 'disconnected' at once.
  *   The package would keep some of it and lose some, and a heartbeat that comes late is worse than none.
@@ -14,23 +14,23 @@ import {
   type ConnectionOptions,
   connect,
   credsAuthenticator,
-  Events,
   type Msg,
   type NatsConnection,
   NatsError,
-  headers as newHeaders,
   type PublishOptions,
-  type ServerInfo,
   type TlsOptions,
 } from 'nats'
 import { keepable, NO_BYTES } from './bytes.ts'
 import { fail, type Outcome, succeed, done as succeeded } from './failures.ts'
-import { checkHeader, TOO_LARGE } from './headers.ts'
-import { createJoiner, MAX_WHOLE_BYTES, PART_HEADER, split } from './parts.ts'
+import { TOO_LARGE } from './headers.ts'
+import { parseAddresses, type Servers, withoutLogin } from './nats-addresses.ts'
+import { headBytes, headersOf, packageHeaders } from './nats-headers.ts'
+import { Lifetime } from './nats-lifetime.ts'
+import { createJoiner, type Joiner, MAX_WHOLE_BYTES, PART_HEADER, split } from './parts.ts'
 import type { Clock, Log, Random } from './ports.ts'
 import { createRequests } from './requests.ts'
 import { isPattern, isSubject } from './subject-trie.ts'
-import type { ConnectionState, Headers, Hear, ServerFacts, Subscription, Transport } from './transport.ts'
+import type { Hear, Transport } from './transport.ts'
 
 export type NatsOptions = {
   /** `nats://host:port`, one or several; `nats://user:password@host` and `nats://token@host` work too. */
@@ -55,13 +55,12 @@ export type NatsOptions = {
 const RECONNECT_MS = 100
 const SEND_NOW_BYTES = 16 * 1024
 const PING_INTERVAL_MS = 5_000
-const DRAIN_MS = 5_000
 
 /** Calls back once: with the transport, or with a failure after one connect timeout for each server. */
 export function connectNats(options: NatsOptions, done: (outcome: Outcome<Transport>) => void): void {
   const { clock, connectTimeoutMs = 2_000 } = options
   const addresses = [options.servers].flat()
-  const parsed = parseServers(addresses)
+  const parsed = parseAddresses(addresses)
   if (!parsed.ok) {
     clock.defer(() => done(parsed))
     return
@@ -90,41 +89,98 @@ export function connectNats(options: NatsOptions, done: (outcome: Outcome<Transp
 
 function transportOver(connection: NatsConnection, { clock, random, log }: NatsOptions): Transport {
   const id = random.id()
-  const watchers = new Set<(state: ConnectionState) => void>()
   const joiner = createJoiner(clock, log)
-  let state: ConnectionState = 'connected'
-  let maxPayload = connection.info!.max_payload
-  let server = factsOf(connection.info!)
-  let messages = 0
-  let closers: (() => void)[] | undefined
-
   const report = (error: unknown) => log.error('a hearer of a message threw', { error })
-  const requests = createRequests({
-    clock,
-    id,
-    publish,
-    report,
-  })
+  const lost = (code: 'disconnected' | 'closed') => {
+    joiner.clear()
+    requests.failAll(code)
+  }
+  const lifetime = new Lifetime({ connection, clock, log, lost, report })
+  const parts: Parts = { connection, lifetime, joiner, id, log, report }
+  const publish = publisherOver(parts)
+  const subscribe = subscriberOver(parts, publish)
+  const requests = createRequests({ clock, id, publish, report })
   subscribe(requests.inbox, requests.hear)
-  void watch()
+  void lifetime.watch()
 
-  function publish(subject: string, payload: Uint8Array, reply = '', headers?: Headers): void {
-    if (state === 'closed') throw new Error(`publish on '${subject}' AFTER the transport was closed`)
+  return {
+    get maxPayload() {
+      return lifetime.maxPayload
+    },
+    get state() {
+      return lifetime.state
+    },
+    get server() {
+      return lifetime.server
+    },
+    publish,
+    subscribe,
+    request(subject, payload, timeoutMs, answer, headers) {
+      if (lifetime.isEnding) requests.refuse(subject, 'closed', answer)
+      else if (lifetime.state !== 'connected') requests.refuse(subject, 'disconnected', answer)
+      else if (payload.length > MAX_WHOLE_BYTES) requests.refuse(subject, 'tooLarge', answer)
+      else requests.request(subject, payload, timeoutMs, answer, headers)
+    },
+    flush(done) {
+      const broken = (cause?: unknown) =>
+        fail(
+          'disconnected',
+          'the connection broke before all was sent: what was published may be lost',
+          true,
+          cause,
+        )
+      if (lifetime.state !== 'connected') return clock.defer(() => done(broken()))
+      connection.flush().then(
+        () => done(succeeded),
+        (error: unknown) => done(broken(error)),
+      )
+    },
+    onState: (hear) => lifetime.onState(hear),
+    close: (done) => lifetime.close(done),
+  }
+}
+
+/** What publishing and subscribing share. */
+type Parts = {
+  readonly connection: NatsConnection
+  readonly lifetime: Lifetime
+  readonly joiner: Joiner
+  /** Unlike that of any other transport at the same server. */
+  readonly id: string
+  readonly log: Log
+  readonly report: (error: unknown) => void
+}
+
+function publisherOver({ connection, lifetime, id, report }: Parts): Transport['publish'] {
+  let messages = 0
+
+  return function publish(subject, payload, reply = '', headers) {
+    if (lifetime.state === 'closed') throw new Error(`publish on '${subject}' AFTER the transport was closed`)
     if (!isSubject(subject))
       throw new TypeError(`'${subject}' is no subject: tokens without blanks, joined by dots`)
     if (reply !== '' && !isSubject(reply)) throw new TypeError(`'${reply}' is no subject for a reply`)
     const head = headers && packageHeaders(headers)
-    if (state !== 'connected') return
-    if (payload.length + (head === undefined ? 0 : headBytes(head)) <= maxPayload)
+    if (lifetime.state !== 'connected') return
+    if (payload.length + (head === undefined ? 0 : headBytes(head)) <= lifetime.maxPayload)
       send(subject, payload, head === undefined ? { reply } : { reply, headers: head })
     else if (payload.length > MAX_WHOLE_BYTES)
       report(
         new RangeError(`${payload.length} bytes for '${subject}' are refused: ${MAX_WHOLE_BYTES} travel`),
       )
     else
-      split(payload, maxPayload, `${id}-${++messages}`, headers, (part, partHeaders, first) =>
+      split(payload, lifetime.maxPayload, `${id}-${++messages}`, headers, (part, partHeaders, first) =>
         send(subject, part, { reply: first ? reply : '', headers: packageHeaders(partHeaders) }),
       )
+  }
+
+  /** The package throws once it drains or is closed, which may be before anybody was told: the message is lost. */
+  function send(subject: string, payload: Uint8Array, options: PublishOptions): void {
+    try {
+      connection.publish(subject, payload, options)
+      if (payload.length >= SEND_NOW_BYTES) sendNow()
+    } catch (error) {
+      if (!lifetime.isEnding && !connection.isClosed()) report(error)
+    }
   }
 
   /**
@@ -135,19 +191,14 @@ function transportOver(connection: NatsConnection, { clock, random, log }: NatsO
     const { protocol } = connection as { protocol?: { flushPending?(): void } }
     protocol?.flushPending?.()
   }
+}
 
-  /** The package throws once it drains or is closed, which may be before anybody was told: the message is lost. */
-  function send(subject: string, payload: Uint8Array, options: PublishOptions): void {
-    try {
-      connection.publish(subject, payload, options)
-      if (payload.length >= SEND_NOW_BYTES) sendNow()
-    } catch (error) {
-      if (closers === undefined && !connection.isClosed()) report(error)
-    }
-  }
-
-  function subscribe(pattern: string, hear: Hear, queue = ''): Subscription {
-    if (closers !== undefined) throw new Error(`subscribe to '${pattern}' AFTER the transport was closed`)
+function subscriberOver(
+  { connection, lifetime, joiner, log, report }: Parts,
+  publish: Transport['publish'],
+): Transport['subscribe'] {
+  return function subscribe(pattern: string, hear: Hear, queue = '') {
+    if (lifetime.isEnding) throw new Error(`subscribe to '${pattern}' AFTER the transport was closed`)
     if (!isPattern(pattern)) throw new TypeError(`'${pattern}' is no subject to subscribe to`)
     if (queue !== '' && !/^\S+$/.test(queue)) throw new TypeError(`'${queue}' is no name of a queue group`)
     const literal = isSubject(pattern)
@@ -188,97 +239,6 @@ function transportOver(connection: NatsConnection, { clock, random, log }: NatsO
     log.warn('a message larger than the server carries came to a queue group and was refused', { subject })
     if (reply !== '') publish(reply, NO_BYTES, '', { Status: TOO_LARGE })
   }
-
-  async function watch(): Promise<void> {
-    for await (const { type, data } of connection.status()) {
-      if (type === Events.Disconnect && state === 'connected') {
-        become('reconnecting')
-        joiner.clear()
-        requests.failAll('disconnected')
-      } else if (type === Events.Reconnect) {
-        await connection.flush().then(back, () => {}) // It broke again: that is told next.
-      } else if (type === Events.Error) log.warn('the NATS server reports an error', { error: data })
-    }
-    finish()
-  }
-
-  // Who hears this may be asked at once: the server knows all subscriptions BEFORE it is told.
-  function back(): void {
-    maxPayload = connection.info?.max_payload ?? maxPayload
-    if (connection.info !== undefined) server = factsOf(connection.info)
-    become('connected')
-  }
-
-  function become(next: ConnectionState): void {
-    state = next
-    for (const hear of watchers) {
-      try {
-        hear(next)
-      } catch (error) {
-        report(error)
-      }
-    }
-  }
-
-  function finish(): void {
-    if (state === 'closed') return
-    become('closed')
-    joiner.clear()
-    requests.failAll('closed')
-    closers ??= []
-    for (const done of closers) clock.defer(done)
-  }
-
-  function close(done: () => void): void {
-    if (state === 'closed') clock.defer(done)
-    else if (closers !== undefined) closers.push(done)
-    else {
-      closers = [done]
-      // Draining waits for the server; without one, or with one that is stuck, it would wait for ever.
-      const timer = clock.setTimeout(() => void connection.close(), DRAIN_MS)
-      const closing = state === 'connected' ? connection.drain() : connection.close()
-      closing.then(finish, finish).finally(() => clock.clearTimeout(timer))
-    }
-  }
-
-  return {
-    get maxPayload() {
-      return maxPayload
-    },
-    get state() {
-      return state
-    },
-    get server() {
-      return server
-    },
-    publish,
-    subscribe,
-    request(subject, payload, timeoutMs, answer, headers) {
-      if (closers !== undefined) requests.refuse(subject, 'closed', answer)
-      else if (state !== 'connected') requests.refuse(subject, 'disconnected', answer)
-      else if (payload.length > MAX_WHOLE_BYTES) requests.refuse(subject, 'tooLarge', answer)
-      else requests.request(subject, payload, timeoutMs, answer, headers)
-    },
-    flush(done) {
-      const broken = (cause?: unknown) =>
-        fail(
-          'disconnected',
-          'the connection broke before all was sent: what was published may be lost',
-          true,
-          cause,
-        )
-      if (state !== 'connected') return clock.defer(() => done(broken()))
-      connection.flush().then(
-        () => done(succeeded),
-        (error: unknown) => done(broken(error)),
-      )
-    },
-    onState(hear) {
-      watchers.add(hear)
-      return () => void watchers.delete(hear)
-    },
-    close,
-  }
 }
 
 function packageOptions(
@@ -305,35 +265,6 @@ function packageOptions(
   }
 }
 
-type Servers = { servers: string[]; more: Pick<ConnectionOptions, 'user' | 'pass' | 'token' | 'tls'> }
-
-/** The package reads hosts and ports only: what else an address says is taken out here. */
-function parseServers(addresses: readonly string[]): Outcome<Servers> {
-  const found: Servers = { servers: [], more: {} }
-  for (const address of addresses) {
-    try {
-      const { protocol, hostname, port, pathname, username, password } = new URL(
-        address.includes('://') ? address : `nats://${address}`,
-      )
-      if (!['nats:', 'tls:'].includes(protocol) || hostname === '' || !['', '/'].includes(pathname))
-        throw new TypeError('Invalid URL')
-      found.servers.push(`${hostname}:${port === '' ? 4222 : port}`)
-      if (protocol === 'tls:') found.more.tls = {}
-      if (password !== '') {
-        found.more.user = decodeURIComponent(username)
-        found.more.pass = decodeURIComponent(password)
-      } else if (username !== '') found.more.token = decodeURIComponent(username)
-    } catch (error) {
-      const what = `'${withoutLogin(address)}' is no address of a NATS server: write nats://host:4222`
-      return fail('malformed', what, false, error)
-    }
-  }
-  return succeed(found)
-}
-
-/** An address as it may be shown. */
-const withoutLogin = (address: string) => address.replace(/^(\w+:\/\/)?.*@/, '$1')
-
 function unreachable(addresses: readonly string[], error: unknown): Outcome<never> {
   const where = addresses.map(withoutLogin).join(', ')
   const code = error instanceof NatsError ? error.code : ''
@@ -352,34 +283,4 @@ function unreachable(addresses: readonly string[], error: unknown): Outcome<neve
     true,
     error,
   )
-}
-
-function packageHeaders(headers: Headers) {
-  const all = newHeaders()
-  for (const [name, value] of Object.entries(headers)) {
-    checkHeader(name, value)
-    all.append(name, value)
-  }
-  return all
-}
-
-// A server that stands alone names no cluster.
-const factsOf = ({ version, cluster, jetstream }: ServerInfo): ServerFacts => ({
-  version,
-  isClustered: cluster !== undefined,
-  hasJetStream: jetstream === true,
-})
-
-const headBytes = (head: ReturnType<typeof newHeaders>): number => Buffer.byteLength(String(head))
-
-function headersOf(message: Msg): Headers | undefined {
-  const all = message.headers
-  if (all === undefined) return undefined
-  const found: [string, string][] = []
-  if (all.code > 0) {
-    found.push(['Status', String(all.code)])
-    if (all.description !== '') found.push(['Description', all.description])
-  }
-  for (const [name, values] of all) found.push([name, values[0]!])
-  return Object.fromEntries(found)
 }

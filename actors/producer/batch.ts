@@ -38,9 +38,8 @@ export class Batch {
   count = 0
   /** Of the first message, milliseconds since 1970. */
   readonly bornTime: number
-  /** On the monotonic clock; the first message's, so no later one waits longer than it asked for. */
+  /** On the monotonic clock; the earliest of its messages, so none waits longer than it asked for. */
   deadline: number
-  readonly budgetMs: number
   /** True when a message of it must stay on its queue: it has a group, or its queue was chosen. */
   ordered = false
   /** True when its one message is to be consumed later: it travels in a frame of its own. */
@@ -63,33 +62,27 @@ export class Batch {
   readonly #topicBytes: number
 
   /** `expectedBytes`: what it will probably grow to. */
-  constructor(
-    topic: Buffer,
-    pool: BufferPool,
-    expectedBytes: number,
-    bornTime: number,
-    deadline: number,
-    budgetMs: number,
-  ) {
+  constructor(topic: Buffer, pool: BufferPool, expectedBytes: number, bornTime: number, deadline: number) {
     this.#pool = pool
     this.bytes = pool.take(Math.max(expectedBytes, FRAME_HEAD_BYTES + topic.length))
     this.size = FRAME_HEAD_BYTES + topic.length
     this.bytes.set(topic, FRAME_HEAD_BYTES)
     this.bornTime = bornTime
     this.deadline = deadline
-    this.budgetMs = budgetMs
     this.#topicBytes = topic.length
   }
 
+  /** Returns the bytes that the message takes until it is settled; the frame's first one pays for its head. */
   add(
     tagsCode: number,
     properties: Buffer,
     body: string | Uint8Array,
-    now: number,
+    bornTime: number,
     resolve: Resolve,
     reject: Reject,
     id?: string,
-  ): void {
+  ): number {
+    const before = this.count === 0 ? 0 : this.size
     if (id !== undefined) {
       this.ids ??= []
       this.ids[this.count] = id
@@ -98,7 +91,7 @@ export class Batch {
     this.size = writeRecord(
       this.bytes,
       this.size,
-      Math.max(0, now - this.bornTime),
+      Math.max(0, bornTime - this.bornTime),
       tagsCode,
       properties,
       body,
@@ -106,6 +99,7 @@ export class Batch {
     this.count++
     this.resolves.push(resolve)
     this.rejects.push(reject)
+    return this.size - before
   }
 
   #reserve(bytes: number): void {
@@ -187,6 +181,7 @@ export class Batch {
         tagsCode: this.bytes.readInt32LE(at + 8),
         properties,
         body: this.bytes.subarray(bodyAt, at + recordBytes),
+        bornTime: this.bornTime + this.bytes.readUInt32LE(at + 4),
         resolve: this.resolves[i]!,
         reject: this.rejects[i]!,
         id,
@@ -200,6 +195,7 @@ export type Moved = {
   tagsCode: number
   properties: Buffer
   body: Buffer
+  bornTime: number
   resolve: Resolve
   reject: Reject
   id: string | undefined

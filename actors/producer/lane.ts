@@ -9,8 +9,9 @@
  *     ▲                                                                     (what stays is tried again)        │
  *     └───────────────────────────── nothing is left that may have been stored ────────────────────────────────┘
  */
+import type { Clock } from '../../transport/ports.ts'
 import { StateMQError } from '../errors.ts'
-import { Batch, type Moved, type Reject, type Resolve } from './batch.ts'
+import { Batch, type Moved } from './batch.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { Pipe } from './pipe.ts'
 
@@ -19,9 +20,9 @@ export type LaneOwner = {
   readonly topic: string
   readonly topicBytes: Buffer
   readonly pool: BufferPool
-  monotonic(): number
-  setTimeout(run: () => void, ms: number): unknown
-  clearTimeout(id: unknown): void
+  readonly clock: Clock
+  /** For all tries of a message together. */
+  readonly timeoutMs: number
   newProducerId(): number
   /** A lane of another broker that is thought to work, or null. */
   elsewhere(lane: Lane): Lane | null
@@ -84,69 +85,50 @@ export class Lane {
     )
   }
 
-  /** Adds a message to the frame that is being filled; returns the bytes it takes until it is settled. */
-  add(
-    tagsCode: number,
-    properties: Buffer,
-    body: string | Uint8Array,
-    ordered: boolean,
+  /**
+   * The frame that the next message of so many bytes joins: one that is being filled, or, when it is due later, one of
+   * its own, for its broker does not store it where the others go.
+   */
+  batchFor(
+    bodyBytes: number,
+    isOrdered: boolean,
+    isDelayed: boolean,
     bornTime: number,
     deadline: number,
-    budgetMs: number,
-    resolve: Resolve,
-    reject: Reject,
-    id?: string,
-  ): number {
+  ): Batch {
+    if (isDelayed) {
+      const own = this.batchAlone(isOrdered, bornTime, deadline)
+      own.delayed = true
+      return own
+    }
     let batch = this.#open
-    if (batch !== null && batch.size + body.length > BATCH_BYTES) {
+    if (batch === null || !this.#mayJoin(batch, bodyBytes, deadline)) {
       this.#close()
-      batch = null
-    }
-    if (batch === null) {
-      batch = this.#begin(bornTime, deadline, budgetMs)
+      batch = this.#begin(bornTime, deadline)
       this.#open = batch
-    }
-    const before = batch.count === 0 ? 0 : batch.size
-    batch.add(tagsCode, properties, body, bornTime, resolve, reject, id)
-    if (ordered) batch.ordered = true
-    if (deadline < batch.deadline) batch.deadline = deadline
-    if (batch.size >= BATCH_BYTES || batch.count >= BATCH_COUNT) this.#close()
-    return batch.size - before
+    } else if (deadline < batch.deadline) batch.deadline = deadline
+    if (isOrdered) batch.ordered = true
+    return batch
   }
 
-  /** A frame of the caller's own, that nothing else may join; it keeps to its lane unless `fill` says otherwise. */
-  addClosed(bornTime: number, deadline: number, budgetMs: number, fill: (batch: Batch) => void): number {
+  /** The time of a frame ends with the earliest of its messages: those that have much more, or less, go apart. */
+  #mayJoin(batch: Batch, bodyBytes: number, deadline: number): boolean {
+    if (batch.size + bodyBytes > BATCH_BYTES || batch.count >= BATCH_COUNT) return false
+    return Math.abs(deadline - batch.deadline) <= this.#owner.timeoutMs / 8
+  }
+
+  /** A frame that nothing but what the caller adds now will join. */
+  batchAlone(isOrdered: boolean, bornTime: number, deadline: number): Batch {
     this.#close()
-    const batch = this.#begin(bornTime, deadline, budgetMs)
-    batch.ordered = true
-    fill(batch)
+    const batch = this.#begin(bornTime, deadline)
+    batch.ordered = isOrdered
     this.#ready.push(batch)
-    return batch.size
+    return batch
   }
 
-  /** A message that is due later, in a frame of its own: its broker does not store it where the others go. */
-  addDelayed(
-    tagsCode: number,
-    properties: Buffer,
-    body: string | Uint8Array,
-    ordered: boolean,
-    bornTime: number,
-    deadline: number,
-    budgetMs: number,
-    resolve: Resolve,
-    reject: Reject,
-    id?: string,
-  ): number {
-    return this.addClosed(bornTime, deadline, budgetMs, (batch) => {
-      batch.delayed = true
-      batch.ordered = ordered
-      batch.add(tagsCode, properties, body, bornTime, resolve, reject, id)
-    })
-  }
-
-  #begin(bornTime: number, deadline: number, budgetMs: number): Batch {
+  #begin(bornTime: number, deadline: number): Batch {
     const { topicBytes, pool } = this.#owner
-    return new Batch(topicBytes, pool, this.#usualBytes, bornTime, deadline, budgetMs)
+    return new Batch(topicBytes, pool, this.#usualBytes, bornTime, deadline)
   }
 
   #close(): void {
@@ -177,11 +159,11 @@ export class Lane {
 
   /** What waited for its turn longer than its time is not shipped any more. */
   #expire(): void {
-    const now = this.#owner.monotonic()
+    const now = this.#owner.clock.monotonic()
     for (let batch = this.#ready[0] ?? this.#open; batch && batch.deadline <= now; ) {
       if (batch === this.#open) this.#open = null
       else this.#ready.shift()
-      this.#giveUp(batch, batch.failure?.error ?? this.#outOfTime(batch))
+      this.#giveUp(batch, batch.failure?.error ?? this.#outOfTime())
       batch = this.#ready[0] ?? this.#open
     }
     this.#endRepeating()
@@ -230,7 +212,7 @@ export class Lane {
 
   /** Decides for each frame that failed, and for what waits behind it, what becomes of it. */
   #recover(): void {
-    const now = this.#owner.monotonic()
+    const now = this.#owner.clock.monotonic()
     const failed = this.#failed.sort((a, b) => a.place - b.place)
     this.#failed = []
     this.#renumber()
@@ -251,14 +233,14 @@ export class Lane {
     }
     for (const batch of waiting) {
       if (lost.has(batch.producerId)) batch.producerId = 0
-      if (batch.deadline <= now) this.#giveUp(batch, batch.failure?.error ?? this.#outOfTime(batch))
+      if (batch.deadline <= now) this.#giveUp(batch, batch.failure?.error ?? this.#outOfTime())
       else if (batch.isSealed || !this.#move(batch, false, now)) this.#ready.push(batch)
     }
     const first = this.#ready[0]
     this.#mode = first ? 'waiting' : 'open'
     if (!first) return
     const pause = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** Math.min(first.attempts, 10))
-    this.#pause = this.#owner.setTimeout(
+    this.#pause = this.#owner.clock.setTimeout(
       () => this.wake(),
       Math.max(1, Math.min(pause, first.deadline - now)),
     )
@@ -267,9 +249,9 @@ export class Lane {
   /** Tries again at once: the pause is over, or the route is new. */
   wake(): void {
     if (this.#mode !== 'waiting') return
-    this.#owner.clearTimeout(this.#pause)
+    this.#owner.clock.clearTimeout(this.#pause)
     this.#pause = null
-    const now = this.#owner.monotonic()
+    const now = this.#owner.clock.monotonic()
     if (this.#ready.some((batch) => batch.deadline <= now)) {
       this.#mode = 'settling'
       return this.#recover()
@@ -280,27 +262,13 @@ export class Lane {
 
   /** Leaves this broker when order does not matter: at once, or, when a copy may be stored here, after half the time. */
   #move(batch: Batch, mayBeStored: boolean, now: number): boolean {
-    if (batch.ordered || (mayBeStored && batch.deadline - now > batch.budgetMs / 2)) return false
+    if (batch.ordered || (mayBeStored && batch.deadline - now > this.#owner.timeoutMs / 2)) return false
     const other = this.#owner.elsewhere(this)
     if (other === null) return false
-    batch.moveTo(mayBeStored, ({ tagsCode, properties, body, resolve, reject, id }: Moved) => {
-      const { bornTime, deadline, budgetMs } = batch
-      this.#owner.grew(
-        batch.delayed
-          ? other.addDelayed(
-              tagsCode,
-              properties,
-              body,
-              false,
-              bornTime,
-              deadline,
-              budgetMs,
-              resolve,
-              reject,
-              id,
-            )
-          : other.add(tagsCode, properties, body, false, bornTime, deadline, budgetMs, resolve, reject, id),
-      )
+    const { deadline, delayed } = batch
+    batch.moveTo(mayBeStored, ({ tagsCode, properties, body, bornTime, resolve, reject, id }: Moved) => {
+      const its = other.batchFor(body.length, false, delayed, bornTime, deadline)
+      this.#owner.grew(its.add(tagsCode, properties, body, bornTime, resolve, reject, id))
     })
     this.#owner.released(batch.size)
     other.pipe.list(other)
@@ -315,10 +283,10 @@ export class Lane {
     batch.reject(new StateMQError('TIMED_OUT', message, { retryable: true, cause: error }))
   }
 
-  #outOfTime(batch: Batch): StateMQError {
+  #outOfTime(): StateMQError {
     return new StateMQError(
       'TIMED_OUT',
-      `${this.pipe.brokerName} did not take the message within ${batch.budgetMs} ms: see 'statemq broker list'`,
+      `${this.pipe.brokerName} did not take the message within ${this.#owner.timeoutMs} ms: see 'statemq broker list'`,
       { retryable: true },
     )
   }

@@ -29,6 +29,12 @@ export type OutgoingMessage = {
   delayLevel?: number
 }
 
+/** A copy for later: the caller may change what it gave once its call has returned. */
+export function keep(message: OutgoingMessage): OutgoingMessage {
+  const { body } = message
+  return { ...message, body: typeof body === 'string' ? body : Buffer.from(body) }
+}
+
 /** Names under which RocketMQ keeps a message's own attributes among its properties. */
 export const attributes = {
   tag: 'TAGS',
@@ -40,6 +46,7 @@ const reserved = new Set<string>([...Object.values(attributes), ...Object.values
 /** What consumers do not show among a sender's own properties. */
 export const hiddenProperties: ReadonlySet<string> = reserved
 
+const BATCH_MESSAGES_MAX = 16_384
 const later = ['delayMs', 'deliverAt'] as const
 
 /** Throws what is wrong with a message: `code` MESSAGE_ILLEGAL and a sentence that says what is allowed. */
@@ -84,6 +91,37 @@ export function checkMessage(message: OutgoingMessage): void {
         `'${option}' is not supported by this version: give a delayLevel, or send the message when it is due`,
       )
     }
+  }
+}
+
+/** Throws what is wrong with a batch: MESSAGE_ILLEGAL. Returns its first message, which speaks for all. */
+export function checkBatch(messages: readonly OutgoingMessage[]): OutgoingMessage {
+  if (!Array.isArray(messages) || messages.length === 0) {
+    throw badInput('the batch is empty: give at least one message')
+  }
+  if (messages.length > BATCH_MESSAGES_MAX) {
+    throw badInput(`the batch has more than ${BATCH_MESSAGES_MAX} messages: split it`)
+  }
+  const first = messages[0]!
+  for (const message of messages) {
+    checkMessage(message)
+    if (message.topic !== first.topic) throw badInput('a batch has one topic: send one batch for each topic')
+    if (message.messageGroup !== first.messageGroup) throw badInput('a batch has one message group')
+    if (message.delayLevel !== undefined)
+      throw badInput('a batch cannot be delayed: send each message with a delayLevel by itself')
+  }
+  return first
+}
+
+/** Throws when it is too large. RocketMQ counts what the broker will store, not only the bodies. */
+export function checkBatchBytes(messages: readonly OutgoingMessage[], properties: readonly Buffer[]): void {
+  let bytes = 0
+  messages.forEach(({ body }, i) => {
+    bytes += RECORD_HEAD_BYTES + properties[i]!.length
+    bytes += typeof body === 'string' ? Buffer.byteLength(body) : body.length
+  })
+  if (bytes > MAX_BODY_BYTES + RECORD_HEAD_BYTES + MAX_PROPERTY_BYTES) {
+    throw badInput(`the batch takes ${bytes} bytes, more than ${MAX_BODY_BYTES} (4 MiB): split it`)
   }
 }
 

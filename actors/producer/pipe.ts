@@ -16,6 +16,7 @@ import {
   sendResults,
 } from '../../transport/exchange.ts'
 import { type Failure, fail, type Outcome } from '../../transport/failures.ts'
+import type { Clock } from '../../transport/ports.ts'
 import type { Subjects } from '../../transport/subjects.ts'
 import type { Transport } from '../../transport/transport.ts'
 import { errorOfFailure, errorOfRefusal } from '../errors.ts'
@@ -36,9 +37,7 @@ export type PipeOwner = {
   readonly transport: Transport
   readonly subjects: Subjects
   readonly pool: BufferPool
-  monotonic(): number
-  setTimeout(run: () => void, ms: number): unknown
-  clearTimeout(id: unknown): void
+  readonly clock: Clock
   /** Asks for `flush` at the end of this turn of the loop. */
   wantFlush(pipe: Pipe): void
   /** How long a request may take before it is tried again. */
@@ -90,7 +89,7 @@ export class Pipe {
 
   /** Its producer is closed: everything is settled. */
   close(): void {
-    this.#owner.clearTimeout(this.#look)
+    this.#owner.clock.clearTimeout(this.#look)
   }
 
   /** The lane has something to ship. */
@@ -143,7 +142,7 @@ export class Pipe {
   #ship(lanes: Lane[], batches: Batch[]): void {
     const { transport, attemptMs, pool } = this.#owner
     const epoch = this.#epoch
-    const began = this.#owner.monotonic()
+    const began = this.#owner.clock.monotonic()
     let bytes = 0
     let deadline = 0
     for (const batch of batches) {
@@ -160,7 +159,7 @@ export class Pipe {
       this.#waiting.splice(place, 1)
       this.#underWay--
       if (outcome !== deposed) {
-        this.#heardAt = this.#owner.monotonic()
+        this.#heardAt = this.#owner.clock.monotonic()
         this.#owner.answered(this.brokerName, outcome.ok ? this.#heardAt - began : Number.POSITIVE_INFINITY)
       }
       if (this.#tell(lanes, batches, outcome, epoch)) this.#owner.unreachable(this.brokerName, epoch)
@@ -169,7 +168,7 @@ export class Pipe {
     }
     this.#waiting.push(answered)
     if (this.#underWay++ === 0) this.#heardAt = began
-    this.#look ??= this.#owner.setTimeout(() => this.#lookForSilence(), SILENCE_MS)
+    this.#look ??= this.#owner.clock.setTimeout(() => this.#lookForSilence(), SILENCE_MS)
     transport.request(this.#subject, request, Math.max(1, Math.min(attemptMs, deadline - began)), answered)
   }
 
@@ -177,9 +176,9 @@ export class Pipe {
   #lookForSilence(): void {
     this.#look = null
     if (this.#underWay === 0) return
-    if (this.#owner.monotonic() - this.#heardAt >= SILENCE_MS)
+    if (this.#owner.clock.monotonic() - this.#heardAt >= SILENCE_MS)
       this.#owner.silent(this.brokerName, this.#epoch)
-    this.#look = this.#owner.setTimeout(() => this.#lookForSilence(), SILENCE_MS)
+    this.#look = this.#owner.clock.setTimeout(() => this.#lookForSilence(), SILENCE_MS)
   }
 
   /** Tells each lane what became of its frame; true when this broker is no longer the one to talk to. */

@@ -12,9 +12,11 @@
 import { PERM_WRITE, type QueueRef, type TopicRoute } from '../../machines/topic.ts'
 import { javaHash } from '../../transport/frames.ts'
 import { badInput } from '../errors.ts'
+import type { BrokerHealth } from './broker-health.ts'
 import { Lane, type LaneOwner } from './lane.ts'
 import type { OutgoingMessage } from './message.ts'
 import type { Pipe } from './pipe.ts'
+import type { Turn } from './turn.ts'
 
 const WINDOW = 16
 
@@ -26,11 +28,8 @@ export type SenderOwner = Omit<LaneOwner, 'topic' | 'topicBytes' | 'elsewhere' |
   pipe(brokerName: string): Pipe
   /** The broker has a new master: what waits for one is to be tried again, whatever its topic. */
   renewed(pipe: Pipe): void
-  /** Counts the loop turns in which something was sent. */
-  readonly turn: number
-  /** Changes whenever the answer of `isUsable` may have changed. */
-  readonly healthVersion: number
-  isUsable(brokerName: string): boolean
+  readonly turn: Pick<Turn, 'number'>
+  readonly health: Pick<BrokerHealth, 'version' | 'isUsable'>
 }
 
 export class TopicSender {
@@ -56,9 +55,8 @@ export class TopicSender {
       topic,
       topicBytes: this.topicBytes,
       pool: owner.pool,
-      monotonic: () => owner.monotonic(),
-      setTimeout: (run, ms) => owner.setTimeout(run, ms),
-      clearTimeout: (id) => owner.clearTimeout(id),
+      clock: owner.clock,
+      timeoutMs: owner.timeoutMs,
       newProducerId: () => owner.newProducerId(),
       released: (bytes) => owner.released(bytes),
       grew: (bytes) => owner.grew(bytes),
@@ -118,10 +116,11 @@ export class TopicSender {
   }
 
   nextLane(): Lane {
-    if (this.#healthVersion !== this.#owner.healthVersion) this.#look()
+    if (this.#healthVersion !== this.#owner.health.version) this.#look()
     const usable = this.#usable
-    if (this.#turn !== this.#owner.turn) {
-      this.#turn = this.#owner.turn
+    const { number } = this.#owner.turn
+    if (this.#turn !== number) {
+      this.#turn = number
       this.#first = (this.#first + Math.min(this.#taken, WINDOW)) % usable.length
       this.#taken = 0
     }
@@ -131,12 +130,12 @@ export class TopicSender {
   }
 
   #look(): void {
-    this.#healthVersion = this.#owner.healthVersion
+    this.#healthVersion = this.#owner.health.version
     const health = new Map<string, boolean>()
     const isUsable = (brokerName: string): boolean => {
       let usable = health.get(brokerName)
       if (usable === undefined) {
-        usable = this.#owner.isUsable(brokerName)
+        usable = this.#owner.health.isUsable(brokerName)
         health.set(brokerName, usable)
       }
       return usable
@@ -156,10 +155,11 @@ export class TopicSender {
 
   #elsewhere(lane: Lane): Lane | null {
     const { brokerName } = lane.pipe
+    const { health, random } = this.#owner
     const others = this.#lanes.filter(
       ({ pipe, isOpen }) =>
-        pipe.brokerName !== brokerName && pipe.epoch > 0 && isOpen && this.#owner.isUsable(pipe.brokerName),
+        pipe.brokerName !== brokerName && pipe.epoch > 0 && isOpen && health.isUsable(pipe.brokerName),
     )
-    return others.length === 0 ? null : others[this.#owner.random(others.length)]!
+    return others.length === 0 ? null : others[random(others.length)]!
   }
 }

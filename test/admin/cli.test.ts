@@ -108,6 +108,22 @@ test('error: says what was tried, what happened and what to type next', async (t
   )
 })
 
+test('command line: a login in an address is NEVER printed', async (t) => {
+  const servers = 'nats://me:secret@nowhere:1'
+  const { run } = stage([], { env: { STATEMQ_SERVERS: servers } })
+  for (const words of [
+    ['topic', 'list'],
+    ['topic', 'list', '--help'],
+    ['node', '--roles', 'nameServer'],
+    ['node', '--roles', 'nameServer', '--json'],
+    ['node', '--roles', 'nameServer', '--nats', servers.replace('nowhere', 'here')],
+  ]) {
+    const { stdout, stderr } = await run(...words)
+    t.regex(stdout + stderr, /here:1|"servers"/, words.join(' '))
+    t.notRegex(stdout + stderr, /secret/, words.join(' '))
+  }
+})
+
 test('error: that a file is not there is said once', async (t) => {
   const { code, stderr } = await stage().run('send', 'orders', '--file', 'absent')
   t.is(code, 1)

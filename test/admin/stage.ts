@@ -209,7 +209,7 @@ export function stage(
       nodes.push(name)
       setImmediate(() => (name === 'broker-d' ? options.failed?.('the disk is gone') : stop.abort()))
       return {
-        servers: 'nats://127.0.0.1:5000',
+        servers: options.servers ?? 'nats://127.0.0.1:5000',
         transport,
         close: async () => {
           stops.push(name === 'name-server' ? options.roles.join('+') : name)

@@ -1,7 +1,7 @@
 /** What is sent is consumed: the same bytes, the same attributes, in the order and the number that were promised. */
 import test from 'ava'
 import { type IncomingMessage, type Receipt, StateMQError } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { byQueue, clientOf, clusterOf, hears, listen, numbers, sorted } from './support.ts'
 
 test('message: everything that the sender gave reaches the handler', async (t) => {
@@ -106,10 +106,11 @@ test('producer: many sends at once are each stored once', async (t) => {
 test('producer: messages are spread evenly over all queues of all brokers', async (t) => {
   const client = await clientOf(t, { brokers: 3 })
   await client.admin().createTopic('orders', { queues: 5 })
-  const producer = client.producer()
+  const brokersOf = async () => (await client.admin().route('orders')).brokers.length
+  await until('every broker is in the route', async () => (await brokersOf()) === 3)
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const counts = new Map<string, number>()
-  await producer.send({ topic: 'orders', body: 'first' })
-  // All at once: a send that takes long on a busy machine makes later ones avoid its broker.
+  // All at once, and none before: after a send that took long on a busy machine, later ones avoid its broker.
   const receipts = await Promise.all(numbers(150).map((body) => producer.send({ topic: 'orders', body })))
   for (const { brokerName, queueId } of receipts) {
     const key = `${brokerName}/${queueId}`

@@ -74,6 +74,29 @@ test('reader: a frame that was damaged on its way is read again, and what came b
   t.deepEqual(bench.take(), [5, 6, 7, 8, 9])
 })
 
+test('reader: what came before a damaged frame is told of, though that frame is never whole', (t) => {
+  const damaged = stored(5, 5)
+  damaged[damaged.length - 1]! ^= 1
+  const bench = reading()
+  let told = 0
+  bench.arrived = () => void told++
+  bench.give(stored(0, 5), damaged)
+  t.is(told, 1)
+})
+
+test('reader: one that is stopped by who hears of its messages asks no more', (t) => {
+  for (const lose of [() => {}, (bench: ReaderBench) => bench.fail('noResponders')]) {
+    const damaged = stored(5, 5)
+    damaged[damaged.length - 1]! ^= 1
+    const bench = reading()
+    bench.arrived = () => bench.reader.stop()
+    lose(bench)
+    bench.give(stored(0, 5), damaged)
+    t.deepEqual(bench.open, [])
+    t.is(bench.clock.timers, 0)
+  }
+})
+
 test('reader: a damaged frame does not make it ask without a pause', (t) => {
   const damaged = stored(0, 5)
   damaged[damaged.length - 1]! ^= 1

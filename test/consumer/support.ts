@@ -57,6 +57,7 @@ export class ReaderBench {
   epoch = 3
   fenced = 0
   readonly rewound: number[] = []
+  arrived = () => {}
   mayPull = true
 
   constructor(limits?: QueueLimits, filter?: string) {
@@ -89,7 +90,7 @@ export class ReaderBench {
     } as unknown as Process
     const hooks: QueueReaderHooks = {
       epoch: () => this.epoch,
-      arrived: () => {},
+      arrived: () => this.arrived(),
       unreachable: (epoch) => void this.unreachable.push(epoch),
       fenced: () => void this.fenced++,
       mayPull: () => this.mayPull,

@@ -1,6 +1,7 @@
 /** What only the NATS home can do: reach or miss a server, log in, outlive what the server does. */
 
 import net from 'node:net'
+import { inspect } from 'node:util'
 import test from 'ava'
 import { createHub } from '../../transport/memory.ts'
 import { startNatsServer } from '../support/nats-server.ts'
@@ -56,6 +57,19 @@ test('nats: an address that is none is a failure', async (t) => {
     const outcome = await tryConnect(servers)
     t.is(outcome.ok ? 'ok' : outcome.failure.code, 'malformed', servers)
     if (!outcome.ok) t.regex(outcome.failure.message, /write nats:\/\/host:4222/)
+  }
+})
+
+test('nats: a failure NEVER shows a login, however it is printed', async (t) => {
+  for (const servers of [
+    'nats://me:secret@h:port',
+    'nats://me:s%zzecret@h',
+    'nats://secret@h/path',
+    'me:secret@ h',
+  ]) {
+    const outcome = await tryConnect(servers)
+    t.is(outcome.ok ? 'ok' : outcome.failure.code, 'malformed', servers)
+    t.notRegex(inspect(outcome, { depth: 10, showHidden: true }), /secret/, servers)
   }
 })
 

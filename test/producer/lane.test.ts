@@ -145,9 +145,8 @@ test('lane: a frame of which the broker has no copy gets a new number, though an
 })
 
 test('lane: frames in doubt that are repeated a few at a time all come through, in order', (t) => {
-  const bench = new Bench()
+  const bench = new Bench({ budgetMs: 60_000 })
   bench.route({ name: 'a', queues: 2 })
-  bench.budgetMs = 60_000
   const expected: string[] = []
   for (let i = 0; i < 8; i++) {
     expected.push(`${i}`.padEnd(130_000))
@@ -224,14 +223,14 @@ test('lane: a message without order leaves a broker that does not answer to anot
   const bench = new Bench()
   bench.route({ name: 'a' }, { name: 'b' })
   bench.unusable.add('b')
-  bench.healthVersion++
+  bench.health.version++
   bench.send('first', { tag: 't' })
   const [first] = bench.endTurn()
   t.is(first!.brokerName, 'a')
   bench.send('second', { keys: 'k', properties: { price: '10' } })
   bench.unusable.clear()
   bench.unusable.add('a')
-  bench.healthVersion++
+  bench.health.version++
   first!.fail('noResponders')
   const moved = bench.endTurn()
   t.deepEqual(
@@ -251,7 +250,7 @@ test('lane: a message that is due later travels in a frame of its own, which say
   const bench = new Bench()
   bench.route({ name: 'a' }, { name: 'b' })
   bench.unusable.add('b')
-  bench.healthVersion++
+  bench.health.version++
   bench.send('before')
   bench.send('later', { delayLevel: 3 })
   bench.send('after')
@@ -264,7 +263,7 @@ test('lane: a message that is due later travels in a frame of its own, which say
   ])
   bench.unusable.clear()
   bench.unusable.add('a')
-  bench.healthVersion++
+  bench.health.version++
   first!.fail('noResponders')
   const [moved] = bench.endTurn()
   t.is(moved!.brokerName, 'b')
@@ -274,6 +273,21 @@ test('lane: a message that is due later travels in a frame of its own, which say
     ['later', 1],
   ])
   t.deepEqual(moved!.frames.find(({ flags }) => flags === 1)!.properties, ['DELAY\u00013\u0002'])
+})
+
+test('lane: a message that leaves for another broker was born when it was given', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a' })
+  bench.send('earlier')
+  bench.clock.advance(40)
+  bench.send('later')
+  bench.route({ name: 'a' }, { name: 'b' })
+  const [first] = bench.endTurn()
+  first!.fail('noResponders')
+  const [second] = bench.endTurn()
+  t.is(second!.brokerName, 'b')
+  t.deepEqual(second!.frames[0]!.bornTimes, first!.frames[0]!.bornTimes)
+  t.is(second!.frames[0]!.bornTimes[1]! - second!.frames[0]!.bornTimes[0]!, 40)
 })
 
 test('lane: a message with a group NEVER leaves its queue', (t) => {
@@ -401,9 +415,26 @@ test('lane: a broker that has no such topic is told of, and asked again', (t) =>
   t.is(fate.receipt?.queueOffset, 0)
 })
 
-test('lane: pauses between tries grow and stay short', (t) => {
+test('lane: a message that comes while another waits for a broker that is silent has its own time', (t) => {
   const bench = one()
-  bench.budgetMs = 60_000
+  bench.send('1', { messageGroup: 'g' })
+  const [silent] = bench.endTurn()
+  const early = bench.send('2', { messageGroup: 'g' })
+  bench.clock.advance(1_450)
+  const late = bench.send('3', { messageGroup: 'g' })
+  bench.clock.advance(50)
+  silent!.fail('timedOut')
+  while (bench.clock.monotonic() < 3_000) {
+    for (const request of bench.after(50)) request.fail('noResponders')
+  }
+  t.is(early.error?.code, 'TIMED_OUT')
+  t.is(late.error, null)
+  for (const request of bench.after(200)) request.store(0)
+  t.is(late.receipt?.queueOffset, 0)
+})
+
+test('lane: pauses between tries grow and stay short', (t) => {
+  const bench = one({ budgetMs: 60_000 })
   bench.send('1')
   bench.endTurn()
   const tries: number[] = []

@@ -174,6 +174,7 @@ const badProducers: Record<string, unknown> = {
   'a time below 0': { timeoutMs: -1 },
   'a time that is no number': { timeoutMs: Number.NaN },
   'a time that is a text': { timeoutMs: '3000' },
+  'a time without end': { timeoutMs: Number.POSITIVE_INFINITY },
   'a buffer that is no number': { bufferBytes: Number.NaN },
   'a buffer below 0': { bufferBytes: -1 },
   'a buffer that is a text': { bufferBytes: '1000' },

@@ -4,7 +4,8 @@ import type { StateMQError } from '../../actors/errors.ts'
 import { createDirectory } from '../../actors/node/inspection.ts'
 import type { Process } from '../../actors/node/process.ts'
 import type { Receipt } from '../../actors/producer/batch.ts'
-import { Producer, type ProducerOptions } from '../../actors/producer/producer.ts'
+import { Producer } from '../../actors/producer/producer.ts'
+import type { ProducerOptions } from '../../actors/producer/producer-options.ts'
 import { encode } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
 import { sendAnswer, setSendResult } from '../../transport/exchange.ts'
@@ -29,6 +30,8 @@ class Stage {
   /** Under which epoch each broker is master. */
   readonly epochs = new Map<string, number>()
   routesAsked = 0
+  /** The name server does not answer who asks for a route. */
+  hideRoutes = false
   readonly producer: Producer
   readonly servers: Transport
   readonly subjects = subjectsOf('test')
@@ -99,6 +102,7 @@ class Stage {
     const rows = brokers.map((brokerName) => ({ brokerName }))
     this.servers.subscribe(this.subjects.nameServer.route, (request, reply) => {
       this.routesAsked++
+      if (this.hideRoutes) return
       const { topic } = JSON.parse(request.toString()) as { topic: string }
       const value = topic === 'missing' ? null : this.#routeOf(topic)
       this.servers.publish(reply, encode({ code: 0, value }))
@@ -279,6 +283,60 @@ test('producer: beyond the waiting room sends are refused at once', async (t) =>
     fates.map(({ error }) => error?.code),
     [...Array.from({ length: 5 }, () => undefined), ...Array.from({ length: 3 }, () => 'TOO_MANY_REQUESTS')],
   )
+})
+
+test('producer: what waited for room is settled ONCE each, though its time ends as there is room', async (t) => {
+  const stage = new Stage(['a'], { bufferBytes: 100_000, timeoutMs: 1_010 })
+  stage.send('first')
+  await stage.pass(50)
+  stage.moods.set('a', 'silent')
+  const ahead = stage.send('ahead'.padEnd(100_000))
+  const fates = Array.from({ length: 600 }, (_, i) => stage.send(`${i}`))
+  await stage.pass(5, 5)
+  const late = Array.from({ length: 600 }, (_, i) => stage.send(`late ${i}`))
+  await stage.pass(900)
+  stage.moods.set('a', 'stores')
+  await stage.pass(2_000)
+  t.is(ahead.error?.code, 'TIMED_OUT')
+  t.is([...fates, ...late].filter(({ at }) => at === -1).length, 0)
+  t.is(new Set(stage.stored).size, stage.stored.length)
+  let isClosed = false
+  void stage.producer.close().then(() => {
+    isClosed = true
+  })
+  await stage.pass(2_000)
+  t.true(isClosed)
+})
+
+test('producer: a batch that waits is sent as it was when it was given', async (t) => {
+  const stage = new Stage(['a'])
+  const body = Buffer.from('mine')
+  const messages = [
+    { topic: 'orders', body },
+    { topic: 'orders', body: 'too' },
+  ]
+  const sent = stage.producer.sendBatch(messages)
+  body.write('else')
+  messages.length = 1
+  await stage.pass(50)
+  t.deepEqual(stage.stored, ['mine', 'too'])
+  t.is((await sent).length, 2)
+})
+
+test('producer: a send that waited for a route, and then for room, ends with its time', async (t) => {
+  const stage = new Stage(['a'], { bufferBytes: 2_000, timeoutMs: 1_000 })
+  stage.send('first')
+  await stage.pass(50)
+  stage.hideRoutes = true
+  const early = stage.send('early', { topic: 'other' })
+  await stage.pass(500)
+  stage.moods.set('a', 'silent')
+  stage.send('ahead'.padEnd(3_000))
+  stage.send('waits')
+  stage.push('other')
+  await stage.pass(600)
+  t.is(early.error?.code, 'TIMED_OUT')
+  t.true(early.at <= 1_150, `${early.at}`)
 })
 
 test('producer: a topic that is missing is told of at once, and asked for again by the next send', async (t) => {

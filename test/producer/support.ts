@@ -15,6 +15,7 @@ import { codes } from '../../transport/codes.ts'
 import { sendAnswer, setSendResult } from '../../transport/exchange.ts'
 import { fail, type Outcome, succeed } from '../../transport/failures.ts'
 import {
+  bornTimeAt,
   countAt,
   flagsAt,
   frameBytesAt,
@@ -40,6 +41,7 @@ export type Frame = {
   flags: number
   bodies: string[]
   properties: string[]
+  bornTimes: number[]
 }
 
 export function framesIn(request: Buffer): Frame[] {
@@ -50,10 +52,12 @@ export function framesIn(request: Buffer): Frame[] {
     if (!recordsAddUp(request, at)) throw new Error(`the records of the frame at ${at} do not add up`)
     const bodies: string[] = []
     const properties: string[] = []
+    const bornTimes: number[] = []
     let record = recordsAt(request, at)
     for (let left = countAt(request, at); left > 0; left--) {
       const bodyAt = record + RECORD_HEAD_BYTES + request.readUInt16LE(record + 12)
       properties.push(request.toString('utf8', record + RECORD_HEAD_BYTES, bodyAt))
+      bornTimes.push(bornTimeAt(request, at) + request.readUInt32LE(record + 4))
       bodies.push(request.toString('utf8', bodyAt, record + request.readUInt32LE(record)))
       record += request.readUInt32LE(record)
     }
@@ -65,6 +69,7 @@ export function framesIn(request: Buffer): Frame[] {
       flags: flagsAt(request, at),
       bodies,
       properties,
+      bornTimes,
     })
   }
   return frames
@@ -144,15 +149,15 @@ export class Bench {
   readonly owner: SenderOwner & PipeOwner
   /** Bytes that the lanes say are in use. */
   buffered = 0
-  turn = 0
-  healthVersion = 0
-  budgetMs = 3_000
+  readonly turn = { number: 0 }
+  readonly health = { version: 0, isUsable: (brokerName: string) => !this.unusable.has(brokerName) }
+  readonly budgetMs: number
   #wanted: Pipe[] = []
   #ids = 0
 
-  constructor({ topic = 'orders', seed = 1, attemptMs = 1_500 } = {}) {
+  constructor({ topic = 'orders', seed = 1, attemptMs = 1_500, budgetMs = 3_000 } = {}) {
+    this.budgetMs = budgetMs
     const random = seededRandom(seed)
-    const bench = this
     const request: Transport['request'] = (subject, payload, timeoutMs, answer) =>
       void this.requests.push(new Asked(subject, payload, timeoutMs, answer))
     this.owner = {
@@ -160,18 +165,12 @@ export class Bench {
       subjects: this.subjects,
       attemptMs,
       pool: new BufferPool(),
-      get turn() {
-        return bench.turn
-      },
-      get healthVersion() {
-        return bench.healthVersion
-      },
-      monotonic: () => this.clock.monotonic(),
-      setTimeout: (run, ms) => this.clock.setTimeout(run, ms),
-      clearTimeout: (id) => this.clock.clearTimeout(id),
+      turn: this.turn,
+      health: this.health,
+      clock: this.clock,
+      timeoutMs: budgetMs,
       newProducerId: () => ++this.#ids,
       random: (bound) => random.below(bound),
-      isUsable: (brokerName) => !this.unusable.has(brokerName),
       deleted: (topic) => void this.deleted.push(topic),
       grew: (bytes) => {
         this.buffered += bytes
@@ -222,16 +221,18 @@ export class Bench {
     const outgoing = { topic: this.sender.topic, body, ...message }
     const lane = this.sender.laneFor(outgoing)
     const now = this.clock.monotonic()
-    const add = outgoing.delayLevel === undefined ? lane.add : lane.addDelayed
-    this.buffered += add.call(
-      lane,
-      tagsCodeOf(outgoing.tag),
-      encodeProperties(outgoing),
-      outgoing.body,
+    const batch = lane.batchFor(
+      body.length,
       outgoing.messageGroup !== undefined || outgoing.selectQueue !== undefined,
+      outgoing.delayLevel !== undefined,
       this.clock.now(),
       now + this.budgetMs,
-      this.budgetMs,
+    )
+    this.buffered += batch.add(
+      tagsCodeOf(outgoing.tag),
+      encodeProperties(outgoing),
+      body,
+      this.clock.now(),
       (receipt) => {
         if (fate.receipt !== null || fate.error !== null) throw new Error(`'${body}' is settled twice`)
         fate.receipt = receipt
@@ -251,29 +252,28 @@ export class Bench {
     this.fates.push(...fates)
     const lane = this.sender.laneFor({ topic: this.sender.topic, body: bodies[0]! })
     const now = this.clock.monotonic()
-    this.buffered += lane.addClosed(this.clock.now(), now + this.budgetMs, this.budgetMs, (batch) => {
-      for (const fate of fates) {
-        batch.add(
-          0,
-          Buffer.alloc(0),
-          fate.body,
-          this.clock.now(),
-          (receipt) => {
-            fate.receipt = receipt
-          },
-          (error) => {
-            fate.error = error
-          },
-        )
-      }
-    })
+    const batch = lane.batchAlone(true, this.clock.now(), now + this.budgetMs)
+    for (const fate of fates) {
+      this.buffered += batch.add(
+        0,
+        Buffer.alloc(0),
+        fate.body,
+        this.clock.now(),
+        (receipt) => {
+          fate.receipt = receipt
+        },
+        (error) => {
+          fate.error = error
+        },
+      )
+    }
     lane.pipe.list(lane)
     return fates
   }
 
   /** Ends the turn of the loop: what was gathered is shipped. Returns the requests that were made. */
   endTurn(): Asked[] {
-    this.turn++
+    this.turn.number++
     const before = this.requests.length
     for (let wanted = this.#wanted; wanted.length > 0; wanted = this.#wanted) {
       this.#wanted = []

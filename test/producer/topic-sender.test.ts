@@ -14,7 +14,7 @@ test('round robin: takes every queue in turn, whatever the number of sends in a 
     bench.route({ name: 'a', queues: 3 }, { name: 'b', queues: 3 })
     const picked: string[] = []
     for (let i = 0; i < 600; i++) {
-      if (i % perTurn === 0) bench.turn++
+      if (i % perTurn === 0) bench.turn.number++
       picked.push(pick(bench))
     }
     const counts = [...new Set(picked)].map((queue) => picked.filter((it) => it === queue).length)
@@ -29,7 +29,7 @@ test('round robin: begins anywhere', (t) => {
   for (let seed = 0; seed < 50; seed++) {
     const bench = new Bench({ seed })
     bench.route({ name: 'a', queues: 4 })
-    bench.turn++
+    bench.turn.number++
     firsts.add(pick(bench))
   }
   t.is(firsts.size, 4)
@@ -40,7 +40,7 @@ test('round robin: of very many queues one turn uses a few, and all turns use al
   bench.route({ name: 'a', queues: 160 })
   const counts = new Map<string, number>()
   for (let turn = 0; turn < 100; turn++) {
-    bench.turn++
+    bench.turn.number++
     const used = new Set<string>()
     for (let i = 0; i < 64; i++) {
       const queue = pick(bench)
@@ -63,10 +63,10 @@ test('round robin: leaves out a broker that is thought to fail, until it is thou
   }
   t.is(brokers(), 'ab')
   bench.unusable.add('a')
-  bench.healthVersion++
+  bench.health.version++
   t.is(brokers(), 'b')
   bench.unusable.clear()
-  bench.healthVersion++
+  bench.health.version++
   t.is(brokers(), 'ab')
 })
 
@@ -74,7 +74,7 @@ test('round robin: uses all brokers when all are thought to fail', (t) => {
   const bench = new Bench()
   bench.route({ name: 'a' }, { name: 'b' })
   bench.unusable.add('a').add('b')
-  bench.healthVersion++
+  bench.health.version++
   t.is(new Set(Array.from({ length: 10 }, () => pick(bench))).size, 2)
 })
 
@@ -97,7 +97,7 @@ test('message group: stays on its queue while the queues stay, whatever fails', 
   const groups = Array.from({ length: 200 }, (_, i) => `group ${i} ü 中`)
   const before = groups.map((messageGroup) => pick(bench, { messageGroup }))
   bench.unusable.add('a')
-  bench.healthVersion++
+  bench.health.version++
   bench.route({ name: 'a', epoch: 2, queues: 4 }, { name: 'b', queues: 4 })
   t.deepEqual(
     groups.map((messageGroup) => pick(bench, { messageGroup })),

@@ -3,6 +3,7 @@
  *
  * Exit codes: 0 done, 1 it failed, 2 the command line is wrong.
  */
+import { withoutLogin } from '../../../transport/nats-addresses.ts'
 import { StateMQError } from '../../errors.ts'
 import type { Settings } from './cli.ts'
 import { jsonLine } from './table.ts'
@@ -82,7 +83,7 @@ function nextStep(code: string | undefined, { servers, cluster }: Settings): str
   switch (code) {
     case 'DISCONNECTED':
     case 'CLOSED':
-      return `start one here with 'statemq start', or say where it is: --servers (now ${servers}) or STATEMQ_SERVERS`
+      return `start one here with 'statemq start', or say where it is: --servers (now ${withoutLogin(servers)}) or STATEMQ_SERVERS`
     case 'NO_NAME_SERVER':
     case 'NO_RESPONDERS':
       return `see what runs with 'statemq inspect'; is '${cluster}' the right --cluster?`

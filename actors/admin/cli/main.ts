@@ -4,7 +4,8 @@
  * A command does one thing with the library, prints, and returns; it never ends the process and never catches.
  * Exit codes: 0 done, 1 it failed, 2 the command line is wrong, 130 Ctrl-C came before it was done.
  */
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
+import { withoutLogin } from '../../../transport/nats-addresses.ts'
 import { type Cli, examples, type Settings } from './cli.ts'
 import { addBench } from './commands/bench.ts'
 import { addBroker } from './commands/broker.ts'
@@ -34,10 +35,16 @@ export async function runCli(args: readonly string[], cli: Cli): Promise<number>
 
 function createProgram(cli: Cli): Command {
   const { terminal } = cli
+  const servers = terminal.env.STATEMQ_SERVERS || 'nats://127.0.0.1:4222'
   const program = new Command('statemq')
     .description('RocketMQ-style messaging as an actor runtime over NATS.')
     .version(cli.version, '-V, --version', 'print the version')
-    .option('--servers <url>', 'where NATS listens', terminal.env.STATEMQ_SERVERS || 'nats://127.0.0.1:4222')
+    .addOption(
+      new Option('--servers <url>', 'where NATS listens').default(
+        servers,
+        JSON.stringify(withoutLogin(servers)),
+      ),
+    )
     .option('--cluster <name>', 'name of the cluster', terminal.env.STATEMQ_CLUSTER || 'default')
     .option('--json', 'print JSON for machines', false)
     .helpOption('-h, --help', 'print this help')

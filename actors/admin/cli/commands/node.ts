@@ -1,5 +1,6 @@
 /** `statemq node`: one node with chosen roles, in a cluster whose NATS runs elsewhere. For production. */
 import { type Command, Option } from 'commander'
+import { withoutLogin } from '../../../../transport/nats-addresses.ts'
 import { type Cli, carriesOut, examples, untilStopped } from '../cli.ts'
 import { UsageError } from '../explain.ts'
 import type { Flush, NodeOptions, RegisterHome, Replication, Role } from '../face.ts'
@@ -86,14 +87,14 @@ export function addNode(program: Command, cli: Cli): void {
     const { terminal } = cli
     const node = nodeOf(options, settings)
     if (options.withParent) terminal.stopWithInput()
+    const where = withoutLogin(options.nats ?? settings.servers)
     const { startNode } = await cli.library()
-    await untilStopped(cli, settings, `a node over ${node.servers}`, async (failed) => {
+    await untilStopped(cli, settings, `a node over ${where}`, async (failed) => {
       const running = await startNode({ ...node, failed })
-      const { servers } = running
       terminal.write(
         settings.json
-          ? jsonLine({ ready: true, roles: node.roles, cluster: settings.cluster, servers })
-          : `Ready: ${node.roles.join(', ')} in cluster '${settings.cluster}' over ${servers}. Ctrl-C drains and stops.\n`,
+          ? jsonLine({ ready: true, roles: node.roles, cluster: settings.cluster, servers: where })
+          : `Ready: ${node.roles.join(', ')} in cluster '${settings.cluster}' over ${where}. Ctrl-C drains and stops.\n`,
       )
       return running
     })
