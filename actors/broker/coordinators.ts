@@ -22,6 +22,8 @@ import {
   lagOf,
   type MemberBeat,
   type MemberLeave,
+  type OwnerDoubt,
+  type OwnerDoubtAnswer,
 } from '../../transport/messages.ts'
 import { type Hosted, host } from '../node/host.ts'
 import type { Process } from '../node/process.ts'
@@ -45,8 +47,9 @@ export class Coordinators {
   readonly #process: Process
   readonly #address: string
   readonly #coordinators = new Map<string, Coordinator>()
-  // The machine answers within the event that asked: AT MOST ONE join and one beat are open at a time.
+  // The machine answers within the event that asked: AT MOST ONE of each kind is open at a time.
   #joining: Tell<JoinAnswer> | null = null
+  #doubting: Tell<OwnerDoubtAnswer> | null = null
   #rejected = false
 
   constructor(process: Process, address: string) {
@@ -116,6 +119,14 @@ export class Coordinators {
     answer(accept({}))
   }
 
+  /** Also where the group has no coordinator: those who only lost theirs are waited for. */
+  doubt({ group, ...doubt }: OwnerDoubt, answer: Tell<OwnerDoubtAnswer>): void {
+    const { actor } = (this.#coordinators.get(group) ?? this.#start(group)).hosted
+    this.#doubting = answer
+    actor.send({ type: 'owners.doubted', ...doubt })
+    this.#doubting = null
+  }
+
   #start(group: string): Coordinator {
     const { world, directory } = this.#process
     const { clock, log } = world
@@ -131,6 +142,7 @@ export class Coordinators {
         this.#measure(group, coordinator, topics, (lags) =>
           coordinator.hosted.actor.send({ type: 'lags.measured', lags }),
         ),
+      reportGone: (told) => this.#doubting?.(accept(told)),
       noteRebalance: (note) => {
         coordinator.rebalances = [
           { ...note, causes: [...note.causes], at: clock.now() },

@@ -417,6 +417,106 @@ test('pop: a clock that jumps moves redeliveries, and loses nothing', async (t) 
   t.deepEqual(texts(receive(bench)), ['2'])
 })
 
+/** A queue that a member owned under generation 3, with offset 1 committed, and messages 1, 2. */
+async function owned(): Promise<BrokerBench> {
+  const bench = await broker()
+  bench.send('s', frame(['1', '2']))
+  const place = { group: 'g', topic: 'orders', queueId: 0 }
+  bench.groups.claim({ ...place, clientId: 'owner', generation: 3, force: false, waits: false }, () => {})
+  bench.settle()
+  bench.groups.commit({ group: 'g', clientId: 'owner', offsets: [['orders', 0, 1, 1]] }, () => {})
+  bench.settle()
+  return bench
+}
+const refusalOf = (bench: BrokerBench, more: Partial<PopRequest> = {}): [code: number, text: string] => {
+  const reply = ask(bench, more)
+  bench.settle()
+  const answer = bench.answer(reply)!
+  return [answerCode(answer), popText(answer)]
+}
+
+test('pop: a queue whose owner is gone is freed, and the group goes on where it had committed', async (t) => {
+  const bench = await owned()
+  const asked: unknown[] = []
+  bench.askCoordinator = (doubt, told) => {
+    asked.push(doubt)
+    told({ generation: 4, gone: ['owner'] })
+  }
+  t.deepEqual(texts(receive(bench)), ['2'])
+  t.deepEqual(asked, [{ group: 'g', clientIds: ['owner'], generation: 3 }])
+  t.deepEqual(texts(receive(bench)), [])
+  t.is(asked.length, 1)
+  // The owner that went is a zombie from now on, and so it is for the next master.
+  const commit = (bench: BrokerBench) => {
+    let fenced: unknown
+    bench.groups.commit({ group: 'g', clientId: 'owner', offsets: [['orders', 0, 2, 1]] }, (answer) => {
+      fenced = 'value' in answer && answer.value.fenced
+    })
+    bench.settle()
+    return fenced
+  }
+  t.deepEqual(commit(bench), [['orders', 0]])
+  await bench.stop()
+  const next = await broker(1, bench)
+  t.deepEqual(commit(next), [['orders', 0]])
+  next.clock.advance(INVISIBLE)
+  t.deepEqual(texts(await received(next)), ['2'])
+  await next.stop()
+})
+
+test('pop: a queue whose owner lives is its own, whoever pops', async (t) => {
+  const bench = await owned()
+  bench.askCoordinator = (_, told) => told({ generation: 4, gone: [] })
+  const [code, text] = refusalOf(bench)
+  t.is(code, codes.NO_PERMISSION)
+  t.regex(text, /belongs to owner.*stop the consumers/)
+  t.is(bench.groups.owners.of('g', 'orders/0')?.clientId, 'owner')
+  t.false(bench.pop.isPopped('g', 'orders/0'))
+})
+
+test('pop: while it is not known whether an owner lives, whoever pops is told to ask again', async (t) => {
+  const bench = await owned()
+  for (const answer of [null, { generation: 1_003, gone: null }]) {
+    bench.askCoordinator = (_, told) => told(answer)
+    const [code, text] = refusalOf(bench)
+    t.is(code, codes.SERVICE_NOT_AVAILABLE)
+    t.regex(text, /is being found out/)
+  }
+  t.is(bench.groups.owners.of('g', 'orders/0')?.clientId, 'owner')
+})
+
+test('pop: an owner that has claimed anew while the coordinator was asked keeps its queue', async (t) => {
+  const bench = await owned()
+  let answer: () => void = () => {}
+  bench.askCoordinator = (_, told) => {
+    answer = () => told({ generation: 4, gone: ['owner'] })
+  }
+  const replies = [ask(bench), ask(bench, { clientId: 'other' })]
+  bench.groups.claim(
+    {
+      ...{ group: 'g', topic: 'orders', queueId: 0, clientId: 'owner', generation: 5 },
+      ...{ force: false, waits: false },
+    },
+    () => {},
+  )
+  answer()
+  bench.settle()
+  for (const reply of replies) t.is(answerCode(bench.answer(reply)!), codes.NO_PERMISSION)
+  t.is(bench.groups.owners.of('g', 'orders/0')?.generation, 5)
+})
+
+test('pop: a mastership that ends while the coordinator is asked gives nothing', async (t) => {
+  const bench = await owned()
+  let answer: () => void = () => {}
+  bench.askCoordinator = (_, told) => {
+    answer = () => told({ generation: 4, gone: [] })
+  }
+  const reply = ask(bench)
+  bench.pop.close()
+  answer()
+  t.is(answerCode(bench.answer(reply)!), codes.NOT_MASTER)
+})
+
 test('pop: a mastership that is over gives nothing', async (t) => {
   const bench = await broker()
   bench.send('s', frame(['1']))

@@ -42,13 +42,24 @@ import { Waits } from './waits.ts'
 /** A client that has received from a topic lately, and has not left, pops it: nobody may own its queues. */
 const POPPED_MS = 30_000
 const ANSWER_BYTES_MAX = 1024 * 1024
+const NOT_MASTER = 'this replica is no longer master'
 /** A number that JSON and the wire carry exactly, and that nobody guesses. */
 const TOKENS = 2 ** 52
 
+export type PopFault = { code: Code; message: string }
+
 export type PopHooks = {
   afterStored(run: () => void): void
-  /** Who owns a queue, as a member in clustering. */
-  ownerOf(group: string, queue: string): string | null
+  /**
+   * Frees queues whose owners are gone; tells what is in the way of popping them, null when nothing is. Calls back perhaps
+   * BEFORE it returns.
+   */
+  vacate(
+    group: string,
+    topic: string,
+    queueIds: readonly number[],
+    vacated: (fault: PopFault | null) => void,
+  ): void
   createDerived(topic: string): void
   /** A message was appended: the readers of its queue are told when it is confirmed. */
   appended(queue: StoredQueue): void
@@ -128,6 +139,16 @@ export class Pop {
     if (typeof wants === 'object') return this.#refuse(reply, codes.SUBSCRIPTION_PARSE_FAILED, wants.fault)
     const fault = this.#faultOf(request)
     if (fault) return this.#refuse(reply, fault.code, fault.message)
+    const { group, topic } = request
+    this.#hooks.vacate(group, topic, this.#queueIds(topic), (owned) => {
+      if (this.#isClosed) this.#refuse(reply, codes.NOT_MASTER, NOT_MASTER)
+      else if (owned) this.#refuse(reply, owned.code, owned.message)
+      else this.#enter({ request, reply, wants })
+    })
+  }
+
+  #enter(receive: Receive): void {
+    const { request } = receive
     const key = laneOf(request.group, request.topic)
     let lane = this.#lanes.get(key)
     if (!lane) {
@@ -135,25 +156,17 @@ export class Pop {
       this.#lanes.set(key, lane)
     }
     lane.clients.set(request.clientId, this.#world.clock.monotonic())
-    lane.waiting.push({ request, reply, wants })
+    lane.waiting.push(receive)
     if (lane.waiting.length === 1) this.#run(lane)
   }
 
-  #faultOf({ group, topic }: PopRequest): { code: Code; message: string } | null {
+  #faultOf({ group, topic }: PopRequest): PopFault | null {
     const fault = groupFault(group)
     if (fault) return { code: codes.INVALID_PARAMETER, message: fault.message }
     const config = this.#state.topics.get(topic)
     if (!config) return { code: codes.TOPIC_NOT_EXIST, message: `there is no topic '${topic}'` }
     if ((config.perm & PERM_READ) === 0)
       return { code: codes.NO_PERMISSION, message: `topic '${topic}' may not be read` }
-    for (const queueId of this.#queueIds(topic)) {
-      const owner = this.#hooks.ownerOf(group, queueOf(topic, queueId))
-      if (owner === null) continue
-      const message =
-        `queue ${queueId} of '${topic}' belongs to ${owner}, a member of '${group}' that owns queues: stop the ` +
-        'consumers of the group, or receive under another group'
-      return { code: codes.NO_PERMISSION, message }
-    }
     return null
   }
 
@@ -275,8 +288,7 @@ export class Pop {
     this.#settles.close()
     this.#waits.close()
     for (const { waiting } of this.#lanes.values())
-      for (const { reply } of waiting)
-        this.#refuse(reply, codes.NOT_MASTER, 'this replica is no longer master')
+      for (const { reply } of waiting) this.#refuse(reply, codes.NOT_MASTER, NOT_MASTER)
     this.#lanes.clear()
   }
 }
