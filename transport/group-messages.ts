@@ -66,6 +66,8 @@ export type GroupOnBroker = {
   rebalances: (RebalanceNote & { at: number })[]
   /** Pulls and commits that were refused because another member owned the queue by then. */
   fenced: number
+  /** What the group could not handle and waits for its next try; AFTER its pause it is in the lag of the retry topic. */
+  retrying: number
   queues: {
     topic: string
     queueId: number

@@ -128,6 +128,14 @@ test('group show: subscriptions that differ are told, and the rebalances with th
   t.regex(stdout, /c2 joined/)
 })
 
+test('group show, group lag: what waits for its next try is a figure of its own, and in no lag', async (t) => {
+  for (const command of ['show', 'lag']) {
+    t.regex((await stage().run('group', command, 'billing')).stdout, /^retrying +2$/m)
+    const { retrying } = JSON.parse((await stage().run('group', command, 'billing', '--json')).stdout)
+    t.is(retrying, 2)
+  }
+})
+
 test('group reset: the topic is an option or an argument, and exactly one', async (t) => {
   const { run, calls } = stage()
   await run('group', 'reset', 'billing', '--topic', 'orders', '--to', 'first')

@@ -224,6 +224,6 @@ export class Schedule {
 
   #record(change: ScheduleChange): void {
     this.#store.appendControl(kinds.schedule, encode(change))
-    this.#state.schedule.change(change)
+    this.#state.changeSchedule(change)
   }
 }
