@@ -14,6 +14,7 @@ import type { FilterExpression } from '../../../machines/filter/filter.ts'
 import { tell } from '../../../transport/codec.ts'
 import { badInput, StateMQError } from '../../errors.ts'
 import type { Process } from '../../node/process.ts'
+import type { PopSource } from './pop-source.ts'
 import { handleOf, type ReceiptHandle } from './receipt-handle.ts'
 import { ReceivedMessage } from './received-message.ts'
 import { Settling } from './settling.ts'
@@ -86,7 +87,7 @@ export class SimpleConsumer {
       const open = subscriptions.nextOpen()
       if (open) {
         const { subscription, source } = open
-        const { messages, error } = await source.receive({ ...this.#requestFor(subscription), max })
+        const { messages, error } = await source.receive({ ...this.#requestFor(subscription, source), max })
         if (messages.length > 0) return messages
         if (subscription.isRetries) continue
         failure = error ?? failure
@@ -147,12 +148,12 @@ export class SimpleConsumer {
     if (this.#closing) throw new StateMQError('CLOSED', 'the consumer is closed: make another one')
   }
 
-  #requestFor({ topic, expression, isRetries }: Subscription) {
-    const { group, invisibleMs, ordered, from, maxAttempts } = this.#settings
-    return {
-      ...{ group, topic, clientId: this.clientId, invisibleMs, ordered, maxAttempts, filter: expression },
-      // Whatever failed is to be tried again.
-      from: isRetries ? ('first' as const) : from,
-    }
+  #requestFor({ topic, expression, isRetries, initial }: Subscription, { brokerName }: PopSource) {
+    const { group, invisibleMs, ordered, maxAttempts } = this.#settings
+    // Whatever failed is to be tried again, and all that comes later is to be received.
+    const isFirst = isRetries || !initial?.has(brokerName)
+    const from = isFirst ? 'first' : this.#settings.from
+    const { clientId } = this
+    return { group, topic, clientId, invisibleMs, ordered, maxAttempts, filter: expression, from }
   }
 }

@@ -4,6 +4,9 @@
  * To what was asked for comes the group's retry topic: what consumers of the group that owned queues sent back waits there,
  * and NOBODY else reads it while the group pops. That it is not there, or that others own it, is nobody's fault.
  *
+ * Brokers that have a topic when it is seen first are begun where the consumer says; on those that appear later the group
+ * begins at the start, for nothing was there before.
+ *
  * RocketMQ: broker/processor/PopMessageProcessor.java, which pops the retry topic along with the topic
  */
 import { RETRY_PREFIX } from '../../../machines/names.ts'
@@ -20,6 +23,8 @@ export type Subscription = {
   /** Of the group's own: nobody asked for it. */
   isRetries: boolean
   readonly sources: Map<string, PopSource>
+  /** The brokers that had it when it was seen first, until it is deleted; null before that. */
+  initial: Set<string> | null
   missing: StateMQError | null
 }
 
@@ -58,7 +63,14 @@ export class Subscriptions implements KnownMasters {
   }
 
   #add(topic: string, expression: string, isRetries: boolean): void {
-    this.#topics.set(topic, { topic, expression, isRetries, sources: new Map(), missing: null })
+    this.#topics.set(topic, {
+      topic,
+      expression,
+      isRetries,
+      sources: new Map(),
+      initial: null,
+      missing: null,
+    })
     this.#routes.get(topic)?.stop()
     this.#routes.delete(topic)
     this.#routed.delete(topic)
@@ -166,7 +178,10 @@ export class Subscriptions implements KnownMasters {
       announced: (announced) => this.#announced(announced),
       missing: (error) => {
         const subscription = this.#topics.get(topic)
-        if (subscription) subscription.missing = error
+        if (subscription) {
+          subscription.missing = error
+          subscription.initial = new Set()
+        }
         this.#routed.add(topic)
         this.#wake()
       },
@@ -192,6 +207,9 @@ export class Subscriptions implements KnownMasters {
   #setSources(subscription: Subscription, queues: readonly QueueRef[]): void {
     const { topic, sources } = subscription
     const brokers = new Set(queues.map(({ brokerName }) => brokerName))
+    subscription.initial ??= brokers
+    // It is gone: should it be made anew, all of it is new.
+    if (brokers.size === 0) subscription.initial = brokers
     for (const [brokerName, source] of sources) {
       if (brokers.has(brokerName)) continue
       source.close()
