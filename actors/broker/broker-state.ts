@@ -101,8 +101,12 @@ export class BrokerState {
   }
 
   changePops(record: PopRecord): void {
-    for (const { group, queue, change } of record)
-      this.#offsetsOf(group).set(queue, committedOf(this.pops.apply(group, queue, change)))
+    for (const { group, queue, change } of record) {
+      const known = this.#offsetsOf(group)
+      const committed = committedOf(this.pops.apply(group, queue, change))
+      this.sentBack.committed(group, queue, known.get(queue) ?? 0, committed)
+      known.set(queue, committed)
+    }
   }
 
   #offsetsOf(group: string): GroupOffsets {

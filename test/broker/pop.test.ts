@@ -242,6 +242,102 @@ test('pop: a log of before has no pops, and is opened', async (t) => {
   t.deepEqual(bench.state.pops.save(), [])
 })
 
+test('pop: a clock that is set back hides nothing for longer, also from whoever waits', async (t) => {
+  const bench = await broker()
+  const { now } = bench.clock
+  bench.send('s', frame(['1', '2']))
+  bench.settle()
+  const [first] = receive(bench, { max: 1 })
+  bench.clock.now = () => now() - 3_600_000
+  t.deepEqual(texts(receive(bench)), ['2'])
+  t.deepEqual(settle(bench, [itemOf(first!, 15_000)]), [])
+  let isTold = false
+  bench.pop.wait({ group: 'g', topic: 'orders', clientId: 'c', ordered: false, waitMs: 60_000 }, () => {
+    isTold = true
+  })
+  bench.clock.advance(INVISIBLE - 500)
+  t.false(isTold)
+  bench.clock.advance(1_000)
+  t.true(isTold)
+  t.deepEqual(texts(receive(bench)), ['2'])
+  bench.clock.advance(5_000)
+  t.deepEqual(texts(receive(bench)), ['1'])
+})
+
+test('pop: what a master hid whose clock was a day ahead is not hidden for a day by the next one', async (t) => {
+  const bench = await broker()
+  const { now } = bench.clock
+  bench.clock.now = () => now() + 86_400_000
+  bench.send('s', frame(['1']))
+  bench.settle()
+  t.is(receive(bench).length, 1)
+  await bench.stop()
+  bench.clock.now = now
+  const next = await broker(1, bench)
+  t.false(next.pop.isPopped('g', 'orders/0'))
+  t.deepEqual(texts(await received(next)), ['1'])
+  await next.stop()
+})
+
+test('pop: a topic that is deleted while the disk is read is given nothing of, and nothing is kept of it', async (t) => {
+  const bench = await broker()
+  bench.send('s', frame(['1']))
+  bench.settle()
+  const disk = slowDisk(bench)
+  const reply = ask(bench)
+  bench.store.dropQueues('orders')
+  bench.state.changeTopic({ deleted: 'orders' })
+  disk.goOn()
+  t.is(answerCode(bench.answer(reply)!), codes.PULL_NOT_FOUND)
+  t.deepEqual(bench.state.pops.save(), [])
+  t.false(bench.state.offsets.has('g'))
+})
+
+test('pop: what an owner had sent back is done: its copy is tried again, and it is not given as well', async (t) => {
+  const bench = await broker()
+  bench.topic('orders', { queues: 1 })
+  bench.send('s', frame(['1', '2', '3'], { producerId: 7 }))
+  const place = { group: 'g', topic: 'orders', queueId: 0 }
+  bench.groups.claim({ ...place, clientId: 'owner', generation: 1, force: false, waits: false }, () => {})
+  bench.settle()
+  const owner = { group: 'g', clientId: 'owner', assignEpoch: 1 }
+  const failed = { delayLevel: 0, attempts: 1, maxReconsumeTimes: 16, reason: '' }
+  bench.sendBack.receive({ ...failed, topic: 'orders', queueId: 0, offset: 1, owner }, () => {})
+  bench.settle()
+  bench.askCoordinator = (_, told) => told({ generation: 2, gone: ['owner'] })
+  const messages = receive(bench)
+  t.deepEqual(texts(messages), ['1', '3'])
+  settle(
+    bench,
+    messages.map((message) => itemOf(message)),
+  )
+  t.is(bench.state.offsets.get('g')?.get('orders/0'), 3)
+  // It is not remembered for ever.
+  t.false(bench.state.sentBack.has('g', 'orders/0', 1))
+  // Whoever sets the group back wants all of it.
+  bench.groups.reset({ group: 'g', topic: 'orders', offsets: [[0, 0]] }, () => {})
+  t.deepEqual(texts(receive(bench)), ['1', '2', '3'])
+})
+
+test('pop: an acknowledgement that a mastership did not come to is told at once that it is over', async (t) => {
+  const bench = await broker()
+  bench.send('s', frame(['1']))
+  bench.settle()
+  const [message] = receive(bench)
+  const answers: Answer<PopSettleAnswer>[] = []
+  bench.pop.settle(
+    { group: 'g', clientId: 'c', items: [itemOf(message!)] },
+    (answer) => void answers.push(answer),
+  )
+  bench.pop.close()
+  bench.clock.settle()
+  t.deepEqual(
+    answers.map(({ code }) => code),
+    [codes.NOT_MASTER],
+  )
+  t.is(bench.state.pops.of('g', 'orders/0')?.entries.length, 1)
+})
+
 test('pop: an acknowledgement that comes while the disk is read counts: the message is NEVER given again', async (t) => {
   const bench = await broker()
   bench.send('s', frame(['1']), frame(['2']))

@@ -219,9 +219,10 @@ class Collector {
   }
 
   #choose(seen: PopQueue, frames: readonly Buffer[], visit: Visit): PopQueue {
-    const { request, bytesMax, wants } = this.#options
+    const { state, request, bytesMax, wants } = this.#options
     const pieces = new Map<number, Piece>()
-    const candidates = candidatesIn(frames, seen.next, wants, pieces)
+    const sentBack = state.sentBack.offsets(request.group, visit.name)
+    const candidates = candidatesIn(frames, seen.next, { wants, sentBack }, pieces)
     const budget = {
       messages: request.max - this.#messages,
       bytes: bytesMax - this.#bytes,
@@ -260,7 +261,7 @@ class Collector {
     const isSame = base
       ? known?.next === base.next
       : known === undefined && state.offsets.get(group)?.get(name) === committed
-    if (!isSame) {
+    if (!isSame || !state.topics.has(request.topic)) {
       found.hasMore = true
       return
     }

@@ -12,7 +12,7 @@
  */
 
 import { groupFault } from '../../../machines/names.ts'
-import { dueAt, hasWork } from '../../../machines/pop-queue.ts'
+import { dueAt, hasWork, isDue } from '../../../machines/pop-queue.ts'
 import { PERM_READ, queueCountOf } from '../../../machines/topic.ts'
 import { type Answer, accept, decode, encode, refuse } from '../../../transport/codec.ts'
 import { type Code, codes } from '../../../transport/codes.ts'
@@ -30,6 +30,7 @@ import {
 import type { World } from '../../node/world.ts'
 import { type BrokerState, queueOf } from '../broker-state.ts'
 import { Filters } from '../filters.ts'
+import { ForwardTime } from '../forward-time.ts'
 import { bury, copyOf } from '../retry/dead-letters.ts'
 import type { Store, StoredQueue } from '../store/store.ts'
 import { type Collected, collect } from './collect.ts'
@@ -91,6 +92,8 @@ export class Pop {
   /** The receives of one group and topic, the first of which is under way. */
   readonly #lanes = new Map<string, Lane>()
   readonly #settles: Settles
+  /** A message NEVER stays invisible for longer because the clock was set back. */
+  readonly #time: ForwardTime
   #isClosed = false
 
   constructor(
@@ -106,12 +109,16 @@ export class Pop {
     this.#epoch = epoch
     this.#hooks = hooks
     this.#frames = new LastFrames(store)
+    this.#time = new ForwardTime(world.clock)
+    const now = () => this.#time.now()
     this.#settles = new Settles(state, world.clock, this.counters, {
+      now,
       record: (record) => this.#record(record),
       afterStored: hooks.afterStored,
       freed: (group, topic) => this.#waits.freed(group, topic),
     })
     this.#waits = new Waits(world.clock, {
+      now,
       readyAt: (group, topic, isOrdered) => this.#readyAt(group, topic, isOrdered),
     })
   }
@@ -125,8 +132,8 @@ export class Pop {
       if (clock.monotonic() - receivedAt < POPPED_MS) return true
       lane!.clients.delete(clientId)
     }
-    const now = clock.now()
-    return this.#state.pops.of(group, queue)?.entries.some(({ until }) => until > now) ?? false
+    const now = this.#time.now()
+    return this.#state.pops.of(group, queue)?.entries.some((entry) => !isDue(entry, now)) ?? false
   }
 
   // ------------------------------------------------------------------------------------------------------- receive
@@ -182,7 +189,14 @@ export class Pop {
     const queueIds = this.#queueIds(request.topic)
     const turn = queueIds.length === 0 ? 0 : lane.turn++ % queueIds.length
     const options = {
-      ...{ store: this.#store, frames: this.#frames, state: this.#state, request, wants, now: clock.now() },
+      ...{
+        store: this.#store,
+        frames: this.#frames,
+        state: this.#state,
+        request,
+        wants,
+        now: this.#time.now(),
+      },
       bytesMax: Math.min(ANSWER_BYTES_MAX, transport.maxPayload) - POP_HEAD_BYTES - request.max * 2,
       failed: (failure: { message: string }, topic: string, queueId: number) =>
         log.error('a read failed', { topic, queueId, failure }),
@@ -209,7 +223,7 @@ export class Pop {
     }
     const isGiving = attempts.length > 0
     const token = isGiving ? random.below(TOKENS) : 0
-    const until = isGiving ? clock.now() + invisibleMs : 0
+    const until = isGiving ? this.#time.now() + invisibleMs : 0
     if (isGiving) for (const { change } of record) if (change.give) Object.assign(change, { token, until })
     this.#record(record)
     this.counters.given += attempts.length
@@ -263,7 +277,7 @@ export class Pop {
   }
 
   #readyAt(group: string, topic: string, isOrdered: boolean): number {
-    const now = this.#world.clock.now()
+    const now = this.#time.now()
     let earliest = Number.POSITIVE_INFINITY
     for (const queueId of this.#queueIds(topic)) {
       const pop = this.#state.pops.of(group, queueOf(topic, queueId))
@@ -271,7 +285,7 @@ export class Pop {
       if (!pop) return 0
       const { maxOffset } = this.#store.bounds(this.#store.queue(topic, queueId))
       if (hasWork(pop, maxOffset, now, isOrdered)) return 0
-      earliest = Math.min(earliest, dueAt(pop, isOrdered))
+      earliest = Math.min(earliest, dueAt(pop, now, isOrdered))
     }
     return earliest
   }
