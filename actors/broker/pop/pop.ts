@@ -36,12 +36,11 @@ import type { Store, StoredQueue } from '../store/store.ts'
 import { type Collected, collect } from './collect.ts'
 import { LastFrames } from './last-frames.ts'
 import { type PopRecord, partsOf } from './pop-states.ts'
+import { Poppers } from './poppers.ts'
 import { type RecordFilter, recordFilterOf } from './records.ts'
 import { Settles } from './settles.ts'
 import { Waits } from './waits.ts'
 
-/** A client that has received from a topic lately, and has not left, pops it: nobody may own its queues. */
-const POPPED_MS = 30_000
 const ANSWER_BYTES_MAX = 1024 * 1024
 const NOT_MASTER = 'this replica is no longer master'
 /** A number that JSON and the wire carry exactly, and that nobody guesses. */
@@ -75,8 +74,6 @@ type Receive = { request: PopRequest; reply: string; wants: RecordFilter }
 type Lane = {
   waiting: Receive[]
   turn: number
-  /** When each client received last, on the monotonic clock. */
-  clients: Map<string, number>
 }
 
 export class Pop {
@@ -92,6 +89,7 @@ export class Pop {
   /** The receives of one group and topic, the first of which is under way. */
   readonly #lanes = new Map<string, Lane>()
   readonly #settles: Settles
+  readonly #poppers: Poppers
   /** A message NEVER stays invisible for longer because the clock was set back. */
   readonly #time: ForwardTime
   #isClosed = false
@@ -109,6 +107,7 @@ export class Pop {
     this.#epoch = epoch
     this.#hooks = hooks
     this.#frames = new LastFrames(store)
+    this.#poppers = new Poppers(world.clock)
     this.#time = new ForwardTime(world.clock)
     const now = () => this.#time.now()
     this.#settles = new Settles(state, world.clock, this.counters, {
@@ -126,12 +125,7 @@ export class Pop {
   /** Whether the group shares the queue message by message: it is not for one member to own. */
   isPopped(group: string, queue: string): boolean {
     const topic = queue.slice(0, queue.lastIndexOf('/'))
-    const { clock } = this.#world
-    const lane = this.#lanes.get(laneOf(group, topic))
-    for (const [clientId, receivedAt] of lane?.clients ?? []) {
-      if (clock.monotonic() - receivedAt < POPPED_MS) return true
-      lane!.clients.delete(clientId)
-    }
+    if (this.#poppers.has(group, topic)) return true
     const now = this.#time.now()
     return this.#state.pops.of(group, queue)?.entries.some((entry) => !isDue(entry, now)) ?? false
   }
@@ -159,10 +153,10 @@ export class Pop {
     const key = laneOf(request.group, request.topic)
     let lane = this.#lanes.get(key)
     if (!lane) {
-      lane = { waiting: [], turn: 0, clients: new Map() }
+      lane = { waiting: [], turn: 0 }
       this.#lanes.set(key, lane)
     }
-    lane.clients.set(request.clientId, this.#world.clock.monotonic())
+    this.#poppers.received(request.group, request.topic, request.clientId)
     lane.waiting.push(receive)
     if (lane.waiting.length === 1) this.#run(lane)
   }
@@ -264,7 +258,7 @@ export class Pop {
 
   leave({ group, clientId }: PopLeave, answer: Tell<Record<string, never>>): void {
     this.#waits.leave(group, clientId)
-    for (const [key, { clients }] of this.#lanes) if (key.startsWith(`${group} `)) clients.delete(clientId)
+    this.#poppers.left(group, clientId)
     answer(accept({}))
   }
 
