@@ -18,8 +18,10 @@ export type Durable = {
 export class DurableFile {
   readonly #world: Pick<World, 'disk' | 'clock'>
   readonly #path: string
+  #isReading = false
   #isWriting = false
   #waiting: ((outcome: Outcome<void>) => void)[] = []
+  #settled: (() => void) | null = null
   value: Durable = { incarnation: 0, promisedEpoch: 0, lineage: 0 }
 
   constructor(world: Pick<World, 'disk' | 'clock'>, folder: string) {
@@ -28,10 +30,13 @@ export class DurableFile {
   }
 
   read(done: (outcome: Outcome<Durable>) => void): void {
+    this.#isReading = true
     this.#world.disk.readFile(this.#path, (read) => {
+      this.#isReading = false
       const outcome = read.ok ? this.#understand(read.value) : read
       if (outcome.ok) this.value = outcome.value
       done(outcome)
+      this.#tellSettled()
     })
   }
 
@@ -61,7 +66,21 @@ export class DurableFile {
       this.#isWriting = false
       for (const saved of told) saved(outcome)
       this.#write()
+      this.#tellSettled()
     })
+  }
+
+  /** Calls back when all that was asked for is done: a late write would replace what the next start of the broker writes. */
+  settle(settled: () => void): void {
+    this.#settled = settled
+    this.#tellSettled()
+  }
+
+  #tellSettled(): void {
+    if (this.#isReading || this.#isWriting || this.#settled === null) return
+    const settled = this.#settled
+    this.#settled = null
+    settled()
   }
 }
 
