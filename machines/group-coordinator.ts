@@ -19,11 +19,15 @@
  * its share while it is away, for its session; the next instance of it takes its place. Two that live under one id are
  * told apart by their instance, and the second is refused.
  *
+ * Whoever finds a queue in the hands of one that does not answer asks here. That one counts as gone AFTER a division was
+ * told that is later than its claim and has no share for it, and NEVER while others may be about to join again.
+ *
  * RocketMQ: broker/client/ConsumerManager.java, ConsumerGroupInfo.java; client/impl/consumer/RebalanceImpl.java
  */
 import {
   accept,
   armSession,
+  doubted,
   gone,
   hear,
   learnLags,
@@ -92,18 +96,20 @@ export const groupCoordinatorMachine = coordinator.createMachine({
         'member.beat': rejected,
         // Nothing is watched.
         'queues.changed': {},
+        'owners.doubted': doubted.whileEmpty,
       },
     },
     /** Others are about to join again, who hold queues. */
     gathering: {
       id: 'gathering',
-      after: { gatherWindow: 'active.asking' },
+      after: { gatherWindow: [{ guard: 'isDeserted', target: 'empty' }, { target: 'active.asking' }] },
       on: {
         'member.joined': [refused, { actions: taken }],
         'member.beat': [{ guard: ofMember, actions: [hear, armSession] }, rejected],
         'member.leaving': leaving,
         'member.left': left,
         'member.expired': expired,
+        'owners.doubted': doubted.whileGathering,
       },
     },
     active: {
@@ -138,6 +144,7 @@ export const groupCoordinatorMachine = coordinator.createMachine({
         'member.leaving': leaving,
         'member.left': left,
         'member.expired': expired,
+        'owners.doubted': doubted.whileActive,
       },
       states: {
         settling: {

@@ -69,6 +69,16 @@ export type HandleFault = 'done' | 'stale' | 'unknown'
 /** RocketMQ's popInflightMessageThreshold: so many messages of a queue are not done at a time. */
 export const POP_WINDOW = 10_000
 
+/** No message is given for longer, milliseconds: 12 h, as in RocketMQ's proxy. */
+export const INVISIBLE_MS_MAX = 12 * 60 * 60 * 1_000
+
+/**
+ * Whether the entry's time is over. One that lies further ahead than any message is ever hidden comes from a master whose
+ * clock was ahead of this one: it counts as over, or the message would be hidden for as long as that.
+ */
+export const isDue = ({ until }: PopEntry, now: number): boolean =>
+  until <= now || until > now + INVISIBLE_MS_MAX
+
 export const emptyPopQueue = (next: number): PopQueue => ({ next, entries: [] })
 
 /** All below it is done. */
@@ -104,15 +114,18 @@ export function dueOf({ entries }: PopQueue, now: number, max: number, isOrdered
   const due: PopEntry[] = []
   for (const entry of free(entries, isOrdered)) {
     if (due.length >= max) break
-    if (entry.until <= now) due.push(entry)
+    if (isDue(entry, now)) due.push(entry)
   }
   return due
 }
 
 /** When the next entry may be given; Infinity when none is waited for. */
-export function dueAt({ entries }: PopQueue, isOrdered: boolean): number {
+export function dueAt({ entries }: PopQueue, now: number, isOrdered: boolean): number {
   let earliest = Number.POSITIVE_INFINITY
-  for (const { until } of free(entries, isOrdered)) if (until < earliest) earliest = until
+  for (const entry of free(entries, isOrdered)) {
+    const at = isDue(entry, now) ? Math.min(entry.until, now) : entry.until
+    if (at < earliest) earliest = at
+  }
   return earliest
 }
 
@@ -133,7 +146,7 @@ export const hasRoom = ({ entries }: PopQueue): boolean => entries.length < POP_
 
 /** Whether somebody who asks now may get something. */
 export const hasWork = (queue: PopQueue, maxOffset: number, now: number, isOrdered: boolean): boolean =>
-  (queue.next < maxOffset && hasRoom(queue)) || dueAt(queue, isOrdered) <= now
+  (queue.next < maxOffset && hasRoom(queue)) || dueAt(queue, now, isOrdered) <= now
 
 /** What may be taken at once. */
 export type Budget = { readonly messages: number; readonly bytes: number; readonly isOrdered: boolean }

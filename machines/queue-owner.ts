@@ -4,9 +4,10 @@
  * AT MOST ONE member owns a queue, and `assignEpoch` rises with every grant: whoever pulls, commits or releases under an
  * earlier one has been overtaken. An owner is told AFTER the record of its grant is confirmed; a later master reads the
  * same record, so a zombie is refused there, too. A queue whose owner is alive changes hands only when that one lets go;
- * it is taken by force only by a member of a LATER list of members, which says that the owner is gone or too slow.
+ * it is taken by force only in the name of a LATER list of members, which says that the owner is gone or too slow: by one
+ * of them that claims it, or by a group that pops and wants it to be free.
  *
- *             ┌──────────────── queue.released, owner.unseated ───────────────┐
+ *             ┌────────── queue.released, owner.unseated, owner.gone ─────────┐
  *             ▼                                                               │
  *   free ──queue.claimed──▶ owned ──queue.claimed, forced by a later list──▶ owned by another
  *                             └──queue.claimed by another──▶ it waits, and is granted what is released
@@ -36,6 +37,8 @@ export type QueueOwnerEvent =
   | ({ type: 'queue.released'; offset: number | null } & Release)
   /** The waiting claim has waited long enough. */
   | ({ type: 'claim.expired' } & QueueClaim)
+  /** A list of members of that generation, which does not have the owner, says so; nobody claims the queue instead. */
+  | { type: 'owner.gone'; clientId: string; generation: number }
   /** The offset was set by an operator: the owner has to claim anew, and begins there. */
   | { type: 'owner.unseated'; offset: number }
 
@@ -66,6 +69,8 @@ const queueOwner = setup({
       claim.waits && claim.generation >= (waiting?.generation ?? 0),
     /** A release that comes late NEVER undoes a newer claim. */
     isReleased: ({ context }, release: Release) => isReleased(context, release),
+    /** By a LATER list than its claim rests on: an owner that has joined again since is not taken for the one that went. */
+    isGone: ({ context }, gone: { clientId: string; generation: number }) => isGone(context, gone),
     isAwaited: ({ context: { waiting } }) => waiting !== null,
     isWaiting: ({ context: { waiting } }, claim: QueueClaim) => isSameClaim(claim, waiting),
     /** What it claimed and was not granted yet: NEVER is a queue granted to one that has gone on. */
@@ -96,6 +101,9 @@ const isReleased = ({ owner, assignEpoch }: QueueOwnerContext, release: Release)
   release.assignEpoch === 0
     ? covers(release, owner)
     : owner?.clientId === release.clientId && assignEpoch === release.assignEpoch
+
+const isGone = ({ owner }: QueueOwnerContext, gone: { clientId: string; generation: number }): boolean =>
+  owner?.clientId === gone.clientId && gone.generation > owner.generation
 
 function grant({ context, enqueue }: Args, claim: QueueClaim): void {
   const owner = claimOf(claim)
@@ -131,7 +139,7 @@ const refuseClaimant = queueOwner.enqueueActions(({ context, event, enqueue }) =
 )
 
 const free = queueOwner.enqueueActions(({ context: { assignEpoch }, event, enqueue }) => {
-  const { offset } = event as EventOf<'queue.released' | 'owner.unseated'>
+  const offset = 'offset' in event ? event.offset : null
   enqueue.assign({ owner: null })
   enqueue({ type: 'recordOwner', params: { assignEpoch, owner: null, offset } })
 })
@@ -179,6 +187,13 @@ export const queueOwnerMachine = queueOwner.createMachine({
           },
           { guard: { type: 'isReleased', params: released }, target: 'free', actions: free },
           { guard: { type: 'isGivenUp', params: released }, actions: forgetWaiting },
+        ],
+        'owner.gone': [
+          {
+            guard: ({ context, event }) => context.waiting !== null && isGone(context, event),
+            actions: [free, grantWaiting],
+          },
+          { guard: { type: 'isGone', params: ({ event }) => event }, target: 'free', actions: free },
         ],
         'claim.expired': {
           guard: { type: 'isWaiting', params: ({ event }: { event: QueueClaim }) => claimOf(event) },

@@ -48,7 +48,7 @@ export const flags = {
   scheduled: 1,
   /** It was due. `sequence` is its offset in the queue where it waited (modulo 2^32), `producerId` says which that is. */
   delivered: 2,
-  /** A copy of what a consumer could not handle; its properties say of which message. */
+  /** A copy of what a consumer could not handle; while it waits its properties say of which message. */
   sentBack: 4,
 } as const
 

@@ -68,6 +68,8 @@ export type GroupOnBroker = {
   rebalances: (RebalanceNote & { at: number })[]
   /** Pulls and commits that were refused because another member owned the queue by then. */
   fenced: number
+  /** What the group could not handle and waits for its next try; AFTER its pause it is in the lag of the retry topic. */
+  retrying: number
   queues: {
     topic: string
     queueId: number
@@ -145,6 +147,11 @@ export type MemberBeat = z.infer<typeof memberBeat>
 /** 'leaving': it gives back what it has. 'away': it may come back within its session. */
 export const memberLeave = z.object({ ...member, phase: z.enum(['leaving', 'left', 'away']) })
 export type MemberLeave = z.infer<typeof memberLeave>
+/** From a broker of the group's queues: are these, which own some, still members? `generation`: the latest of their claims. */
+export const ownerDoubt = z.object({ group: name, clientIds: z.array(name), generation: whole })
+export type OwnerDoubt = z.infer<typeof ownerDoubt>
+/** `gone`: those that are no members in that generation; null: it is not known yet, ask again. */
+export type OwnerDoubtAnswer = { generation: number; gone: string[] | null }
 /** To one member. Thousands of members would each hear of thousands of queues if all were told everything. */
 export const assignmentPush = z.object({
   group: name,

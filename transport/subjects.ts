@@ -119,6 +119,7 @@ export const subjectsOf = (cluster: string) => {
         join: to<m.JoinRequest, m.JoinAnswer>('join'),
         beat: to<m.MemberBeat, Record<string, never>>('member-beat'),
         leave: to<m.MemberLeave, Record<string, never>>('leave'),
+        doubt: to<m.OwnerDoubt, m.OwnerDoubtAnswer>('doubt'),
       }
     },
     /** Pushed by a group's coordinator to one member: which queues are its share. */

@@ -17,6 +17,8 @@ export type GroupDescription = {
   rebalances: GroupOnBroker['rebalances']
   /** Pulls and commits that were refused because another member owned the queue by then. */
   fenced: number
+  /** Messages that failed and wait for their next try. They are in no lag before it is due. */
+  retrying: number
   /** Members that own no queue of what they subscribed to, each with the reason. */
   idle: IdleMember[]
   queues: QueueOfGroup[]
@@ -52,6 +54,7 @@ export function describeGroup(group: string, parts: readonly OnBroker[]): GroupD
     contested: allocation === 'custom' ? queues.flatMap(contestOver) : [],
     rebalances: coordinator?.rebalances ?? [],
     fenced: parts.reduce((sum, { value }) => sum + value.fenced, 0),
+    retrying: parts.reduce((sum, { value }) => sum + value.retrying, 0),
     idle: members
       .filter(({ clientId }) => !owners.has(clientId))
       .map((member) => ({ clientId: member.clientId, why: whyIdle(member, members, asked, allocation) })),

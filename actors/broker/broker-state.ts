@@ -11,6 +11,7 @@ import type { TopicConfig } from '../../machines/topic.ts'
 import { flags, flagsAt, type Kind, kindAt, kinds, recordsAt } from '../../transport/frames.ts'
 import { committedOf, type PopRecord, PopStates, type SavedPops } from './pop/pop-states.ts'
 import { ProducerStates, type SavedProducer } from './producer-states.ts'
+import { Retrying, type SavedRetrying } from './retry/retrying.ts'
 import { type SavedSentBack, SentBack } from './retry/sent-back.ts'
 import { type ScheduleChange, ScheduleState } from './schedule/schedule-state.ts'
 
@@ -43,6 +44,7 @@ type Saved = {
   /** Missing in logs of earlier versions, as what follows. */
   schedule?: number[]
   sentBack?: SavedSentBack
+  retrying?: SavedRetrying
   /** Early logs do not say it. */
   pops?: SavedPops
 }
@@ -57,6 +59,7 @@ export class BrokerState {
   readonly producers: ProducerStates
   readonly schedule = new ScheduleState()
   readonly sentBack = new SentBack()
+  readonly retrying = new Retrying()
   readonly pops = new PopStates()
   /** Counts the changes of the topic table. */
   dataVersion = 0
@@ -98,8 +101,12 @@ export class BrokerState {
   }
 
   changePops(record: PopRecord): void {
-    for (const { group, queue, change } of record)
-      this.#offsetsOf(group).set(queue, committedOf(this.pops.apply(group, queue, change)))
+    for (const { group, queue, change } of record) {
+      const known = this.#offsetsOf(group)
+      const committed = committedOf(this.pops.apply(group, queue, change))
+      this.sentBack.committed(group, queue, known.get(queue) ?? 0, committed)
+      known.set(queue, committed)
+    }
   }
 
   #offsetsOf(group: string): GroupOffsets {
@@ -115,10 +122,23 @@ export class BrokerState {
   noteMessages(bytes: Buffer, at: number): void {
     const special = flagsAt(bytes, at)
     if (special !== 0) {
-      if ((special & flags.sentBack) !== 0) this.sentBack.note(bytes, at)
-      if ((special & flags.delivered) !== 0) return this.schedule.noteDelivered(bytes, at)
+      const isSentBack = (special & flags.sentBack) !== 0
+      if ((special & flags.delivered) !== 0) return this.#noteDelivered(bytes, at, isSentBack)
+      if (isSentBack) this.sentBack.note(bytes, at)
+      if (isSentBack && (special & flags.scheduled) !== 0) this.retrying.noteWaiting(bytes, at)
     }
     this.producers.note(bytes, at)
+  }
+
+  #noteDelivered(bytes: Buffer, at: number, wasSentBack: boolean): void {
+    const queueId = this.schedule.noteDelivered(bytes, at)
+    if (wasSentBack) this.retrying.noteDelivered(bytes, at, queueId)
+    this.retrying.passed(queueId, this.schedule.next(queueId))
+  }
+
+  changeSchedule(change: ScheduleChange): void {
+    this.schedule.change(change)
+    this.retrying.passed(change.queueId, this.schedule.next(change.queueId))
   }
 
   /** Of a queue that was never claimed, too. */
@@ -148,7 +168,7 @@ export class BrokerState {
       case kinds.owners:
         return this.changeOwner(payloadOf(bytes, at) as OwnerChange)
       case kinds.schedule:
-        return this.schedule.change(payloadOf(bytes, at) as ScheduleChange)
+        return this.changeSchedule(payloadOf(bytes, at) as ScheduleChange)
       case kinds.pops:
         return this.changePops(payloadOf(bytes, at) as PopRecord)
     }
@@ -164,6 +184,7 @@ export class BrokerState {
       producers: this.producers.save(),
       schedule: this.schedule.save(),
       sentBack: this.sentBack.save(),
+      retrying: this.retrying.save(),
       pops: this.pops.save(),
     }
     return saved as unknown as Json
@@ -171,7 +192,7 @@ export class BrokerState {
 
   restore(json: Json): void {
     const { topics, dataVersion, offsets, owners = [], assignFloor = 0 } = json as unknown as Saved
-    const { producers, schedule, sentBack, pops = [] } = json as unknown as Saved
+    const { producers, schedule, sentBack, retrying, pops = [] } = json as unknown as Saved
     this.topics.clear()
     this.offsets.clear()
     this.owners.clear()
@@ -183,6 +204,7 @@ export class BrokerState {
     this.producers.restore(producers)
     this.schedule.restore(schedule)
     this.sentBack.restore(sentBack)
+    this.retrying.restore(retrying)
     this.pops.restore(pops)
   }
 }

@@ -16,7 +16,14 @@ import { RETRY_PREFIX } from '../../machines/names.ts'
 import { compareText, queueKey, readQueuesOf, type TopicRoute } from '../../machines/topic.ts'
 import { type Answer, accept, ask, refuse, tell } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
-import type { JoinAnswer, JoinRequest, MemberBeat, MemberLeave } from '../../transport/messages.ts'
+import type {
+  JoinAnswer,
+  JoinRequest,
+  MemberBeat,
+  MemberLeave,
+  OwnerDoubt,
+  OwnerDoubtAnswer,
+} from '../../transport/messages.ts'
 import { type Hosted, host } from '../node/host.ts'
 import type { Process } from '../node/process.ts'
 import { type RouteWatch, watchRoute } from '../producer/route.ts'
@@ -39,8 +46,9 @@ export class Coordinators {
   readonly #process: Process
   readonly #address: string
   readonly #coordinators = new Map<string, Coordinator>()
-  // The machine answers within the event that asked: AT MOST ONE join and one beat are open at a time.
+  // The machine answers within the event that asked: AT MOST ONE of each kind is open at a time.
   #joining: Tell<JoinAnswer> | null = null
+  #doubting: Tell<OwnerDoubtAnswer> | null = null
   #rejected = false
 
   constructor(process: Process, address: string) {
@@ -110,6 +118,14 @@ export class Coordinators {
     answer(accept({}))
   }
 
+  /** Also where the group has no coordinator: those who only lost theirs are waited for. */
+  doubt({ group, ...doubt }: OwnerDoubt, answer: Tell<OwnerDoubtAnswer>): void {
+    const { actor } = (this.#coordinators.get(group) ?? this.#start(group)).hosted
+    this.#doubting = answer
+    actor.send({ type: 'owners.doubted', ...doubt })
+    this.#doubting = null
+  }
+
   #start(group: string): Coordinator {
     const { world, directory } = this.#process
     const { clock, log } = world
@@ -125,6 +141,7 @@ export class Coordinators {
         this.#measure(group, coordinator, topics, (lags) =>
           coordinator.hosted.actor.send({ type: 'lags.measured', lags }),
         ),
+      reportGone: (told) => this.#doubting?.(accept(told)),
       noteRebalance: (note) => {
         coordinator.rebalances = [
           { ...note, causes: [...note.causes], at: clock.now() },

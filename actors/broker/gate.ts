@@ -18,6 +18,7 @@ import { Coordinators } from './coordinators.ts'
 import { Delivery } from './delivery.ts'
 import { Groups } from './groups.ts'
 import { Ingest } from './ingest.ts'
+import { askCoordinator, FormerOwners } from './pop/former-owners.ts'
 import { Pop } from './pop/pop.ts'
 import { SendBack } from './retry/send-back.ts'
 import { Schedule } from './schedule/schedule.ts'
@@ -90,9 +91,12 @@ export class Gate {
       const config = { topic, readQueues: 1, writeQueues: 1, perm: PERM_READ | PERM_WRITE }
       this.#topics.create({ config, ifMissing: true }, () => {})
     }
+    const formerOwners = new FormerOwners(this.groups.owners, (doubt, told) =>
+      askCoordinator(process, doubt, told),
+    )
     this.pop = new Pop(store, state, world, epoch, {
       ...{ afterStored, appended, createDerived },
-      ownerOf: (group, queue) => this.groups.owners.of(group, queue)?.clientId ?? null,
+      vacate: (group, topic, queueIds, vacated) => formerOwners.vacate(group, topic, queueIds, vacated),
       sent: (messages, bytes) => {
         this.delivery.counters.messagesOut += messages
         this.delivery.counters.bytesOut += bytes
@@ -152,6 +156,7 @@ export class Gate {
       serve(transport, to.join, m.joinRequest, (request, answer) => coordinators.join(request, answer)),
       serve(transport, to.beat, m.memberBeat, (request, answer) => coordinators.beat(request, answer)),
       serve(transport, to.leave, m.memberLeave, (request, answer) => coordinators.leave(request, answer)),
+      serve(transport, to.doubt, m.ownerDoubt, (request, answer) => coordinators.doubt(request, answer)),
     )
     transport.flush(opened)
     this.schedule.open()

@@ -32,7 +32,7 @@ import type { Store, StoredQueue } from './store/store.ts'
 type Nothing = Record<string, never>
 type Refusal = ReturnType<typeof refuse>
 /** What is known where the group is coordinated. */
-export type Coordinated = Omit<GroupOnBroker, 'queues' | 'fenced'>
+export type Coordinated = Omit<GroupOnBroker, 'queues' | 'fenced' | 'retrying'>
 type Tell<T> = (answer: Answer<T>) => void
 
 export type GroupsHooks = {
@@ -227,8 +227,9 @@ export class Groups {
       }
     }
     let left = unread.length
-    const finish = () =>
-      answer(accept({ ...coordinated, fenced: this.#fenced.get(group) ?? 0, queues: rows }))
+    const fenced = this.#fenced.get(group) ?? 0
+    const retrying = this.#state.retrying.of(group)
+    const finish = () => answer(accept({ ...coordinated, fenced, retrying, queues: rows }))
     if (left === 0) return finish()
     for (const { row, offset } of unread) {
       this.#store.read(this.#store.queue(row.topic, row.queueId), offset, 1, (outcome) => {

@@ -105,6 +105,11 @@ export class QueueOwners {
     this.#send(place, hosted, { type: 'queue.released', ...release })
   }
 
+  /** A list of members of that generation says that whoever owns the queue is gone. What it has committed stays. */
+  vacate(place: Place, gone: { clientId: string; generation: number }): void {
+    this.#send(place, this.#host(place), { type: 'owner.gone', ...gone })
+  }
+
   /** An operator set the offset: whoever reads the queue has to claim it anew. */
   unseat(place: Place, offset: number): void {
     this.#send(place, this.#host(place), { type: 'owner.unseated', offset })

@@ -6,6 +6,7 @@ import {
   type EventOf,
   type GroupCoordinatorContext,
   type GroupCoordinatorEvent,
+  goneOf,
   type Standing,
   type Who,
 } from './vocabulary.ts'
@@ -199,4 +200,40 @@ export const remembers = {
 } as const
 export const taken = [join, armSession, accept, ...watch, outdate] as const
 export const gone = (what: string) => [removeBecause(what), disarm, outdate] as const
+
+const doubt = ({ event }: { event: EventOf<'owners.doubted'> }) => event
+/** Those who only lost their coordinator are about to join again. */
+const leapAhead = coordinator.assign(({ context: { told }, event }) => {
+  const { generation } = event as EventOf<'owners.doubted'>
+  return generation < told.generation ? {} : { told: { ...told, generation: generation + LEAP } }
+})
+/** The last one is gone: nobody has a share any more, in a generation of its own. */
+const divideAmongNobody = coordinator.assign(({ context, event }) => {
+  const isProven = goneOf(context, event as EventOf<'owners.doubted'>) !== null
+  return isProven ? {} : { told: { generation: context.told.generation + 1, members: [] } }
+})
+const reportGone = {
+  type: 'reportGone',
+  params: ({ context, event }: { context: GroupCoordinatorContext; event: EventOf<'owners.doubted'> }) => ({
+    generation: context.told.generation,
+    gone: goneOf(context, event),
+  }),
+} as const
+const tellNothing = {
+  type: 'reportGone',
+  params: ({ context: { told } }: { context: GroupCoordinatorContext }) => ({
+    generation: told.generation,
+    gone: null,
+  }),
+} as const
+const gathers = {
+  guard: { type: 'isBehind', params: doubt },
+  target: 'gathering',
+  actions: [leapAhead, tellNothing],
+} as const
+export const doubted = {
+  whileEmpty: [gathers, { actions: [divideAmongNobody, reportGone] }],
+  whileGathering: { actions: [leapAhead, tellNothing] },
+  whileActive: [gathers, { actions: reportGone }],
+} as const
 export const ofMember = { type: 'isMember', params: who } as const

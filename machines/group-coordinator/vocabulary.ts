@@ -79,10 +79,13 @@ export type GroupCoordinatorEvent =
   | ({ type: 'member.expired' } & Who)
   | { type: 'queues.changed'; topic: string; queues: QueueRef[] }
   | { type: 'lags.measured'; lags: Record<string, number> }
+  /** A broker has queues that these own, and nobody reads. `generation`: the latest that a claim of theirs rested on. */
+  | ({ type: 'owners.doubted' } & Doubt)
   /** Of its own: who belongs to the group, or what it reads, is not as it was when the queues were divided. */
   | { type: 'division.outdated' }
 
 export type Who = { clientId: string; instance: string }
+export type Doubt = { clientIds: string[]; generation: number }
 export type EventOf<T> = Extract<GroupCoordinatorEvent, { type: T }>
 
 export type RebalanceNote = {
@@ -96,6 +99,23 @@ export type RebalanceNote = {
 
 export const isMember = ({ members }: GroupCoordinatorContext, { clientId, instance }: Who): boolean =>
   own(members, clientId)?.instance === instance
+
+/** Who of these is no member: only a division that is later than their claims, and was told without them, proves it. */
+export function goneOf({ members, told }: GroupCoordinatorContext, doubt: Doubt): string[] | null {
+  const absent = doubt.clientIds.filter((clientId) => own(members, clientId) === undefined)
+  if (absent.length === 0) return []
+  const isTold = told.members.some(({ clientId }) => absent.includes(clientId))
+  return isTold || doubt.generation >= told.generation ? null : absent
+}
+
+/** The claims rest on a division that was not made here: another coordinator has made it, and its members may live. */
+const isBehind = ({ members, told }: GroupCoordinatorContext, { clientIds, generation }: Doubt): boolean =>
+  generation > told.generation ||
+  (generation === told.generation &&
+    clientIds.some(
+      (clientId) =>
+        own(members, clientId) === undefined && !told.members.some((member) => member.clientId === clientId),
+    ))
 
 export const coordinator = setup({
   types: {} as {
@@ -117,6 +137,8 @@ export const coordinator = setup({
     /** Answers lags.measured. */
     measureLags: effect<{ topics: string[] }>('measureLags'),
     noteRebalance: effect<RebalanceNote>('noteRebalance'),
+    /** Answers owners.doubted. `gone`: who is no member in that generation; null: it is not known yet. */
+    reportGone: effect<{ generation: number; gone: string[] | null }>('reportGone'),
   },
   guards: {
     isMember: ({ context }, who: Who) => isMember(context, who),
@@ -140,6 +162,8 @@ export const coordinator = setup({
       JSON.stringify(own(context.queues, topic)) !== JSON.stringify(queues),
     knowsQueues: ({ context }) => wantedTopics(context).every((topic) => own(context.queues, topic)),
     hasCauses: ({ context: { causes } }) => causes.length > 0,
+    isBehind: ({ context }, doubt: Doubt) => isBehind(context, doubt),
+    isDeserted: ({ context: { members } }) => Object.keys(members).length === 0,
     isByLag: ({ context }) => allocationOf(context) === 'lag-aware',
   },
   delays: {

@@ -187,6 +187,14 @@ test('group show: subscriptions that differ are told, and the rebalances with th
   t.regex(stdout, /c2 joined/)
 })
 
+test('group show, group lag: what waits for its next try is a figure of its own, and in no lag', async (t) => {
+  for (const command of ['show', 'lag']) {
+    t.regex((await stage().run('group', command, 'billing')).stdout, /^retrying +2$/m)
+    const { retrying } = JSON.parse((await stage().run('group', command, 'billing', '--json')).stdout)
+    t.is(retrying, 2)
+  }
+})
+
 test('group show: a queue that two members count as theirs is told, with both, and who waits for it', async (t) => {
   const { stdout } = await stage().run('group', 'show', 'billing')
   t.regex(stdout, /functions of their own.*\n {2}orders\/broker-a\/0: c1 has it, and c2 wants it too\n/)

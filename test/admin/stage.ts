@@ -32,6 +32,7 @@ const group: GroupDescription = {
     { generation: 3, causes: ['c2 joined'], members: 2, queues: 1, moves: 0, at: Date.UTC(2026, 0, 1) },
   ],
   fenced: 0,
+  retrying: 2,
   members: [
     {
       ...{ clientId: 'c1', instance: 'i1', subscriptions: { orders: '*' } },

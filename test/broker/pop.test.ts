@@ -242,6 +242,105 @@ test('pop: a log of before has no pops, and is opened', async (t) => {
   t.deepEqual(bench.state.pops.save(), [])
 })
 
+test('pop: a clock that is set back hides nothing for longer, also from whoever waits', async (t) => {
+  const bench = await broker()
+  const { now } = bench.clock
+  bench.send('s', frame(['1', '2']))
+  bench.settle()
+  const [first] = receive(bench, { max: 1 })
+  bench.clock.now = () => now() - 3_600_000
+  t.deepEqual(texts(receive(bench)), ['2'])
+  t.deepEqual(settle(bench, [itemOf(first!, 15_000)]), [])
+  let isTold = false
+  bench.pop.wait({ group: 'g', topic: 'orders', clientId: 'c', ordered: false, waitMs: 60_000 }, () => {
+    isTold = true
+  })
+  bench.clock.advance(INVISIBLE - 500)
+  t.false(isTold)
+  bench.clock.advance(1_000)
+  t.true(isTold)
+  t.deepEqual(texts(receive(bench)), ['2'])
+  bench.clock.advance(5_000)
+  t.deepEqual(texts(receive(bench)), ['1'])
+})
+
+test('pop: what a master hid whose clock was a day ahead is not hidden for a day by the next one', async (t) => {
+  const bench = await broker()
+  const { now } = bench.clock
+  bench.clock.now = () => now() + 86_400_000
+  bench.send('s', frame(['1']))
+  bench.settle()
+  t.is(receive(bench).length, 1)
+  await bench.stop()
+  bench.clock.now = now
+  const next = await broker(1, bench)
+  t.false(next.pop.isPopped('g', 'orders/0'))
+  t.deepEqual(texts(await received(next)), ['1'])
+  await next.stop()
+})
+
+test('pop: a topic that is deleted while the disk is read is given nothing of, and nothing is kept of it', async (t) => {
+  const bench = await broker()
+  bench.send('s', frame(['1']))
+  bench.settle()
+  const disk = slowDisk(bench)
+  const reply = ask(bench)
+  bench.store.dropQueues('orders')
+  bench.state.changeTopic({ deleted: 'orders' })
+  disk.goOn()
+  t.is(answerCode(bench.answer(reply)!), codes.PULL_NOT_FOUND)
+  t.deepEqual(bench.state.pops.save(), [])
+  t.false(bench.state.offsets.has('g'))
+})
+
+test('pop: what an owner had sent back is done: its copy is tried again, and it is not given as well', async (t) => {
+  const bench = await broker()
+  bench.topic('orders', { queues: 1 })
+  bench.send('s', frame(['1', '2', '3'], { producerId: 7 }))
+  const place = { group: 'g', topic: 'orders', queueId: 0 }
+  bench.groups.claim(
+    { ...place, clientId: 'owner', instance: 'owner', generation: 1, force: false, waits: false },
+    () => {},
+  )
+  bench.settle()
+  const owner = { group: 'g', clientId: 'owner', assignEpoch: 1 }
+  const failed = { delayLevel: 0, attempts: 1, maxReconsumeTimes: 16, reason: '' }
+  bench.sendBack.receive({ ...failed, topic: 'orders', queueId: 0, offset: 1, owner }, () => {})
+  bench.settle()
+  bench.askCoordinator = (_, told) => told({ generation: 2, gone: ['owner'] })
+  const messages = receive(bench)
+  t.deepEqual(texts(messages), ['1', '3'])
+  settle(
+    bench,
+    messages.map((message) => itemOf(message)),
+  )
+  t.is(bench.state.offsets.get('g')?.get('orders/0'), 3)
+  // It is not remembered for ever.
+  t.false(bench.state.sentBack.has('g', 'orders/0', 1))
+  // Whoever sets the group back wants all of it.
+  bench.groups.reset({ group: 'g', topic: 'orders', offsets: [[0, 0]] }, () => {})
+  t.deepEqual(texts(receive(bench)), ['1', '2', '3'])
+})
+
+test('pop: an acknowledgement that a mastership did not come to is told at once that it is over', async (t) => {
+  const bench = await broker()
+  bench.send('s', frame(['1']))
+  bench.settle()
+  const [message] = receive(bench)
+  const answers: Answer<PopSettleAnswer>[] = []
+  bench.pop.settle(
+    { group: 'g', clientId: 'c', items: [itemOf(message!)] },
+    (answer) => void answers.push(answer),
+  )
+  bench.pop.close()
+  bench.clock.settle()
+  t.deepEqual(
+    answers.map(({ code }) => code),
+    [codes.NOT_MASTER],
+  )
+  t.is(bench.state.pops.of('g', 'orders/0')?.entries.length, 1)
+})
+
 test('pop: an acknowledgement that comes while the disk is read counts: the message is NEVER given again', async (t) => {
   const bench = await broker()
   bench.send('s', frame(['1']), frame(['2']))
@@ -415,6 +514,109 @@ test('pop: a clock that jumps moves redeliveries, and loses nothing', async (t) 
   t.deepEqual(settle(bench, [itemOf(messages[0]!)]), [])
   bench.clock.now = () => now() + 86_400_000
   t.deepEqual(texts(receive(bench)), ['2'])
+})
+
+/** A queue that a member owned under generation 3, with offset 1 committed, and messages 1, 2. */
+async function owned(): Promise<BrokerBench> {
+  const bench = await broker()
+  bench.send('s', frame(['1', '2']))
+  const place = { group: 'g', topic: 'orders', queueId: 0 }
+  bench.groups.claim(
+    { ...place, clientId: 'owner', instance: 'owner', generation: 3, force: false, waits: false },
+    () => {},
+  )
+  bench.settle()
+  bench.groups.commit({ group: 'g', clientId: 'owner', offsets: [['orders', 0, 1, 1]] }, () => {})
+  bench.settle()
+  return bench
+}
+const refusalOf = (bench: BrokerBench, more: Partial<PopRequest> = {}): [code: number, text: string] => {
+  const reply = ask(bench, more)
+  bench.settle()
+  const answer = bench.answer(reply)!
+  return [answerCode(answer), popText(answer)]
+}
+
+test('pop: a queue whose owner is gone is freed, and the group goes on where it had committed', async (t) => {
+  const bench = await owned()
+  const asked: unknown[] = []
+  bench.askCoordinator = (doubt, told) => {
+    asked.push(doubt)
+    told({ generation: 4, gone: ['owner'] })
+  }
+  t.deepEqual(texts(receive(bench)), ['2'])
+  t.deepEqual(asked, [{ group: 'g', clientIds: ['owner'], generation: 3 }])
+  t.deepEqual(texts(receive(bench)), [])
+  t.is(asked.length, 1)
+  // The owner that went is a zombie from now on, and so it is for the next master.
+  const commit = (bench: BrokerBench) => {
+    let fenced: unknown
+    bench.groups.commit({ group: 'g', clientId: 'owner', offsets: [['orders', 0, 2, 1]] }, (answer) => {
+      fenced = 'value' in answer && answer.value.fenced
+    })
+    bench.settle()
+    return fenced
+  }
+  t.deepEqual(commit(bench), [['orders', 0]])
+  await bench.stop()
+  const next = await broker(1, bench)
+  t.deepEqual(commit(next), [['orders', 0]])
+  next.clock.advance(INVISIBLE)
+  t.deepEqual(texts(await received(next)), ['2'])
+  await next.stop()
+})
+
+test('pop: a queue whose owner lives is its own, whoever pops', async (t) => {
+  const bench = await owned()
+  bench.askCoordinator = (_, told) => told({ generation: 4, gone: [] })
+  const [code, text] = refusalOf(bench)
+  t.is(code, codes.NO_PERMISSION)
+  t.regex(text, /belongs to owner.*stop the consumers/)
+  t.is(bench.groups.owners.of('g', 'orders/0')?.clientId, 'owner')
+  t.false(bench.pop.isPopped('g', 'orders/0'))
+})
+
+test('pop: while it is not known whether an owner lives, whoever pops is told to ask again', async (t) => {
+  const bench = await owned()
+  for (const answer of [null, { generation: 1_003, gone: null }]) {
+    bench.askCoordinator = (_, told) => told(answer)
+    const [code, text] = refusalOf(bench)
+    t.is(code, codes.SERVICE_NOT_AVAILABLE)
+    t.regex(text, /is being found out/)
+  }
+  t.is(bench.groups.owners.of('g', 'orders/0')?.clientId, 'owner')
+})
+
+test('pop: an owner that has claimed anew while the coordinator was asked keeps its queue', async (t) => {
+  const bench = await owned()
+  let answer: () => void = () => {}
+  bench.askCoordinator = (_, told) => {
+    answer = () => told({ generation: 4, gone: ['owner'] })
+  }
+  const replies = [ask(bench), ask(bench, { clientId: 'other' })]
+  bench.groups.claim(
+    {
+      ...{ group: 'g', topic: 'orders', queueId: 0, clientId: 'owner', instance: 'owner', generation: 5 },
+      ...{ force: false, waits: false },
+    },
+    () => {},
+  )
+  answer()
+  bench.settle()
+  for (const reply of replies) t.is(answerCode(bench.answer(reply)!), codes.NO_PERMISSION)
+  t.is(bench.groups.owners.of('g', 'orders/0')?.generation, 5)
+})
+
+test('pop: a mastership that ends while the coordinator is asked gives nothing', async (t) => {
+  const bench = await owned()
+  let answer: () => void = () => {}
+  bench.askCoordinator = (_, told) => {
+    answer = () => told({ generation: 4, gone: [] })
+  }
+  const reply = ask(bench)
+  bench.pop.close()
+  answer()
+  t.is(answerCode(bench.answer(reply)!), codes.NOT_MASTER)
 })
 
 test('pop: a mastership that is over gives nothing', async (t) => {

@@ -16,8 +16,8 @@ const failed: SendBackRequest = {
 }
 
 /** Three messages in a queue that `me` owns for `g`. */
-async function opened(): Promise<BrokerBench> {
-  const bench = await BrokerBench.start()
+async function opened(segmentBytes?: number): Promise<BrokerBench> {
+  const bench = await BrokerBench.start(null, segmentBytes)
   bench.topic()
   bench.schedule.open()
   bench.send('', frame(['0', '1', '2'], { producerId: 7 }))
@@ -196,3 +196,66 @@ test('send back: tries that the consumer made by itself count', async (t) => {
   bench.settle()
   t.like(answers[0], { value: { to: 'retry', delayLevel: 6 } })
 })
+
+/** How many messages of `g` wait for their next try, as an operator is told, and in which lags they are. */
+async function retrying(bench: BrokerBench): Promise<[waiting: number, inRetryTopic: number]> {
+  let told: [number, number] | null = null
+  const nobody = { generation: 0, members: [], allocation: null, disagreements: [], rebalances: [] }
+  bench.groups.describe('g', nobody, (answer) => {
+    if ('value' in answer) told = [answer.value.retrying, stored(bench, '%RETRY%g')]
+  })
+  while (told === null) {
+    bench.clock.settle()
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  return told
+}
+
+test('send back: what waits for its next try is counted until it is in the retry topic, also AFTER a restart', async (t) => {
+  for (const segmentBytes of [undefined, 2_048]) {
+    const bench = await opened(segmentBytes)
+    t.deepEqual(await retrying(bench), [0, 0])
+    sendBack(bench)
+    sendBack(bench)
+    sendBack(bench, { offset: 2, delayLevel: 5 })
+    // A dead letter, and what a sender delays, wait for no try.
+    sendBack(bench, { offset: 0, delayLevel: -1 })
+    bench.settle()
+    commit(bench, 3)
+    t.deepEqual(await retrying(bench), [2, 0])
+    // Large segments end in the log, small ones in a state that is saved.
+    for (let i = 0; i < 40 && segmentBytes; i++) bench.send(`s${i}`, frame(['x'.repeat(200)]))
+    bench.settle()
+    await bench.stop()
+    const next = await BrokerBench.start(bench, segmentBytes)
+    t.deepEqual(await retrying(next), [2, 0])
+    next.schedule.open()
+    await arrives(next, 10_100)
+    t.deepEqual(await retrying(next), [1, 1])
+    await arrives(next, 50_100)
+    t.deepEqual(await retrying(next), [0, 2])
+    await next.stop()
+  }
+})
+
+test('send back: what a full disk took before its time is retried no more, and is not counted', async (t) => {
+  const bench = await opened()
+  sendBack(bench)
+  sendBack(bench, { offset: 2 })
+  bench.settle()
+  t.deepEqual(await retrying(bench), [2, 0])
+  bench.store.queue('SCHEDULE_TOPIC_XXXX', 2).minOffset = 2
+  bench.clock.advance(10_100)
+  t.is(bench.schedule.counters.dropped, 2)
+  t.deepEqual(await retrying(bench), [0, 0])
+})
+
+/** Time passes, and a disk that takes its time is waited for. */
+async function arrives(bench: BrokerBench, ms: number): Promise<void> {
+  bench.clock.advance(ms)
+  const delivered = bench.schedule.counters.delivered
+  for (let i = 0; i < 1_000 && bench.schedule.counters.delivered === delivered; i++) {
+    await new Promise((resolve) => setImmediate(resolve))
+    bench.settle()
+  }
+}

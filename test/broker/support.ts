@@ -3,6 +3,7 @@ import { BrokerState } from '../../actors/broker/broker-state.ts'
 import { Delivery } from '../../actors/broker/delivery.ts'
 import { Groups } from '../../actors/broker/groups.ts'
 import { Ingest } from '../../actors/broker/ingest.ts'
+import { type AskCoordinator, FormerOwners } from '../../actors/broker/pop/former-owners.ts'
 import { Pop } from '../../actors/broker/pop/pop.ts'
 import { SendBack } from '../../actors/broker/retry/send-back.ts'
 import { Schedule } from '../../actors/broker/schedule/schedule.ts'
@@ -68,6 +69,8 @@ export class BrokerBench {
   sendBack!: SendBack
   /** Whether the broker takes messages. */
   isTaking = true
+  /** Nobody answers before a test says what. */
+  askCoordinator: AskCoordinator = (_, told) => told(null)
   #waiting: { end: number; run: () => void }[] = []
 
   private constructor(disk: SimulatedDisk | null, clock: VirtualClock | null) {
@@ -128,9 +131,10 @@ export class BrokerBench {
       bench.groups,
     )
     const random = world.random
+    const former = new FormerOwners(bench.groups.owners, (doubt, told) => bench.askCoordinator(doubt, told))
     bench.pop = new Pop(bench.store, state, { transport, clock, log, random }, bench.store.epoch, {
       afterStored: (run) => bench.#afterStored(run),
-      ownerOf: (group, queue) => bench.groups.owners.of(group, queue)?.clientId ?? null,
+      vacate: (group, topic, queueIds, vacated) => former.vacate(group, topic, queueIds, vacated),
       createDerived: (topic) => {
         if (!state.topics.has(topic)) bench.topic(topic, { queues: 1 })
       },

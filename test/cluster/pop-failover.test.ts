@@ -6,7 +6,7 @@ import test from 'ava'
 import type { ReceivedMessage, SimpleConsumer, SimpleConsumerOptions } from '../../actors/index.ts'
 import { until } from '../support/until.ts'
 import { type ReplicaSet, replicaSet } from './replicas.ts'
-import { clusterOf, numbers, sorted } from './support.ts'
+import { clusterOf, hears, listen, numbers, sorted } from './support.ts'
 
 const TOPIC = 'orders'
 const options = (more: Partial<SimpleConsumerOptions> = {}): SimpleConsumerOptions => ({
@@ -120,5 +120,37 @@ for (const [what, lose] of ways) {
     t.deepEqual(sorted(all), numbers(sent))
     const committed = await set.committed('billing')
     t.true(committed.every((queue) => queue.committed === queue.maxOffset))
+  })
+}
+
+for (const isNewMaster of [false, true]) {
+  const also = isNewMaster ? ', also at the next master' : ''
+  test(`pop: the queues of a consumer that died are free when its session is over${also}`, async (t) => {
+    const set = await replicaSet(t)
+    const client = await set.connect()
+    await client.admin().createTopic(TOPIC, { queues: 2 })
+    await set.inSync()
+    const producer = client.producer({ timeoutMs: 30_000 })
+    const send = (from: number) =>
+      Promise.all(numbers(10, from).map((body) => producer.send({ topic: TOPIC, body })))
+    await send(0)
+    const dying = await set.connect()
+    const owner = await listen(dying, TOPIC, { group: 'billing', from: 'first', sessionMs: 6_000 })
+    await hears(owner, 10)
+    await until('all is committed', async () =>
+      (await set.committed('billing')).every(({ committed, maxOffset }) => committed === maxOffset),
+    )
+    set.kill(dying)
+    await send(10)
+    const consumer = client.simpleConsumer(options({ awaitMs: 30_000 }))
+    const refused = await t.throwsAsync(consumer.receive())
+    t.is((refused as { code?: string }).code, 'NO_PERMISSION')
+    // The coordinator is another one then, too, and knows nothing of the group.
+    const { brokerId } = await set.master()
+    if (isNewMaster) await set.handOver(1 - brokerId)
+    const received = await receive(consumer, 10)
+    t.deepEqual(sorted(texts(received)), numbers(10, 10))
+    for (const message of received) await consumer.ack(message)
+    t.true((await set.committed('billing')).every(({ committed, maxOffset }) => committed === maxOffset))
   })
 }

@@ -292,6 +292,24 @@ test("pop: a group that begins 'last' is given what comes AFTER its first receiv
   t.deepEqual(sorted(texts(await drain(consumer, 5))), numbers(5, 3))
 })
 
+test("pop: a group that begins 'last' is given all of a topic that is made later, and of one that is made anew", async (t) => {
+  const client = await clientOf(t)
+  const consumer = client.simpleConsumer(options({ from: 'last' }))
+  await t.throwsAsync(consumer.receive(1, 0), { message: /no broker has the topic/ })
+  await send(client, numbers(3))
+  t.deepEqual(sorted(texts(await drain(consumer, 3))), numbers(3))
+  await client.admin().deleteTopic(TOPIC)
+  await until('it is gone', () =>
+    consumer.receive(1, 0).then(
+      () => false,
+      () => true,
+    ),
+  )
+  await client.admin().createTopic(TOPIC)
+  await send(client, numbers(3, 3))
+  t.deepEqual(sorted(texts(await drain(consumer, 3))), numbers(3, 3))
+})
+
 test('pop: an operator moves a group back, and handles of before are refused', async (t) => {
   const client = await clientOf(t)
   await send(client, numbers(10))

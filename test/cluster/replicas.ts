@@ -19,6 +19,8 @@ type Replica = { node: Node; transport: MemoryTransport }
 
 export type ReplicaSet = {
   connect(): Promise<Client>
+  /** The client's process is gone: nothing of it is heard any more. */
+  kill(client: Client): void
   /** The replica that is master of the latest epoch, as it says itself. */
   master(): Promise<BrokerDescription>
   /** Resolves when all replicas hold all that is confirmed. */
@@ -90,17 +92,19 @@ export async function replicaSet(
     const broker = { name: `broker-${String.fromCharCode(98 + i)}` }
     nodes.push(await startNode({ ...common(), transport: hub.connect(), roles: ['broker'], broker }))
   }
-  const clients: Client[] = []
+  const clients = new Map<Client, MemoryTransport>()
   t.teardown(async () => {
     for (const brokerId of set.keys()) mend(brokerId)
-    await Promise.all(clients.map((client) => client.close()))
+    for (const transport of clients.values()) transport.mend()
+    await Promise.all([...clients.keys()].map((client) => client.close()))
     await controller?.close()
     for (const { node } of [...set.values(), ...nodes.map((node) => ({ node }))]) await node.close()
   })
 
   const connectOne = async () => {
-    const client = await connect({ cluster: 'test', transport: hub.connect(), world })
-    clients.push(client)
+    const transport = hub.connect()
+    const client = await connect({ cluster: 'test', transport, world })
+    clients.set(client, transport)
     return client
   }
   const subjects = subjectsOf('test')
@@ -130,6 +134,7 @@ export async function replicaSet(
     order(subjects.broker(BROKER, (await master()).epoch).group, { group })
   return {
     connect: connectOne,
+    kill: (client) => clients.get(client)!.sever(),
     master,
     inSync: () =>
       until(

@@ -196,3 +196,25 @@ test('retry: a handler that runs for too long has failed, and what it returns la
     (await client.admin().group('g')).queues.every(({ lag }) => lag === 0),
   )
 })
+
+test('retry: what waits for its next try is told of the group, and is in no lag until it is due', async (t) => {
+  const cluster = await clusterOf(t, { brokers: 2, messageDelayLevel: SHORT_LEVELS })
+  const client = await cluster.connect()
+  const consumer = client.consumer({ group: 'g', from: 'first' })
+  consumer.subscribe('orders')
+  await consumer.run((_, context) => {
+    context.delayLevel = 18
+    throw new Error('not within the hour')
+  })
+  const producer = client.producer()
+  await Promise.all(numbers(8).map((body) => producer.send({ topic: 'orders', body })))
+  await until('all are sent back', () => consumer.failures?.sentBack === 8)
+  const { retrying, queues } = await client.admin().group('g')
+  t.is(retrying, 8)
+  t.is(
+    queues.find(({ topic, maxOffset }) => topic === '%RETRY%g' && maxOffset > 0),
+    undefined,
+  )
+  await cluster.restartBroker('broker-a')
+  await until('the broker is back', async () => (await client.admin().group('g')).retrying === 8)
+})

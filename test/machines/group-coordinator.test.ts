@@ -31,6 +31,8 @@ function started() {
       coordinator.send({ type, ...who(clientId, instance) }),
     route: (count: number, topic = 't') =>
       coordinator.send({ type: 'queues.changed', topic, queues: queuesOf(topic, count) }),
+    doubt: (generation: number, ...clientIds: string[]) =>
+      coordinator.send({ type: 'owners.doubted', clientIds, generation }),
     lags: (lags: Record<string, number>) => coordinator.send({ type: 'lags.measured', lags }),
     /** Nothing more happens: whatever has happened becomes a division. */
     settle: () => coordinator.expire('settleWindow'),
@@ -50,6 +52,8 @@ function started() {
             return `watch ${order.params.topics.join(' ')}`.trim()
           case 'measureLags':
             return 'measure'
+          case 'reportGone':
+            return `gone ${order.params.generation}: ${order.params.gone?.join(' ') ?? 'not known'}`
           default:
             return []
         }
@@ -616,6 +620,92 @@ test('group: who leaves or dies while a new coordinator gathers is not in its di
   group.take()
   group.expire('gatherWindow')
   t.deepEqual(group.orders(), ['tell 1008: c3 0 1 2 3'])
+})
+
+// ------------------------------------------------------------------------------------------- owners that are doubted
+
+test('group: an owner that is asked after is gone AFTER a later division was told without it', (t) => {
+  const group = stable('c1', 'c2')
+  group.doubt(1, 'c1', 'c2')
+  t.deepEqual(group.orders(), ['gone 1: '])
+  group.expire('session/c1')
+  group.doubt(1, 'c1', 'c2')
+  t.deepEqual(group.orders(), ['gone 1: not known'])
+  group.settle()
+  t.deepEqual(group.orders(), ['tell 2: c2 0 1 2 3'])
+  group.doubt(1, 'c1', 'c2')
+  t.deepEqual(group.orders(), ['gone 2: c1'])
+})
+
+test('group: when the last one is gone nobody has a share, in a generation of its own', (t) => {
+  const group = stable('c1')
+  group.expire('session/c1')
+  t.is(group.state, 'empty')
+  group.take()
+  group.doubt(1, 'c1')
+  t.deepEqual(group.orders(), ['gone 2: c1'])
+  group.doubt(1, 'c1')
+  t.deepEqual(group.orders(), ['gone 2: c1'])
+  group.join('c1')
+  group.route(4)
+  group.settle()
+  t.deepEqual(group.orders(), ['accept c1', 'watch t', 'tell 3: c1 0 1 2 3'])
+})
+
+test('group: a static member that is away is not gone before its session is over', (t) => {
+  const group = started()
+  group.join('c1', { isStatic: true })
+  group.route(1)
+  group.settle()
+  group.say('member.silent', 'c1')
+  group.take()
+  group.doubt(1, 'c1')
+  t.deepEqual(group.orders(), ['gone 1: '])
+})
+
+test('group: a coordinator that knows nothing of an owner gathers BEFORE it says that it is gone', (t) => {
+  const group = started()
+  group.take()
+  group.doubt(7, 'c1')
+  t.is(group.state, 'gathering')
+  t.deepEqual(group.orders(), ['gone 1007: not known'])
+  group.doubt(7, 'c1')
+  t.deepEqual(group.orders(), ['gone 1007: not known'])
+  group.expire('gatherWindow')
+  t.is(group.state, 'empty')
+  t.deepEqual(group.orders(), ['watch'])
+  group.doubt(7, 'c1')
+  t.deepEqual(group.orders(), ['gone 1007: c1'])
+})
+
+test('group: whoever only lost its coordinator joins again, and is not gone', (t) => {
+  const group = started()
+  group.doubt(7, 'c1', 'c2')
+  group.join('c1', { generation: 7, held: ['t/b/0'] })
+  group.route(1)
+  group.take()
+  group.expire('gatherWindow')
+  t.deepEqual(group.orders(), ['tell 1008: c1 0'])
+  group.doubt(7, 'c1', 'c2')
+  t.deepEqual(group.orders(), ['gone 1008: c2'])
+})
+
+test('group: an owner of a division that another coordinator made: it gathers, and keeps its members', (t) => {
+  for (const generation of [1, 9]) {
+    const group = stable('c1')
+    group.doubt(generation, 'stranger')
+    t.is(group.state, 'gathering')
+    t.deepEqual(group.orders(), [`gone ${generation + 1_000}: not known`])
+    group.expire('gatherWindow')
+    t.deepEqual(group.orders(), [`tell ${generation + 1_001}: c1 0 1 2 3`])
+  }
+})
+
+test('group: that an owner which lives is asked after divides nothing anew', (t) => {
+  const group = stable('c1', 'c2')
+  group.doubt(1, 'c1')
+  t.true(group.is('resting'))
+  t.is(group.generation, 1)
 })
 
 // --------------------------------------------------------------------------------------------------------- by lag

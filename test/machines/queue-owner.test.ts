@@ -25,6 +25,7 @@ function started(input: QueueOwnerInput = { assignEpoch: 0, owner: null }) {
     ) => queue.send({ type: 'queue.released', ...claimOf(clientId, generation, by), assignEpoch, offset }),
     expire: (clientId: string, generation: number, by = clientId) =>
       queue.send({ type: 'claim.expired', ...claimOf(clientId, generation, by) }),
+    gone: (clientId: string, generation: number) => queue.send({ type: 'owner.gone', clientId, generation }),
     unseat: (offset: number) => queue.send({ type: 'owner.unseated', offset }),
     /** The orders in short: 'record a 1', 'record nobody 1 at 9', 'grant a 1', 'refuse b for a'. */
     orders: () =>
@@ -273,6 +274,37 @@ test('queue owner: the offset of a queue that nobody owns is recorded, too', (t)
   t.is(queue.state, 'free')
 })
 
+test('queue owner: a queue whose owner is gone, says a LATER list, is free, and its offset stays', (t) => {
+  const queue = owned()
+  queue.gone('b', 2)
+  queue.gone('a', 1)
+  t.deepEqual(queue.orders(), [])
+  queue.gone('a', 2)
+  t.is(queue.state, 'free')
+  t.deepEqual(queue.orders(), ['record nobody 1'])
+  queue.release('a', 1, 1, 9)
+  t.deepEqual(queue.orders(), [])
+  queue.claim('a', 3)
+  t.deepEqual(queue.orders(), ['record a 2', 'grant a 2'])
+})
+
+test('queue owner: an owner that has claimed anew is not taken for the one that went', (t) => {
+  const queue = owned()
+  queue.claim('a', 2)
+  queue.orders()
+  queue.gone('a', 2)
+  t.is(queue.owner, 'a')
+  t.deepEqual(queue.orders(), [])
+})
+
+test('queue owner: whoever waits for an owner that is gone is granted the queue', (t) => {
+  const queue = owned()
+  queue.claim('b', 2, { waits: true })
+  queue.gone('a', 2)
+  t.deepEqual(queue.orders(), ['record nobody 1', 'record b 2', 'grant b 2'])
+  t.is(queue.waiting, null)
+})
+
 /** What a broker and its log know, beside the machine: whom it told what. */
 const members = fc.constantFrom('a', 'b', 'c')
 const instances = fc.constantFrom('i1', 'i2')
@@ -301,6 +333,7 @@ const events: fc.Arbitrary<QueueOwnerEvent> = fc.oneof(
     instance: instances,
     generation: generations,
   }),
+  fc.record({ type: fc.constant('owner.gone' as const), clientId: members, generation: generations }),
   fc.record({ type: fc.constant('owner.unseated' as const), offset: fc.nat(9) }),
 )
 

@@ -35,6 +35,8 @@ export type GroupConfiguration = {
   expiries?: number
   /** Queues that an operator sets back to their beginning. */
   resets?: number
+  /** Owners of which a group that pops asks whether they are gone. */
+  doubts?: number
   /** Coordinators that are replaced by one that knows nothing. */
   coordinatorCrashes?: number
   /** Masters that are replaced; what was not confirmed may be lost. */
@@ -51,6 +53,7 @@ const alone = { members: 1, queues: 2, messages: 1 }
 const two = { members: 2, queues: 2, messages: 1 }
 const waits = 'a waiting claim is granted by a release'
 const forced = 'a forced hand-over'
+const freed = 'a queue is freed whose owner is gone'
 const passedOver = 'a silent member is passed over'
 const zombies = ['two believe to own a queue', 'a zombie is fenced', 'a late commit is refused']
 
@@ -118,6 +121,12 @@ export const clean: GroupModel[] = [
     worlds: 36,
     sees: ['a gathering'],
   },
+  {
+    name: 'whoever pops asks after consumers that live, a message is lost and another coordinator follows',
+    configuration: { ...two, doubts: 2, coordinatorCrashes: 1, losses: 1, isClean: true },
+    worlds: 7_650,
+    sees: ['a gathering', 'a doubt is not settled yet'],
+  },
 ]
 
 /** Somebody is overtaken: what is committed stays, and nothing is skipped. */
@@ -183,6 +192,24 @@ export const overtaken: GroupModel[] = [
     sees: ['a gathering', forced],
   },
   {
+    name: 'consumers crash, and whoever pops asks after them',
+    configuration: { ...two, messages: 0, crashes: 2, doubts: 3 },
+    worlds: 1_432,
+    sees: [freed, 'a doubt is not settled yet', forced],
+  },
+  {
+    name: 'whoever pops asks after a consumer that stands still',
+    configuration: { ...two, queues: 1, pauses: 1, doubts: 2 },
+    worlds: 101_767,
+    sees: [freed, ...zombies],
+  },
+  {
+    name: 'whoever pops asks a coordinator that knows nothing after a consumer that has crashed',
+    configuration: { ...two, messages: 0, crashes: 1, doubts: 2, coordinatorCrashes: 1 },
+    worlds: 36_208,
+    sees: ['a gathering', freed, 'a doubt is not settled yet', forced],
+  },
+  {
     name: 'a consumer is closed and another coordinator follows',
     configuration: { ...two, messages: 0, closes: 1, coordinatorCrashes: 1 },
     worlds: 17_970,
@@ -229,6 +256,7 @@ export const wildGroup: GroupConfiguration = {
   forces: 1,
   expiries: 3,
   resets: 1,
+  doubts: 2,
   coordinatorCrashes: 1,
   brokerCrashes: 2,
   isHasty: true,

@@ -47,6 +47,7 @@ export function coordinators(rules: GroupRules, own: readonly Member[], keys: re
         outputs.push({ out: 'refused', slot: slotOf(params), isFinal: params.isFinal })
       else if (type === 'rejectBeat') outputs.push({ out: 'rejected', slot: slotOf(params) })
       else if (type === 'pushAssignment') outputs.push({ out: 'pushed', told: params, to: params.to })
+      else if (type === 'reportGone') outputs.push({ out: 'told', ...params })
       else if (type === 'watchTopics' && params.topics.length > 0)
         events.push({ type: 'queues.changed', topic: TOPIC, queues } as never)
     }

@@ -22,6 +22,7 @@ export const budgetNames = [
   'forces',
   'expiries',
   'resets',
+  'doubts',
   'coordinatorCrashes',
   'brokerCrashes',
 ] as const
@@ -153,12 +154,19 @@ export class GroupCourse {
     if (this.configuration.isClean && this.slotIds.some(lives)) this.broken ??= 'R6 NoForceWhenClean'
   }
   /** `isHeard`: whoever has asked waits for the answer. */
-  toCoordinator(happening: CoordinatorHappening, isHeard = true): void {
+  toCoordinator(
+    happening: CoordinatorHappening,
+    isHeard = true,
+    told: (answer: Extract<CoordinatorOutput, { out: 'told' }>) => void = () => {},
+  ): void {
     const outcome = this.coordinators.react(this.next[0]!, JSON.stringify(happening), happening)
     this.next[0] = outcome.coordinator
-    for (const output of outcome.outputs) this.#carryCoordinator(output, isHeard)
+    for (const output of outcome.outputs) {
+      if (output.out === 'told') told(output)
+      else this.#carryCoordinator(output, isHeard)
+    }
   }
-  #carryCoordinator(output: CoordinatorOutput, isHeard: boolean): void {
+  #carryCoordinator(output: Exclude<CoordinatorOutput, { out: 'told' }>, isHeard: boolean): void {
     if (output.out === 'pushed') {
       const { generation, members } = output.told
       const clientIds = members.map(({ clientId }) => clientId)

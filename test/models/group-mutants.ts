@@ -158,6 +158,23 @@ export const groupMutants: GroupMutant[] = [
     breaks: 'R6 NoForceWhenClean',
   },
   {
+    name: 'a new coordinator does not gather when it is asked after an owner',
+    rules: { coordinator: guarded(coordinator, { isBehind: () => false }) },
+    configuration: { ...two, messages: 0, coordinatorCrashes: 1, doubts: 2, isClean: true },
+    breaks: 'R6 NoForceWhenClean',
+  },
+  {
+    name: 'an owner that has joined again is taken for the one that went',
+    rules: {
+      queueOwner: owned((on) => {
+        for (const way of on['owner.gone']) way.guard = isSameClient
+        on['owner.gone'].shift()
+      }),
+    },
+    configuration: { ...two, queues: 1, messages: 0, pauses: 1, doubts: 1 },
+    breaks: 'AtMostOneOwner',
+  },
+  {
     name: 'a new coordinator does not leap ahead of its predecessor',
     rules: { coordinator: joins((learned, { told }) => ({ ...learned, told })) },
     configuration: { ...two, messages: 0, coordinatorCrashes: 1, closes: 1 },

@@ -164,6 +164,16 @@ export function queues(
       tell(event as never, null, message)
       later({ to: 'release', release: message })
     }
+    /** Whoever pops wants the queue to be free. */
+    const gone = ({ slot, generation }: Extract<Message, { kind: 'gone' }>) => {
+      const { assignEpoch, owner: before } = it.record
+      tell({ type: 'owner.gone', clientId: clientIdOf(slot), generation } as never, null)
+      const { owner } = it.record
+      if (!before || (it.record.assignEpoch === assignEpoch && owner)) return
+      if (generation <= before.generation || before.clientId !== clientIdOf(slot)) broke(words.oneOwner)
+      saw('a queue is freed whose owner is gone')
+      outputs.push({ out: 'forced', owner: before.clientId })
+    }
     const commit = ({ slot, assignEpoch, offset }: Extract<Message, { kind: 'commit' }>) => {
       const { committed } = it.record
       if (!rules.mayCommit(it.record, clientIdOf(slot), assignEpoch)) {
@@ -199,6 +209,7 @@ export function queues(
           if (message.kind === 'claim') claim(message)
           else if (message.kind === 'release') release(message)
           else if (message.kind === 'commit') commit(message)
+          else if (message.kind === 'gone') gone(message)
           break
         }
         case 'expiry': {

@@ -1,4 +1,5 @@
 /** What may happen next in a group of consumers. Timers come as steps, wherever they are set; whatever harms has a budget. */
+import type { QueueClaim } from '../../machines/queue-owner.ts'
 import type { QueueNews } from '../../machines/rebalancer.ts'
 import type { GroupBudget, GroupCourse } from './group-course.ts'
 import { addresseeOf } from './group-course.ts'
@@ -132,6 +133,7 @@ export function groupSteps(course: GroupCourse) {
       case 'claim':
       case 'release':
       case 'commit':
+      case 'gone':
         return course.toQueue(message.queue, { is: 'message', message }, `m${id}`)
       case 'granted': {
         const { queue, generation, assignEpoch, committed } = message
@@ -217,6 +219,23 @@ export function groupSteps(course: GroupCourse) {
     if (it.waiting) happens('the claim has waited long enough', 'expiry', 'expiries')
     if (it.confirmed || it.answers.length > 0) happens('the log is confirmed', 'confirm', null)
     happens('is set back', 'reset', 'resets')
+    const { owner } = it.record
+    if (owner) step(`queue ${queue}: its owner is doubted`, 'doubts', () => doubt(queue, owner))
+  }
+
+  /** Somebody pops, and finds the queue owned. What is told is on its way to the broker for as long as it takes. */
+  function doubt(queue: number, { clientId, instance = '', generation }: QueueClaim): void {
+    const event = { type: 'owners.doubted', clientIds: [clientId], generation } as never
+    course.toCoordinator({ is: 'event', event }, true, ({ gone, generation: later }) => {
+      if (gone === null) course.seen.add('a doubt is not settled yet')
+      if (!gone?.includes(clientId)) return
+      course.send({
+        kind: 'gone',
+        queue,
+        slot: coordinators.slotOf({ clientId, instance }),
+        generation: later,
+      })
+    })
   }
 
   function ofBrokers(): void {

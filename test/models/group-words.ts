@@ -50,6 +50,7 @@ export type CoordinatorOutput =
   | { out: 'accepted' | 'rejected'; slot: number }
   | { out: 'refused'; slot: number; isFinal: boolean }
   | { out: 'pushed'; told: Assignment; to: string | null }
+  | { out: 'told'; generation: number; gone: string[] | null }
   | { out: 'broke' | 'saw'; what: string }
 
 /** What the log of a queue's broker says of it. */
@@ -126,4 +127,6 @@ export type Message =
       isOrphan: boolean
     }
   | { kind: 'released'; release: Extract<Message, { kind: 'release' }>; slot: number; queue: number }
+  /** The coordinator says that the consumer, which owns the queue, is gone. */
+  | { kind: 'gone'; queue: number; slot: number; generation: number }
   | { kind: 'commit'; queue: number; slot: number; assignEpoch: number; offset: number }

@@ -42,7 +42,7 @@ const ofBrokers: Kinds<Configuration> = {
 const ofConsumers: Kinds<GroupConfiguration> = {
   ...{ members: 1, queues: 1, brokers: 1, messages: 0, allocation: Object.keys(allocations) },
   ...{ joins: 0, closes: 0, crashes: 0, pauses: 0, losses: 0, delays: 0, forces: 0, expiries: 0 },
-  ...{ resets: 0, coordinatorCrashes: 0, brokerCrashes: 0 },
+  ...{ resets: 0, doubts: 0, coordinatorCrashes: 0, brokerCrashes: 0 },
   ...{ takesOver: false, isHasty: false, isClean: false },
 }
 

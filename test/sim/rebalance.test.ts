@@ -138,6 +138,7 @@ function simulate(seed: number, queueCount: number, allocation: Allocation = 'av
         }
       },
       measureLags: () => {},
+      reportGone: () => {},
       noteRebalance: (note) => {
         moves += note.moves
       },

@@ -197,6 +197,8 @@ export interface GroupDescription {
     at: number
   }[]
   fenced: number
+  /** Messages that failed and wait for their next try; no lag counts them. */
+  retrying: number
   /** Members that own no queue, each with the reason. */
   idle: { clientId: string; why: string }[]
   queues: {

@@ -5,6 +5,7 @@
  * found is looked up again AFTER the last read, in one go with what is made of it. A message that expired from the log
  * is done.
  */
+import { RETRY_PREFIX } from '../../../machines/names.ts'
 import {
   type Candidate,
   chooseFresh,
@@ -16,8 +17,10 @@ import {
   type PopEntry,
   type PopQueue,
 } from '../../../machines/pop-queue.ts'
+import { propertyAt } from '../../../transport/frames.ts'
 import { type Piece, pieceBytes } from '../../../transport/pop-exchange.ts'
 import type { PopRequest } from '../../../transport/pop-messages.ts'
+import { systemProperties } from '../../../transport/records.ts'
 import { type BrokerState, queueOf } from '../broker-state.ts'
 import type { RecordPlace } from '../retry/dead-letters.ts'
 import type { ReadResult, Store, StoredQueue } from '../store/store.ts'
@@ -74,13 +77,20 @@ export function collect(
   )
 }
 
+/** How often it was tried BEFORE it came here, when this is where the group tries again what it could not handle. */
+function triesBefore({ group, topic }: PopRequest, { frame, at }: RecordPlace): number {
+  if (topic !== RETRY_PREFIX + group) return 0
+  const times = Number(propertyAt(frame, at, systemProperties.reconsumeTimes))
+  return Number.isSafeInteger(times) && times > 0 ? times : 0
+}
+
 /** What was found in one queue, `base` being what was known of it then. */
 type Visit = {
   name: string
   base: PopQueue | undefined
   committed: number | undefined
   /** With the frame that holds it; null when it expired from the log. */
-  again: { entry: PopEntry; frame: Buffer | null }[]
+  again: { entry: PopEntry; frame: Buffer | null; before: number }[]
   next: number
   give: { candidate: Candidate; piece: Piece }[]
   hold: Candidate[]
@@ -164,14 +174,17 @@ class Collector {
 
   /** False when there is no room for it. */
   #takeAgain(visit: Visit, entry: PopEntry, frame: Buffer | null): boolean {
-    const isGiven = frame !== null && entry.attempt < this.#options.request.maxAttempts
-    const bytes = isGiven ? pieceBytes(pieceOf(placeOf(frame, entry.offset))) : 0
+    const { request } = this.#options
+    const place = frame && placeOf(frame, entry.offset)
+    const before = place ? triesBefore(request, place) : 0
+    const isGiven = place !== null && before + entry.attempt < request.maxAttempts
+    const bytes = isGiven ? pieceBytes(pieceOf(place)) : 0
     // One message is always taken, however large it is.
     if (this.#messages > 0 && this.#bytes + bytes > this.#options.bytesMax) {
       this.#bytes = this.#options.bytesMax
       return !this.isFull
     }
-    visit.again.push({ entry, frame })
+    visit.again.push({ entry, frame, before })
     this.#bytes += bytes
     if (isGiven) this.#messages++
     return !this.isFull
@@ -206,9 +219,10 @@ class Collector {
   }
 
   #choose(seen: PopQueue, frames: readonly Buffer[], visit: Visit): PopQueue {
-    const { request, bytesMax, wants } = this.#options
+    const { state, request, bytesMax, wants } = this.#options
     const pieces = new Map<number, Piece>()
-    const candidates = candidatesIn(frames, seen.next, wants, pieces)
+    const sentBack = state.sentBack.offsets(request.group, visit.name)
+    const candidates = candidatesIn(frames, seen.next, { wants, sentBack }, pieces)
     const budget = {
       messages: request.max - this.#messages,
       bytes: bytesMax - this.#bytes,
@@ -247,7 +261,7 @@ class Collector {
     const isSame = base
       ? known?.next === base.next
       : known === undefined && state.offsets.get(group)?.get(name) === committed
-    if (!isSame) {
+    if (!isSame || !state.topics.has(request.topic)) {
       found.hasMore = true
       return
     }
@@ -257,17 +271,17 @@ class Collector {
       done: [],
       prolong: [],
     }
-    for (const { entry, frame } of again) {
+    for (const { entry, frame, before } of again) {
       const { offset, attempt, messageGroup } = entry
       // It may have been acknowledged while the disk was read.
       if (!known || entryAt(known, offset) !== entry) continue
       if (frame === null) change.done.push(offset)
-      else if (attempt < maxAttempts) {
+      else if (before + attempt < maxAttempts) {
         addPiece(found.pieces, pieceOf(placeOf(frame, offset)))
         found.attempts.push(attempt + 1)
         change.give.push([offset, attempt + 1, messageGroup])
       } else if (store.accepting) {
-        found.dead.push({ place: placeOf(frame, offset), attempts: attempt })
+        found.dead.push({ place: placeOf(frame, offset), attempts: before + attempt })
         change.done.push(offset)
       } else change.prolong.push([offset, now + FULL_DISK_MS])
     }

@@ -5,11 +5,14 @@ import type { Piece } from '../../../transport/pop-exchange.ts'
 import type { RecordPlace } from '../retry/dead-letters.ts'
 import { messageGroupAt, type RecordFilter } from './records.ts'
 
+/** What is asked for; of what was `sentBack` a copy is tried again, so it is not. */
+export type Wanted = { wants: RecordFilter; sentBack: ReadonlySet<number> | undefined }
+
 /** The messages of frames from an offset on; where each stands is noted as it is asked for. */
 export function* candidatesIn(
   frames: readonly Buffer[],
   from: number,
-  wants: RecordFilter,
+  { wants, sentBack }: Wanted,
   pieces: Map<number, Piece>,
 ): Generator<Candidate> {
   for (const frame of frames) {
@@ -20,7 +23,7 @@ export function* candidatesIn(
       const to = at + frame.readUInt32LE(at)
       const offset = first + index
       if (offset >= from) {
-        const isWanted = wants(frame, at)
+        const isWanted = wants(frame, at) && !sentBack?.has(offset)
         if (isWanted) pieces.set(offset, { frame, index, count: 1, from: at, to })
         const messageGroup = isWanted ? messageGroupAt(frame, at) : null
         yield { offset, messageGroup, isWanted, bytes: to - at }

@@ -12,7 +12,7 @@
  */
 
 import { groupFault } from '../../../machines/names.ts'
-import { dueAt, hasWork } from '../../../machines/pop-queue.ts'
+import { dueAt, hasWork, isDue } from '../../../machines/pop-queue.ts'
 import { PERM_READ, queueCountOf } from '../../../machines/topic.ts'
 import { type Answer, accept, decode, encode, refuse } from '../../../transport/codec.ts'
 import { type Code, codes } from '../../../transport/codes.ts'
@@ -30,25 +30,36 @@ import {
 import type { World } from '../../node/world.ts'
 import { type BrokerState, queueOf } from '../broker-state.ts'
 import { Filters } from '../filters.ts'
+import { ForwardTime } from '../forward-time.ts'
 import { bury, copyOf } from '../retry/dead-letters.ts'
 import type { Store, StoredQueue } from '../store/store.ts'
 import { type Collected, collect } from './collect.ts'
 import { LastFrames } from './last-frames.ts'
 import { type PopRecord, partsOf } from './pop-states.ts'
+import { Poppers } from './poppers.ts'
 import { type RecordFilter, recordFilterOf } from './records.ts'
 import { Settles } from './settles.ts'
 import { Waits } from './waits.ts'
 
-/** A client that has received from a topic lately, and has not left, pops it: nobody may own its queues. */
-const POPPED_MS = 30_000
 const ANSWER_BYTES_MAX = 1024 * 1024
+const NOT_MASTER = 'this replica is no longer master'
 /** A number that JSON and the wire carry exactly, and that nobody guesses. */
 const TOKENS = 2 ** 52
 
+export type PopFault = { code: Code; message: string }
+
 export type PopHooks = {
   afterStored(run: () => void): void
-  /** Who owns a queue, as a member in clustering. */
-  ownerOf(group: string, queue: string): string | null
+  /**
+   * Frees queues whose owners are gone; tells what is in the way of popping them, null when nothing is. Calls back perhaps
+   * BEFORE it returns.
+   */
+  vacate(
+    group: string,
+    topic: string,
+    queueIds: readonly number[],
+    vacated: (fault: PopFault | null) => void,
+  ): void
   createDerived(topic: string): void
   /** A message was appended: the readers of its queue are told when it is confirmed. */
   appended(queue: StoredQueue): void
@@ -63,8 +74,6 @@ type Receive = { request: PopRequest; reply: string; wants: RecordFilter }
 type Lane = {
   waiting: Receive[]
   turn: number
-  /** When each client received last, on the monotonic clock. */
-  clients: Map<string, number>
 }
 
 export class Pop {
@@ -80,6 +89,9 @@ export class Pop {
   /** The receives of one group and topic, the first of which is under way. */
   readonly #lanes = new Map<string, Lane>()
   readonly #settles: Settles
+  readonly #poppers: Poppers
+  /** A message NEVER stays invisible for longer because the clock was set back. */
+  readonly #time: ForwardTime
   #isClosed = false
 
   constructor(
@@ -95,12 +107,17 @@ export class Pop {
     this.#epoch = epoch
     this.#hooks = hooks
     this.#frames = new LastFrames(store)
+    this.#poppers = new Poppers(world.clock)
+    this.#time = new ForwardTime(world.clock)
+    const now = () => this.#time.now()
     this.#settles = new Settles(state, world.clock, this.counters, {
+      now,
       record: (record) => this.#record(record),
       afterStored: hooks.afterStored,
       freed: (group, topic) => this.#waits.freed(group, topic),
     })
     this.#waits = new Waits(world.clock, {
+      now,
       readyAt: (group, topic, isOrdered) => this.#readyAt(group, topic, isOrdered),
     })
   }
@@ -108,14 +125,9 @@ export class Pop {
   /** Whether the group shares the queue message by message: it is not for one member to own. */
   isPopped(group: string, queue: string): boolean {
     const topic = queue.slice(0, queue.lastIndexOf('/'))
-    const { clock } = this.#world
-    const lane = this.#lanes.get(laneOf(group, topic))
-    for (const [clientId, receivedAt] of lane?.clients ?? []) {
-      if (clock.monotonic() - receivedAt < POPPED_MS) return true
-      lane!.clients.delete(clientId)
-    }
-    const now = clock.now()
-    return this.#state.pops.of(group, queue)?.entries.some(({ until }) => until > now) ?? false
+    if (this.#poppers.has(group, topic)) return true
+    const now = this.#time.now()
+    return this.#state.pops.of(group, queue)?.entries.some((entry) => !isDue(entry, now)) ?? false
   }
 
   // ------------------------------------------------------------------------------------------------------- receive
@@ -128,32 +140,34 @@ export class Pop {
     if (typeof wants === 'object') return this.#refuse(reply, codes.SUBSCRIPTION_PARSE_FAILED, wants.fault)
     const fault = this.#faultOf(request)
     if (fault) return this.#refuse(reply, fault.code, fault.message)
+    const { group, topic } = request
+    this.#hooks.vacate(group, topic, this.#queueIds(topic), (owned) => {
+      if (this.#isClosed) this.#refuse(reply, codes.NOT_MASTER, NOT_MASTER)
+      else if (owned) this.#refuse(reply, owned.code, owned.message)
+      else this.#enter({ request, reply, wants })
+    })
+  }
+
+  #enter(receive: Receive): void {
+    const { request } = receive
     const key = laneOf(request.group, request.topic)
     let lane = this.#lanes.get(key)
     if (!lane) {
-      lane = { waiting: [], turn: 0, clients: new Map() }
+      lane = { waiting: [], turn: 0 }
       this.#lanes.set(key, lane)
     }
-    lane.clients.set(request.clientId, this.#world.clock.monotonic())
-    lane.waiting.push({ request, reply, wants })
+    this.#poppers.received(request.group, request.topic, request.clientId)
+    lane.waiting.push(receive)
     if (lane.waiting.length === 1) this.#run(lane)
   }
 
-  #faultOf({ group, topic }: PopRequest): { code: Code; message: string } | null {
+  #faultOf({ group, topic }: PopRequest): PopFault | null {
     const fault = groupFault(group)
     if (fault) return { code: codes.INVALID_PARAMETER, message: fault.message }
     const config = this.#state.topics.get(topic)
     if (!config) return { code: codes.TOPIC_NOT_EXIST, message: `there is no topic '${topic}'` }
     if ((config.perm & PERM_READ) === 0)
       return { code: codes.NO_PERMISSION, message: `topic '${topic}' may not be read` }
-    for (const queueId of this.#queueIds(topic)) {
-      const owner = this.#hooks.ownerOf(group, queueOf(topic, queueId))
-      if (owner === null) continue
-      const message =
-        `queue ${queueId} of '${topic}' belongs to ${owner}, a member of '${group}' that owns queues: stop the ` +
-        'consumers of the group, or receive under another group'
-      return { code: codes.NO_PERMISSION, message }
-    }
     return null
   }
 
@@ -169,7 +183,14 @@ export class Pop {
     const queueIds = this.#queueIds(request.topic)
     const turn = queueIds.length === 0 ? 0 : lane.turn++ % queueIds.length
     const options = {
-      ...{ store: this.#store, frames: this.#frames, state: this.#state, request, wants, now: clock.now() },
+      ...{
+        store: this.#store,
+        frames: this.#frames,
+        state: this.#state,
+        request,
+        wants,
+        now: this.#time.now(),
+      },
       bytesMax: Math.min(ANSWER_BYTES_MAX, transport.maxPayload) - POP_HEAD_BYTES - request.max * 2,
       failed: (failure: { message: string }, topic: string, queueId: number) =>
         log.error('a read failed', { topic, queueId, failure }),
@@ -196,7 +217,7 @@ export class Pop {
     }
     const isGiving = attempts.length > 0
     const token = isGiving ? random.below(TOKENS) : 0
-    const until = isGiving ? clock.now() + invisibleMs : 0
+    const until = isGiving ? this.#time.now() + invisibleMs : 0
     if (isGiving) for (const { change } of record) if (change.give) Object.assign(change, { token, until })
     this.#record(record)
     this.counters.given += attempts.length
@@ -237,7 +258,7 @@ export class Pop {
 
   leave({ group, clientId }: PopLeave, answer: Tell<Record<string, never>>): void {
     this.#waits.leave(group, clientId)
-    for (const [key, { clients }] of this.#lanes) if (key.startsWith(`${group} `)) clients.delete(clientId)
+    this.#poppers.left(group, clientId)
     answer(accept({}))
   }
 
@@ -250,7 +271,7 @@ export class Pop {
   }
 
   #readyAt(group: string, topic: string, isOrdered: boolean): number {
-    const now = this.#world.clock.now()
+    const now = this.#time.now()
     let earliest = Number.POSITIVE_INFINITY
     for (const queueId of this.#queueIds(topic)) {
       const pop = this.#state.pops.of(group, queueOf(topic, queueId))
@@ -258,7 +279,7 @@ export class Pop {
       if (!pop) return 0
       const { maxOffset } = this.#store.bounds(this.#store.queue(topic, queueId))
       if (hasWork(pop, maxOffset, now, isOrdered)) return 0
-      earliest = Math.min(earliest, dueAt(pop, isOrdered))
+      earliest = Math.min(earliest, dueAt(pop, now, isOrdered))
     }
     return earliest
   }
@@ -275,8 +296,7 @@ export class Pop {
     this.#settles.close()
     this.#waits.close()
     for (const { waiting } of this.#lanes.values())
-      for (const { reply } of waiting)
-        this.#refuse(reply, codes.NOT_MASTER, 'this replica is no longer master')
+      for (const { reply } of waiting) this.#refuse(reply, codes.NOT_MASTER, NOT_MASTER)
     this.#lanes.clear()
   }
 }

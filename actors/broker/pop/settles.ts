@@ -6,13 +6,16 @@
  * RocketMQ: broker/processor/AckMessageProcessor.java, ChangeInvisibleTimeProcessor.java
  */
 import { deliveryOf, type PopChange, type PopQueue } from '../../../machines/pop-queue.ts'
-import { type Answer, accept } from '../../../transport/codec.ts'
+import { type Answer, accept, refuse } from '../../../transport/codec.ts'
+import { codes } from '../../../transport/codes.ts'
 import type { PopSettle, PopSettleAnswer } from '../../../transport/pop-messages.ts'
 import type { Clock } from '../../node/world.ts'
 import { type BrokerState, queueOf } from '../broker-state.ts'
 import type { PopRecord } from './pop-states.ts'
 
 export type SettlesHooks = {
+  /** Wall time, milliseconds. */
+  now(): number
   /** Into the log, and applied there. */
   record(record: PopRecord): void
   afterStored(run: () => void): void
@@ -60,7 +63,7 @@ export class Settles {
     const settles = this.#waiting
     this.#waiting = []
     if (this.#isClosed) return
-    const now = this.#clock.now()
+    const now = this.#hooks.now()
     const touched = new Map<string, Touched>()
     const answers: (() => void)[] = []
     for (const { request, answer } of settles) {
@@ -115,7 +118,10 @@ export class Settles {
     return null
   }
 
+  /** What is recorded is answered by the next master; what is not, was not done. */
   close(): void {
     this.#isClosed = true
+    for (const { answer } of this.#waiting.splice(0))
+      answer(refuse(codes.NOT_MASTER, 'this replica is no longer master'))
   }
 }

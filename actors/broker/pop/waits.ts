@@ -22,6 +22,8 @@ export type Waiter = {
 }
 
 export type WaitsHooks = {
+  /** Wall time, milliseconds. */
+  now(): number
   /** When something may be had; in the past or now: at once. Infinity: nothing is known to come. Wall time. */
   readyAt(group: string, topic: string, isOrdered: boolean): number
 }
@@ -41,8 +43,8 @@ export class Waits {
 
   add(group: string, topic: string, waiter: Waiter): void {
     const readyAt = this.#hooks.readyAt(group, topic, waiter.isOrdered)
-    if (readyAt <= this.#clock.now() || waiter.until <= this.#clock.monotonic())
-      return waiter.tell(readyAt <= this.#clock.now())
+    if (readyAt <= this.#hooks.now() || waiter.until <= this.#clock.monotonic())
+      return waiter.tell(readyAt <= this.#hooks.now())
     let groups = this.#topics.get(topic)
     if (!groups) {
       groups = new Map()
@@ -72,7 +74,7 @@ export class Waits {
     const waiting = groups?.get(group)
     if (groups === undefined || waiting === undefined) return
     const readyAt = this.#hooks.readyAt(group, topic, waiting[0]!.isOrdered)
-    if (readyAt <= this.#clock.now()) this.#tellFirst(topic, groups, group, waiting)
+    if (readyAt <= this.#hooks.now()) this.#tellFirst(topic, groups, group, waiting)
     else this.#lookAt(readyAt)
   }
 
@@ -84,7 +86,7 @@ export class Waits {
     const first = waiting.shift()
     if (waiting.length === 0) groups.delete(group)
     if (groups.size === 0) this.#topics.delete(topic)
-    if (waiting.length > 0) this.#lookAt(this.#clock.now() + SECOND_MS)
+    if (waiting.length > 0) this.#lookAt(this.#hooks.now() + SECOND_MS)
     first?.tell(true)
   }
 
@@ -109,7 +111,7 @@ export class Waits {
   /** Wall time may jump: it is looked at again and again. Runs only while somebody waits. */
   #lookAt(readyAt: number): void {
     const now = this.#clock.monotonic()
-    const at = now + Math.max(1, Math.min(LOOK_MS, readyAt - this.#clock.now()))
+    const at = now + Math.max(1, Math.min(LOOK_MS, readyAt - this.#hooks.now()))
     if (this.#timer !== null && this.#timerAt <= at) return
     this.#clock.clearTimeout(this.#timer)
     this.#timerAt = at
@@ -119,7 +121,7 @@ export class Waits {
   #look(): void {
     this.#clock.clearTimeout(this.#timer)
     this.#timer = null
-    const now = this.#clock.now()
+    const now = this.#hooks.now()
     const monotonic = this.#clock.monotonic()
     let next = Number.POSITIVE_INFINITY
     this.#tellThose((group, { isOrdered, until }, topic) => {

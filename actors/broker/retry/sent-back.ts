@@ -17,6 +17,11 @@ export class SentBack {
     return this.#groups.get(group)?.get(queue)?.has(offset) ?? false
   }
 
+  /** Of one queue; undefined for none. */
+  offsets(group: string, queue: string): ReadonlySet<number> | undefined {
+    return this.#groups.get(group)?.get(queue)
+  }
+
   /** A copy is in the log. */
   note(bytes: Buffer, at: number): void {
     const properties = propertiesAt(bytes, recordsAt(bytes, at))

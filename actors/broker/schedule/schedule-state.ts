@@ -26,13 +26,14 @@ export class ScheduleState {
     return this.#next[queueId]!
   }
 
-  /** A delivered frame is in the log. */
-  noteDelivered(bytes: Buffer, at: number): void {
+  /** A delivered frame is in the log; returns the queue where it waited. */
+  noteDelivered(bytes: Buffer, at: number): number {
     const queueId = (producerIdAt(bytes, at) - FIRST_ID) / 2
     const next = this.#next[queueId]
-    if (next === undefined) return
+    if (next === undefined) return queueId
     const ahead = (sequenceAt(bytes, at) - (next % HIGH) + HIGH) % HIGH
     this.#next[queueId] = next + ahead + 1
+    return queueId
   }
 
   change({ queueId, next }: ScheduleChange): void {

@@ -14,6 +14,7 @@ import { epochAt, flags, flagsAt, kinds, queueOffsetAt, recordsAt } from '../../
 import { type Properties, propertiesAt } from '../../../transport/records.ts'
 import type { Clock, Log } from '../../node/world.ts'
 import type { BrokerState } from '../broker-state.ts'
+import { ForwardTime } from '../forward-time.ts'
 import type { Store, StoredQueue } from '../store/store.ts'
 import { SCHEDULE_TOPIC, type ScheduleChange } from './schedule-state.ts'
 import { type Destination, deliveredOf, destinationOf, levelAsked, waitingOf } from './waiting.ts'
@@ -49,8 +50,8 @@ export class Schedule {
   readonly #levels: Level[] = []
   readonly #missing = new Set<string>()
   #isOpen = false
-  /** What the wall clock was ahead of the monotonic one, at most; and when this mastership began, by `#now`. */
-  #ahead: number
+  readonly #time: ForwardTime
+  /** When this mastership began. */
   #openedAt = 0
   /** Something is to be looked at again when more is confirmed. */
   #isAwaited = false
@@ -66,7 +67,7 @@ export class Schedule {
     this.#clock = clock
     this.#log = log
     this.#owner = owner
-    this.#ahead = clock.now() - clock.monotonic()
+    this.#time = new ForwardTime(clock)
     for (let queueId = 0; queueId < DELAY_LEVEL_MAX; queueId++) {
       const queue = store.queue(SCHEDULE_TOPIC, queueId)
       this.#levels.push({ queueId, queue, timer: null, isReading: false })
@@ -76,7 +77,7 @@ export class Schedule {
   /** From now on what is due is delivered. */
   open(): void {
     this.#isOpen = true
-    this.#openedAt = this.#now()
+    this.#openedAt = this.#time.now()
     this.wake()
   }
 
@@ -100,16 +101,9 @@ export class Schedule {
     this.wake()
   }
 
-  /** Wall time, as it would be had nobody set it back since this mastership began. */
-  #now(): number {
-    const elapsed = this.#clock.monotonic()
-    this.#ahead = Math.max(this.#ahead, this.#clock.now() - elapsed)
-    return this.#ahead + elapsed
-  }
-
   /** When a message of that level is due that is stored now. */
   dueTime(level: number): number {
-    return this.#now() + this.#owner.delaysMs[level - 1]!
+    return this.#time.now() + this.#owner.delaysMs[level - 1]!
   }
 
   /** Stores what a sender sent with a delay; gives the offset where it waits, or -1 when it cannot wait. */
@@ -168,7 +162,7 @@ export class Schedule {
   #deliver(level: Level, frames: readonly Buffer[]): void {
     // It may have been closed to messages while the disk was read.
     if (!this.#owner.mayDeliver()) return
-    const now = this.#now()
+    const now = this.#time.now()
     let dropped = -1
     let waitMs = -1
     for (const frame of frames) {
@@ -224,6 +218,6 @@ export class Schedule {
 
   #record(change: ScheduleChange): void {
     this.#store.appendControl(kinds.schedule, encode(change))
-    this.#state.schedule.change(change)
+    this.#state.changeSchedule(change)
   }
 }

@@ -22,6 +22,7 @@ const ANSWER_MS = 5_000
 const PAUSE_MS = 200
 /** It told of something that another one has taken. */
 const TAKEN_MS = 20
+const REFUSED_MS = 5_000
 
 export type PopSourceHooks = {
   /** The mastership to ask, 0 when none is known. */
@@ -31,6 +32,8 @@ export type PopSourceHooks = {
   unreachable(epoch: number): void
   /** It has no such topic. */
   deleted(): void
+  /** That it is refused is no error: it is asked again later. */
+  mayBeRefused(): boolean
 }
 
 /** `error`: the broker did not answer, or said that it cannot now. */
@@ -120,6 +123,10 @@ export class PopSource {
     )
     const isPassing =
       code === codes.NOT_MASTER || (isRetryable(error.code as 'NOT_MASTER') && code !== codes.NO_PERMISSION)
+    if (!isPassing && this.#hooks.mayBeRefused()) {
+      this.#rest(REFUSED_MS)
+      return resolve(nothing)
+    }
     if (!isPassing) return reject(new StateMQError(error.code, error.message, { retryable: false }))
     if (code === codes.NOT_MASTER) this.#hooks.unreachable(epoch)
     if (code === codes.TOPIC_NOT_EXIST) this.#hooks.deleted()

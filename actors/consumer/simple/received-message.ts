@@ -1,4 +1,5 @@
 /** A message that was received, with what it is acknowledged by; and the way from a broker's answer to such messages. */
+import { RETRY_PREFIX } from '../../../machines/names.ts'
 import {
   countAt,
   frameBytesAt,
@@ -25,6 +26,9 @@ export class ReceivedMessage extends IncomingMessage {
   /** Until when nobody else is given it unless it is prolonged, milliseconds since 1970 by the broker's clock. */
   readonly invisibleUntil: number
   /** @internal */ private readonly token: number
+  /** @internal Where it lies, which is not where it was sent to when it is tried again. */
+  private readonly storedTopic: string
+  /** @internal How often it was given from there. */ private readonly attempt: number
 
   constructor(
     frame: FrameView,
@@ -34,7 +38,10 @@ export class ReceivedMessage extends IncomingMessage {
   ) {
     super(frame, at, queueOffset)
     this.group = group
-    this.deliveryAttempt = attempt
+    this.storedTopic = frame.topic
+    this.attempt = attempt
+    if (frame.topic === RETRY_PREFIX + group) this.showAsRetried()
+    this.deliveryAttempt += attempt - 1
     this.invisibleUntil = until
     this.token = token
   }
@@ -46,8 +53,8 @@ export class ReceivedMessage extends IncomingMessage {
 
   /** @internal */
   get delivery(): ReceiptHandle {
-    const { brokerName, group, topic, queueId, queueOffset: offset, deliveryAttempt, token } = this
-    return { brokerName, group, topic, queueId, offset, attempt: deliveryAttempt, token }
+    const { brokerName, group, storedTopic: topic, queueId, queueOffset: offset, attempt, token } = this
+    return { brokerName, group, topic, queueId, offset, attempt, token }
   }
 }
 

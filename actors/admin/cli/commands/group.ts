@@ -56,9 +56,9 @@ export function addGroup(program: Command, cli: Cli): void {
     )
     if (settings.json) return terminal.write(json(found))
     const { members, lag } = summary(found)
-    const { allocation, idle, fenced } = found
+    const { allocation, idle, retrying, fenced } = found
     terminal.write(
-      facts(terminal, { group: found.group, members, allocation, idle: idle.length, lag, fenced }),
+      facts(terminal, { group: found.group, members, allocation, idle: idle.length, lag, retrying, fenced }),
     )
     for (const sentence of found.disagreements) {
       terminal.write(`\nThe members are not alike, so messages may be missed. ${sentence}\n`)
@@ -101,10 +101,11 @@ export function addGroup(program: Command, cli: Cli): void {
     const found = await withClient(cli, settings, `show the lag of '${name}'`, (client) =>
       client.admin().group(name!),
     )
+    const { retrying, queues } = found
     if (settings.json)
-      return terminal.write(json({ group: found.group, lag: summary(found).lag, queues: found.queues }))
+      return terminal.write(json({ group: found.group, lag: summary(found).lag, retrying, queues }))
     terminal.write(queueTable(found, clock.now()))
-    terminal.write(`\n${facts(terminal, { total: summary(found).lag })}`)
+    terminal.write(`\n${facts(terminal, { total: summary(found).lag, retrying })}`)
   })
 
   const reset = group
