@@ -60,6 +60,8 @@ export type ControllerEvent =
   | { type: 'head.changed'; head: Head }
   /** The register holds nothing for this group. */
   | { type: 'register.empty' }
+  /** It holds something older than it did. */
+  | { type: 'register.regressed' }
   | ({ type: 'beat.heard'; settings: GroupSettings } & Sign)
   | ({ type: 'probe.answered' } & Sign)
   /** Nobody listens there: the process is gone, or its connection. */
@@ -187,6 +189,10 @@ const restarted = { guard: { type: 'hasRestarted', params: signIn }, ...ballotBe
 const resigned = { guard: { type: 'hasResigned', params: signIn }, ...ballotBecause('resigned') } as const
 const elected = { target: '#tracking', actions: hearHead } as const
 const newer = { guard: { type: 'isNews', params: headIn }, ...elected } as const
+/** What is there counts, however old it is: a swap from anything else would never succeed. */
+const anew = {
+  'register.regressed': { target: '#reading', actions: controller.assign({ head: null }) },
+} as const
 
 export const controllerMachine = controller.createMachine({
   id: 'controller',
@@ -225,6 +231,7 @@ export const controllerMachine = controller.createMachine({
       id: 'tracking',
       initial: 'healthy',
       on: {
+        ...anew,
         'head.changed': { ...newer, reenter: true },
         'beat.heard': [
           { guard: masterIs, target: '.healthy', reenter: true, actions: learnSettings },
@@ -266,6 +273,7 @@ export const controllerMachine = controller.createMachine({
       id: 'balloting',
       entry: collectVotes,
       on: {
+        ...anew,
         'head.changed': newer,
         'votes.collected': [
           { guard: { type: 'isHeard', params: votesIn }, target: 'tracking' },
@@ -326,6 +334,7 @@ export const controllerMachine = controller.createMachine({
       entry: assign({ reason: null }),
       after: { promoteLimit: ballotBecause('notPromoted') },
       on: {
+        ...anew,
         'head.changed': newer,
         'beat.heard': [
           { guard: masterIs, target: 'tracking', actions: learnSettings },
@@ -347,6 +356,7 @@ export const controllerMachine = controller.createMachine({
       },
       after: { stalledRetry: 'balloting' },
       on: {
+        ...anew,
         'head.changed': newer,
         'beat.heard': [
           { guard: { type: 'isCandidate', params: signIn }, target: 'balloting' },
@@ -362,6 +372,7 @@ export const controllerMachine = controller.createMachine({
     ordered: {
       entry: collectVotes,
       on: {
+        ...anew,
         'head.changed': newer,
         'votes.collected': [
           {

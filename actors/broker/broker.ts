@@ -120,7 +120,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     readHead: ({ epoch, incarnation }) => {
       if (group === null)
         return role.actor.send({ type: 'head.changed', head: ownHead(epoch + 1, incarnation) })
-      watch ??= group.watch(heardHead)
+      watch ??= group.watch(heardHead, (head) => head && heardHead(head))
       group.read((outcome) => {
         if (outcome.ok && outcome.value) heardHead(outcome.value)
       })

@@ -61,11 +61,20 @@ export class GroupRegister {
     })
   }
 
-  watch(hear: (head: Head) => void): Subscription {
-    return this.#register.watch(this.#brokerName, (held) => {
-      const head = this.#understand(held)
-      if (head) hear(head)
-    })
+  /** `wentBack`: the register was put back to this; null for nothing. */
+  watch(hear: (head: Head) => void, wentBack: (head: Head | null) => void): Subscription {
+    return this.#register.watch(
+      this.#brokerName,
+      (held) => {
+        const head = this.#understand(held)
+        if (head) hear(head)
+      },
+      (held) => {
+        this.#head = null
+        const head = held && this.#understand(held)
+        if (head || held === null) wentBack(head)
+      },
+    )
   }
 
   swap(expected: number, state: GroupState, done: (swapped: Swapped) => void): void {
@@ -121,6 +130,7 @@ export class GroupRegister {
   #note(head: Head, masterships: readonly Mastership[]): void {
     if (this.#head !== null && this.#head.revision >= head.revision) return
     this.#head = head
-    this.masterships = masterships
+    // What was put back has forgotten the newest of them.
+    if ((masterships[0]?.epoch ?? 0) >= (this.masterships[0]?.epoch ?? 0)) this.masterships = masterships
   }
 }

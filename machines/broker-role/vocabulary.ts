@@ -141,11 +141,11 @@ export const brokerRole = setup({
   },
   guards: {
     isNews: ({ context }, { head }: { head: Head }) =>
-      head.epoch >= context.epoch && (context.head === null || head.revision > context.head.revision),
+      head.epoch >= context.epoch && isNewer(head, context.head),
     isOtherMastership: ({ context }, { head }: { head: Head }) =>
       head.epoch >= context.epoch &&
-      (context.head === null ||
-        (head.revision > context.head.revision && !isSameMastership(context.head, head))),
+      isNewer(head, context.head) &&
+      (context.head === null || !isSameMastership(context.head, head)),
     isRegressed: ({ context }, { head }: { head: Head }) => head.epoch < context.epoch,
     isNewEpoch: ({ context }, { head }: { head: Head }) => head.epoch > context.epoch,
     /** With the log it was elected for: whoever lost that since is nobody's master. */
@@ -195,6 +195,10 @@ export const brokerRole = setup({
   },
   delays: { headRetry: 1_000, swapRetry: 200, handoverLimit: 500, drainLimit: 5_000 },
 })
+
+/** A register that was put back counts its revisions anew: a newer epoch is news all the same. */
+const isNewer = (head: Head, known: Head | null): boolean =>
+  known === null || head.revision > known.revision || head.epoch > known.epoch
 
 export const epochOf = ({ context: { epoch } }: Own) => ({ epoch })
 export const epochIn = ({ event: { epoch } }: { event: { epoch: number } }) => ({ epoch })

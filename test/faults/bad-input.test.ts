@@ -128,6 +128,23 @@ test.serial('a register that was put back: replicas that are started anew lose n
   await made.judge(load, ['REGISTER_REGRESSED'])
 })
 
+test.serial(
+  'a register that was put back under those who live: they agree anew, and go on when a replica dies',
+  async (t) => {
+    const { made, load, older } = await withOldRegister(t)
+    const { cluster, client } = made
+    await cluster.killHub()
+    await writeFile(registerFile(cluster), older)
+    await cluster.startHub()
+    const slave = cluster.replica('broker-a', 1 - (await cluster.masterOf(client)).brokerId)
+    await slave.kill()
+    await load.goesOn(1_000)
+    t.regex(cluster.words(), /REGISTER_REGRESSED/)
+    await slave.start()
+    await made.judge(load, ['REGISTER_REGRESSED'])
+  },
+)
+
 test.serial('a damaged register: is NEVER read, and it is said what to do', async (t) => {
   const made = await stage(t, { home: 'nats' })
   const { cluster } = made

@@ -111,6 +111,17 @@ test('broker: what comes late from the register changes nothing', (t) => {
   t.deepEqual(broker.take(), [])
 })
 
+test('broker: a newer epoch counts whatever its revision: a register that was put back counts anew', (t) => {
+  const following = slave()
+  following.send(heard({ revision: 3, epoch: 6, masterId: 2 }))
+  t.is(following.context.head?.masterId, 2)
+  t.like(following.take().at(-1), { type: 'persistEpoch', params: { epoch: 6 } })
+  const waiting = after('register')
+  waiting.send(heard({ masterIncarnation: 6 }))
+  waiting.send(heard({ revision: 3, epoch: 6 }))
+  t.deepEqual(waiting.state, { promoting: { sealing: 'persisting' } })
+})
+
 test('broker: asks again when no head comes', (t) => {
   const broker = after('register')
   broker.expire('headRetry')
