@@ -55,6 +55,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
     head: null,
     proposal: null,
     successor: null,
+    missing: [],
     position: 0,
     diskFull: false,
     alarm: null,
@@ -172,7 +173,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
     master,
     demoting: {
       id: 'demoting',
-      entry: [assign({ proposal: null, successor: null }), dropGate],
+      entry: [assign({ proposal: null, successor: null, missing: [] }), dropGate],
       on: {
         'head.changed': {
           guard: { type: 'isNews', params: ({ event: { head } }) => ({ head }) },

@@ -28,6 +28,8 @@ export type BrokerRoleContext = {
   proposal: GroupState | null
   /** To whom mastership is being handed. */
   successor: Successor | null
+  /** Members that a master misses and may not drop: nothing is confirmed until they are back. */
+  missing: readonly number[]
   /** Where a diverging log is to be cut, or a log that is gone is to begin anew. */
   position: number
   diskFull: boolean
@@ -177,6 +179,13 @@ export const brokerRole = setup({
       brokerId !== context.brokerId &&
       memberOf(context.head!.syncStateSet, brokerId) !== undefined &&
       context.head!.syncStateSet.length > context.head!.minInSync,
+    /** One that is to be dropped, and would leave too few in sync. */
+    mustWaitFor: ({ context }, { epoch, brokerId }: { epoch: number; brokerId: number }) =>
+      epoch === context.epoch &&
+      memberOf(context.head!.syncStateSet, brokerId) !== undefined &&
+      !context.missing.includes(brokerId),
+    isBack: ({ context }, { epoch, brokerId }: { epoch: number } & Member) =>
+      epoch === context.epoch && context.missing.includes(brokerId),
     maySucceed: ({ context }, { brokerId }: { brokerId: number }) =>
       brokerId !== context.brokerId && memberOf(context.head!.syncStateSet, brokerId) !== undefined,
     isSuccessor: ({ context }, { epoch, brokerId }: { epoch: number; brokerId: number }) =>
@@ -190,11 +199,14 @@ export const brokerRole = setup({
       head !== null && head.epoch > context.epoch,
     holdsSameEpoch: ({ context }, { head }: { head: Head | null }) =>
       head !== null && head.epoch === context.epoch,
-    isBlocked: ({ context: { diskFull, head } }) => diskFull || head!.syncStateSet.length < head!.minInSync,
-    isFree: ({ context: { diskFull, head } }) => !diskFull && head!.syncStateSet.length >= head!.minInSync,
+    isBlocked: ({ context }) => context.diskFull || hasTooFew(context),
+    isFree: ({ context }) => !context.diskFull && !hasTooFew(context),
   },
   delays: { headRetry: 1_000, swapRetry: 200, handoverLimit: 500, drainLimit: 5_000 },
 })
+
+const hasTooFew = ({ head, missing }: BrokerRoleContext): boolean =>
+  head!.syncStateSet.filter(({ brokerId }) => !missing.includes(brokerId)).length < head!.minInSync
 
 /** A register that was put back counts its revisions anew: a newer epoch is news all the same. */
 const isNewer = (head: Head, known: Head | null): boolean =>

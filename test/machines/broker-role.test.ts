@@ -424,6 +424,34 @@ test('master: with too few replicas in sync it takes no message', (t) => {
   t.false(broker.hasTag('accepts-writes'))
 })
 
+test('master: takes no message while a member is gone that may not be dropped', (t) => {
+  const broker = after('register')
+  broker.send(heard({ minInSync: 2 }))
+  for (const move of ['persist', 'mark', 'open'] as const) broker.send(moves[move])
+  const lagging = { type: 'follower.lagging', epoch: 5, brokerId: 1 } as const
+  const caughtUp = { type: 'follower.caughtUp', epoch: 5, brokerId: 1, lineage: 2 } as const
+  for (let i = 0; i < 2; i++) {
+    broker.send({ ...lagging, epoch: 4 })
+    t.true(broker.hasTag('accepts-writes'))
+    broker.send(lagging)
+    broker.send(lagging)
+    t.false(broker.hasTag('accepts-writes'))
+    broker.send({ ...caughtUp, brokerId: 2, epoch: 4 })
+    t.false(broker.hasTag('accepts-writes'))
+    broker.send(caughtUp)
+  }
+  t.true(broker.hasTag('accepts-writes'))
+  broker.take()
+  broker.send(lagging)
+  // A third one takes its place: the one that is gone may be dropped, and enough are there BEFORE it is.
+  broker.send({ ...caughtUp, brokerId: 2 })
+  broker.send({ type: 'swap.succeeded', writeId: broker.context.proposal!.writeId, revision: 11 })
+  t.true(broker.hasTag('accepts-writes'))
+  broker.send(lagging)
+  t.deepEqual(broker.context.missing, [])
+  t.deepEqual(broker.context.proposal?.syncStateSet, members(0, 2))
+})
+
 test('master: a swap whose outcome is unknown is tried again as it was, and is no failure', (t) => {
   const broker = after('open')
   broker.send({ type: 'follower.lagging', epoch: 5, brokerId: 1 })
