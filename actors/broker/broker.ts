@@ -126,13 +126,14 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
       })
     },
     persistEpoch: ({ epoch }) =>
-      durable.save({ promisedEpoch: epoch }, (outcome) =>
+      durable.save({ promisedEpoch: epoch }, (outcome) => {
+        if (!outcome.ok) warnOfRoom(outcome.failure)
         role.actor.send(
           outcome.ok
             ? { type: 'epoch.persisted', epoch }
             : { type: 'epoch.failed', ...alarmOf(outcome.failure) },
-        ),
-      ),
+        )
+      }),
     awaitLease: ({ epoch }) => {
       const left = Math.max(0, leaseEndsAt - clock.monotonic())
       clock.clearTimeout(leaseTimer)
@@ -172,6 +173,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     },
     truncateLog: ({ to }) =>
       keeper.cut(to, (outcome) => {
+        if (!outcome.ok) warnOfRoom(outcome.failure)
         if (!outcome.ok) return role.actor.send({ type: 'log.failed', ...alarmOf(outcome.failure) })
         const { lastCut } = keeper
         if (lastCut) {
@@ -379,6 +381,12 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
         broken: (failure) => role.actor.send({ type: 'log.failed', ...alarmOf(failure) }),
       },
     )
+  }
+
+  /** It is tried again and again: that is told once. */
+  function warnOfRoom({ code, message }: Failure): void {
+    if (code !== 'diskFull' || role.actor.getSnapshot().context.alarm?.code === code) return
+    log.warn(`${address}: ${message}: tried again until there is room`)
   }
 
   function stored(position: number): void {

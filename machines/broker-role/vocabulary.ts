@@ -199,10 +199,12 @@ export const brokerRole = setup({
       head !== null && head.epoch > context.epoch,
     holdsSameEpoch: ({ context }, { head }: { head: Head | null }) =>
       head !== null && head.epoch === context.epoch,
+    /** There may be room again: no reason to give up. */
+    isDiskFull: (_, { code }: { code: string }) => code === 'diskFull',
     isBlocked: ({ context }) => context.diskFull || hasTooFew(context),
     isFree: ({ context }) => !context.diskFull && !hasTooFew(context),
   },
-  delays: { headRetry: 1_000, swapRetry: 200, handoverLimit: 500, drainLimit: 5_000 },
+  delays: { headRetry: 1_000, swapRetry: 200, roomRetry: 1_000, handoverLimit: 500, drainLimit: 5_000 },
 })
 
 const hasTooFew = ({ head, missing }: BrokerRoleContext): boolean =>
@@ -253,15 +255,22 @@ export const hearHead = brokerRole.assign({
 export const adoptEpoch = brokerRole.assign({ epoch: ({ context }) => context.head!.epoch, alarm: null })
 
 export const tellAlarm = { type: 'raiseAlarm', params: ({ context: { alarm } }: Own) => alarm! } as const
-export const alert = [
-  brokerRole.assign({
-    alarm: ({ event }) => ('message' in event ? { code: event.code, message: event.message } : null),
-  }),
-  tellAlarm,
-] as const
+const noteAlarm = brokerRole.assign({
+  alarm: ({ event }) => ('message' in event ? { code: event.code, message: event.message } : null),
+})
+export const forgetAlarm = brokerRole.assign({ alarm: null })
+export const alert = [noteAlarm, tellAlarm] as const
 /** From where there is no gate to drain. */
 export const leave = { target: '#closing', actions: 'unregisterBroker' } as const
 export const failed = { target: '#halted', actions: alert } as const
+/** What was to be written found no room. */
+export const withoutRoom = {
+  guard: {
+    type: 'isDiskFull',
+    params: ({ event: { code } }: { event: Alarm }) => ({ code }),
+  },
+  actions: noteAlarm,
+} as const
 export const failedToStop = { target: '#abandoning', actions: alert } as const
 const alertRegression = [
   brokerRole.assign({

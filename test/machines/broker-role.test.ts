@@ -333,6 +333,45 @@ test('slave: a log that the master no longer has the beginning of begins anew, u
   t.deepEqual(types(broker), ['followMaster', 'registerBroker'])
 })
 
+const noRoom = { code: 'diskFull', message: 'no space left on device' }
+
+test('slave: a disk without room for its promise, or for a cut, is tried again: it does not halt', (t) => {
+  const broker = after('register')
+  broker.send(heard({ masterId: 1 }))
+  for (let i = 0; i < 2; i++) {
+    broker.take()
+    broker.send({ type: 'epoch.failed', ...noRoom })
+    t.deepEqual(broker.state, { slave: 'awaitingRoom' })
+    t.like(broker.context.alarm, noRoom)
+    broker.expire('roomRetry')
+    t.deepEqual(broker.take(), [{ type: 'persistEpoch', params: { epoch: 5 } }])
+  }
+  broker.send(moves.persist)
+  t.is(broker.context.alarm, null)
+  broker.send({ type: 'log.diverged', epoch: 5, to: 70, confirm: 60 })
+  broker.take()
+  broker.send({ type: 'log.failed', ...noRoom })
+  broker.send(heard({ revision: 11, epoch: 6, masterId: 2 }))
+  t.deepEqual(broker.take(), [])
+  broker.expire('roomRetry')
+  t.deepEqual(broker.take(), [{ type: 'truncateLog', params: { to: 70 } }])
+  broker.send({ type: 'log.truncated' })
+  t.deepEqual(broker.take(), [{ type: 'persistEpoch', params: { epoch: 6 } }])
+  broker.send({ type: 'epoch.failed', code: 'ioError', message: 'the disk is broken' })
+  t.is(broker.state, 'halted')
+})
+
+test('broker: one that is elected and has no room for its promise waits until somebody is elected anew', (t) => {
+  const broker = after('elect')
+  broker.take()
+  broker.send({ type: 'epoch.failed', ...noRoom })
+  t.is(broker.state, 'waiting')
+  broker.send(heard({ revision: 11 }))
+  t.is(broker.state, 'waiting')
+  broker.send(heard({ revision: 12, epoch: 6 }))
+  t.deepEqual(broker.state, { promoting: { sealing: 'persisting' } })
+})
+
 test('slave: serves readers while its master is silent', (t) => {
   const broker = slave()
   t.false(broker.hasTag('serves-reads'))
