@@ -94,9 +94,12 @@ const controller = setup({
       names(head, sign) &&
       (sign.role === 'master' || sign.role === 'promoting') &&
       sign.epoch === head!.epoch,
-    /** The master's process was started anew: it does not continue its epoch. */
-    hasRestarted: ({ context: { head } }, { brokerId, incarnation }: Sign) =>
-      head !== null && brokerId === head.masterId && incarnation > head.masterIncarnation,
+    /** The master's process was started anew, maybe on an empty folder: it does not continue its epoch. */
+    hasRestarted: ({ context: { head } }, { brokerId, incarnation, lineage }: Sign) =>
+      head !== null &&
+      brokerId === head.masterId &&
+      (incarnation > head.masterIncarnation ||
+        lineage > (memberOf(head.syncStateSet, brokerId)?.lineage ?? lineage)),
     /** It lives and will not be master. */
     hasResigned: ({ context: { head } }, sign: Sign) =>
       names(head, sign) && (sign.role === 'halted' || sign.role === 'stopping'),

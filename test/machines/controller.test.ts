@@ -108,6 +108,14 @@ test('controller: a register that was put back is read anew, and what is there c
   }
 })
 
+test('controller: a master that comes back with an empty folder, where it counts its starts anew, is replaced at once', (t) => {
+  const controller = tracking()
+  controller.send(beatOf({ incarnation: 1, lineage: 1, role: 'waiting' }))
+  t.deepEqual(controller.take(), [], 'what an earlier start of it said')
+  controller.send(beatOf({ lineage: 1_700_000_000, role: 'waiting' }))
+  t.deepEqual(types(controller), ['collectVotes'])
+})
+
 test('controller: signs of life keep it quiet', (t) => {
   const controller = tracking()
   controller.send(beatOf())
