@@ -97,6 +97,8 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     loadStore: () =>
       durable.read((read) => {
         if (!read.ok) return role.actor.send({ type: 'store.failed', ...alarmOf(read.failure) })
+        if (read.value.replicated && !replication)
+          return role.actor.send({ type: 'store.failed', ...notAlone(brokerName, folder) })
         keeper.open((outcome) => {
           if (!outcome.ok) return role.actor.send({ type: 'store.failed', ...alarmOf(outcome.failure) })
           const store = outcome.value
@@ -108,7 +110,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
         })
       }),
     persistIncarnation: ({ incarnation, lineage }) =>
-      durable.save({ incarnation, lineage }, (outcome) => {
+      durable.save({ incarnation, lineage, ...(replication && { replicated: true }) }, (outcome) => {
         if (!outcome.ok) return role.actor.send({ type: 'incarnation.failed', ...alarmOf(outcome.failure) })
         keeper.store?.forgetLoss()
         if (presence === null || isEntering)
@@ -546,6 +548,15 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
 
 /** What the group has agreed on for one epoch. */
 type Agreed = Pick<Head, 'minInSync' | 'replication'> & { members: Member[] }
+
+/** It would begin epochs by itself that the others know as another's: two logs with one epoch would pass for equal. */
+const notAlone = (brokerName: string, folder: string) => ({
+  code: 'inUse',
+  message:
+    `${folder} is one of several replicas of ${brokerName}, and replication 'none' would make it a master beside theirs: ` +
+    "give replication 'sync' or 'async', as before. To go on with this copy alone, stop the others for good and set " +
+    `"replicated" to false in ${folder}/broker.json`,
+})
 
 const alarmOf = ({ code, message }: Failure) => ({ code, message })
 

@@ -1,7 +1,8 @@
 /**
- * What a broker remembers beside its log, in `broker.json`: how often it was started, what it promised, which log it has.
+ * What a broker remembers beside its log, in `broker.json`: how often it was started, what it promised, which log it has,
+ * and whether there are other replicas.
  *
- * All three only rise. Each is on disk BEFORE anybody is told of it.
+ * All numbers only rise. Each is on disk BEFORE anybody is told of it.
  */
 import { fail, type Outcome, succeed } from '../../transport/failures.ts'
 import type { World } from '../node/world.ts'
@@ -13,6 +14,8 @@ export type Durable = {
   promisedEpoch: number
   /** Rises whenever the log may have lost what had been written. */
   lineage: number
+  /** It was one of several replicas: alone it would take epochs that are theirs. */
+  replicated: boolean
 }
 
 export class DurableFile {
@@ -20,7 +23,7 @@ export class DurableFile {
   readonly #path: string
   #isWriting = false
   #waiting: ((outcome: Outcome<void>) => void)[] = []
-  value: Durable = { incarnation: 0, promisedEpoch: 0, lineage: 0 }
+  value: Durable = { incarnation: 0, promisedEpoch: 0, lineage: 0, replicated: false }
 
   constructor(world: Pick<World, 'disk' | 'clock'>, folder: string) {
     this.#world = world
@@ -42,7 +45,7 @@ export class DurableFile {
   #understand(bytes: Buffer | null): Outcome<Durable> {
     if (bytes !== null) return durableIn(bytes)
     const lineage = Math.floor(this.#world.clock.now() / 1_000)
-    return succeed({ incarnation: 0, promisedEpoch: 0, lineage })
+    return succeed({ incarnation: 0, promisedEpoch: 0, lineage, replicated: false })
   }
 
   save(change: Partial<Durable>, saved: (outcome: Outcome<void>) => void): void {
@@ -67,9 +70,14 @@ export class DurableFile {
 
 function durableIn(bytes: Buffer): Outcome<Durable> {
   try {
-    const { incarnation, promisedEpoch, lineage = 0 } = JSON.parse(bytes.toString()) as Partial<Durable>
+    const {
+      incarnation,
+      promisedEpoch,
+      lineage = 0,
+      replicated = false,
+    } = JSON.parse(bytes.toString()) as Partial<Durable>
     if (isCount(incarnation) && isCount(promisedEpoch) && isCount(lineage))
-      return succeed({ incarnation, promisedEpoch, lineage })
+      return succeed({ incarnation, promisedEpoch, lineage, replicated: replicated === true })
   } catch {
     // Said below: what is not JSON is as damaged as what has no numbers.
   }

@@ -82,6 +82,28 @@ test.serial('a data folder: is refused to a broker of another name and to anothe
   await made.judge(load)
 })
 
+test.serial('a replica that is started without replication: is no master beside the others', async (t) => {
+  const made = await turn(t)
+  const { cluster } = made
+  const load = made.load()
+  const slave = cluster.replica('broker-a', 1 - (await made.converged()).masterId!)
+  await slave.kill()
+  const options = cluster.optionsOf('broker-a', 0)
+  const dir = await temporaryFolder(t)
+  await copy(slave.dir, join(dir, 'broker-a-0'))
+  const identity = join(dir, 'broker-a-0', 'statemq.json')
+  await writeFile(identity, (await readFile(identity, 'utf8')).replace('broker-a/1', 'broker-a/0'))
+  const { running } = cluster.launch({ ...options, dir, broker: { name: 'broker-a', replication: 'none' } })
+  await running.exited()
+  t.regex(
+    running.errors,
+    /is one of several replicas of broker-a, and replication 'none' would make it a master/,
+  )
+  await slave.start()
+  await load.goesOn()
+  await made.judge(load)
+})
+
 /** Puts the register back to what it was, while nobody serves it. */
 async function putBack(cluster: ClusterOfProcesses, older: Buffer): Promise<void> {
   await cluster.killController()
