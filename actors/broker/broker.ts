@@ -436,7 +436,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     const incarnation = mastership?.incarnationOf(successor) ?? null
     if (incarnation === null) {
       const message = `${brokerName}/${successor} does not follow this master, or has not caught up`
-      return answer(refuse(codes.NO_PERMISSION, message))
+      return answer(refuse(codes.CONTROLLER_INVALID_REPLICAS, message))
     }
     handover = { successor, answer }
     role.actor.send({ type: 'handover.requested', brokerId: successor, incarnation })

@@ -50,8 +50,10 @@ export class GroupRegister {
   read(done: (outcome: Outcome<Head | null>) => void): void {
     const knownBefore = this.#head?.revision ?? 0
     this.#register.read(this.#brokerName, (outcome) => {
-      if (!outcome.ok) done(outcome)
-      else if (outcome.value === null) done(succeed(null))
+      if (!outcome.ok) {
+        this.#warn('could not be read', outcome.failure)
+        done(outcome)
+      } else if (outcome.value === null) done(succeed(null))
       else {
         const head = this.#understand(outcome.value)
         if (!head) return done(fail('malformed', `the register holds no state for ${this.#brokerName}`))
@@ -89,20 +91,18 @@ export class GroupRegister {
         if (outcome.held && !head) done({ type: 'swap.unknown', writeId })
         else done({ type: 'swap.conflicted', writeId, head })
       } else {
-        this.#warn(outcome.failure)
+        this.#warn('did not say whether it took a change', outcome.failure)
         done({ type: 'swap.unknown', writeId })
       }
     })
   }
 
-  /** The same swap is tried again and again: that it fails is told now and then. */
-  #warn({ message }: Failure): void {
+  /** The same is tried again and again: that it fails is told now and then. */
+  #warn(what: string, { message }: Failure): void {
     const now = this.#clock.monotonic()
     if (now - this.#warnedAt < WARN_MS) return
     this.#warnedAt = now
-    this.#log.warn(`${this.#brokerName}: the register did not say whether it took a change`, {
-      failure: message,
-    })
+    this.#log.warn(`${this.#brokerName}: the register ${what}`, { failure: message })
   }
 
   #historyWith(state: GroupState): readonly Mastership[] {

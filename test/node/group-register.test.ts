@@ -2,11 +2,12 @@
 import test from 'ava'
 import { GroupRegister } from '../../actors/node/group-register.ts'
 import { boot, type Head } from '../../machines/group-state.ts'
-import { type Outcome, succeed } from '../../transport/failures.ts'
+import { fail, type Outcome, succeed } from '../../transport/failures.ts'
 import type { Held, Register } from '../../transport/register.ts'
 import { virtualClock } from '../support/virtual-clock.ts'
 
-const silent = { info() {}, warn() {}, error() {} }
+const warned: string[] = []
+const silent = { info() {}, warn: (text: string) => void warned.push(text), error() {} }
 
 /** Reads are answered, and watches told, when the test says so. */
 function register() {
@@ -84,4 +85,21 @@ test('group register: what was put back is told, and what is known from then on 
   push(held(5))
   reads[0]!(held(4))
   t.is(read[0]!.ok && read[0]!.value!.revision, 5)
+})
+
+test('group register: one that cannot be read is told of, and not at every try', (t) => {
+  const port: Register = {
+    read: (_, done) => done(fail('timedOut', 'nobody answered')),
+    swap() {},
+    watch: () => ({ unsubscribe() {} }),
+    close() {},
+  }
+  const group = new GroupRegister(port, 'broker-b', { clock: virtualClock(), log: silent })
+  let failed = 0
+  for (let i = 0; i < 3; i++) group.read(({ ok }) => void (failed += ok ? 0 : 1))
+  t.is(failed, 3)
+  t.deepEqual(
+    warned.filter((text) => text.startsWith('broker-b')),
+    ['broker-b: the register could not be read'],
+  )
 })
