@@ -193,7 +193,13 @@ export function startController(
       return answer(refuse(codes.NO_PERMISSION, message))
     }
     actor.send({ type: 'unclean.ordered', brokerId })
-    answer(accept({}))
+    const watching = actor.subscribe((snapshot) => {
+      if (snapshot.matches('ordered')) return
+      watching.unsubscribe()
+      if (!snapshot.matches('stalled')) return answer(accept({}))
+      const message = `${brokerName}/${brokerId} does not answer: start it, and order it again`
+      answer(refuse(codes.CONTROLLER_ELECT_MASTER_FAILED, message))
+    })
   }
 
   function collectVotes(brokerName: string, replicas: number, collected: (votes: Vote[]) => void): void {
