@@ -14,8 +14,9 @@ import type { SimpleConsumerOptions } from './consumer/simple/simple-options.ts'
 import { errorOfFailure, StateMQError } from './errors.ts'
 import { createDirectory } from './node/inspection.ts'
 import type { Process } from './node/process.ts'
-import { clusterName, defaultServers, type LocalWorld, localWorld, processId } from './node/surroundings.ts'
+import { clusterName, type LocalWorld, localWorld, processId, serversOf } from './node/surroundings.ts'
 import type { World } from './node/world.ts'
+import { type Names, refuseUnknown } from './options.ts'
 import { Producer, type ProducerOptions } from './producer/producer.ts'
 
 export type ConnectOptions = {
@@ -35,13 +36,21 @@ export type ConnectOptions = {
   world?: Partial<LocalWorld>
 }
 
+// biome-ignore format: one name a line says no more
+const connectOptions: Names<ConnectOptions> = {
+  servers: true, cluster: true, token: true, user: true, pass: true, creds: true,
+  tls: true, transport: true, world: true,
+}
+
 /** Connects to a cluster. Rejects with NO_RESPONDERS, TIMED_OUT or DISCONNECTED when no server is there. */
 export async function connect(options: ConnectOptions = {}): Promise<Client> {
+  refuseUnknown('connect', options, connectOptions)
   const cluster = clusterName(options.cluster)
   const local = localWorld(options.world)
   const id = processId(local.random)
-  const { servers = defaultServers(), transport: shared, world: _, cluster: __, ...credentials } = options
+  const { servers: given, transport: shared, world: _, cluster: __, ...credentials } = options
   if (shared) return new Client(id, cluster, { ...local, transport: shared }, async () => {})
+  const servers = serversOf(given)
   const transport = await new Promise<Transport>((resolve, reject) =>
     connectNats({ servers, name: id, ...local, ...credentials }, (outcome) =>
       outcome.ok ? resolve(outcome.value) : reject(errorOfFailure(outcome.failure)),

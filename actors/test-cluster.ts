@@ -10,6 +10,7 @@ import { badInput } from './errors.ts'
 import { type Node, startNode } from './node/node.ts'
 import { consoleLog, realClock, realRandom } from './node/real-world.ts'
 import { SimulatedDisk } from './node/simulated-disk.ts'
+import { type Names, refuseUnknown } from './options.ts'
 
 export type TestClusterOptions = {
   /** `broker-a`, `broker-b`, …; default 1. */
@@ -24,6 +25,12 @@ export type TestClusterOptions = {
   /** RocketMQ's messageDelayLevel, 18 pauses: short ones let a test see a message retried to its end. */
   messageDelayLevel?: string
   cluster?: string
+}
+
+// biome-ignore format: one name a line says no more
+const testClusterOptions: Names<TestClusterOptions> = {
+  brokers: true, slaves: true, replication: true, nameServers: true, flush: true,
+  autoCreateTopic: true, messageDelayLevel: true, cluster: true,
 }
 
 export type TestCluster = {
@@ -43,8 +50,12 @@ type Running = { node: Node; transport: MemoryTransport }
 const COLLECT_MS = 1
 
 export async function createTestCluster(options: TestClusterOptions = {}): Promise<TestCluster> {
+  refuseUnknown('createTestCluster', options, testClusterOptions)
   const { brokers = 1, slaves = 0, nameServers = 1, flush = 'async', autoCreateTopic = true } = options
   const { cluster = 'test', replication = 'sync', messageDelayLevel } = options
+  checkCount('brokers', brokers, 1, 26)
+  checkCount('slaves', slaves, 0, 8)
+  checkCount('nameServers', nameServers, 1, 16)
   const random = realRandom()
   const log = consoleLog({ level: 'error' })
   const disk = new SimulatedDisk({ clock: realClock, random }).mount()
@@ -107,4 +118,9 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
       for (const { node } of [...running.values()].reverse()) await node.close()
     },
   }
+}
+
+function checkCount(name: string, count: number, least: number, most: number): void {
+  if (Number.isInteger(count) && count >= least && count <= most) return
+  throw badInput(`${name} ${count}: give a whole number from ${least} to ${most}`, 'INVALID_PARAMETER')
 }

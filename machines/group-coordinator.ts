@@ -11,6 +11,10 @@
  *   empty ──joined──▶ settling ──settleWindow──▶ stable ──joined, left, expired, queues changed──▶ settling
  *     └─joined, and remembers more─▶ gathering ──gatherWindow──▶ stable        the last one is gone: ──▶ empty
  *
+ * A member of which nothing is heard for a while may be dead: it keeps the share that it said it knows, and gets NOTHING
+ * new until it is heard of again, for what it was given would wait a second session. What it never said it knows goes to
+ * the others at once. Should it live, each broker holds back the next owner until it has let go.
+ *
  * A member that leaves stays one until it has given everything back, but has no share any more. One that is static keeps
  * its share while it is away, for its session; the next instance of it takes its place. Two that live under one id are
  * told apart by their instance, and the second is refused.

@@ -70,6 +70,11 @@ export type GroupOnBroker = {
     topic: string
     queueId: number
     owner: string | null
+    /**
+     * Another member that claims it and waits until the owner lets go. `isSameList`: both go by the same list of members, so
+     * the owner does not know that it should.
+     */
+    claimant: { clientId: string; isSameList: boolean } | null
     /** Members share it message by message, and none owns it. */
     isPopped: boolean
     /** Counts the grants of this queue. */

@@ -8,6 +8,7 @@ import { compareText, type TopicRoute } from '../../machines/topic.ts'
 import type { QueueBounds, TopicConfig, TopicOverview } from '../../transport/messages.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
+import { type Names, refuseUnknown } from '../options.ts'
 import type { Receipt } from '../producer/batch.ts'
 import { type BrokerOverview, describeBroker, describeReplicas, promote, type Replica } from './brokers.ts'
 import { type DeadLetter, DeadLetters, type DeadLetterWithBody } from './dead-letters.ts'
@@ -23,6 +24,17 @@ export type TopicDescription = {
   durability: (Durability & { brokerName: string })[]
 }
 
+type CreateTopicOptions = { queues?: number; perm?: number }
+type SkipOptions = { dryRun?: boolean }
+type ResetOptions = SkipOptions & { create?: boolean }
+type CloneOptions = SkipOptions & { topic?: string }
+type DeadLettersOptions = { max?: number }
+const createTopicOptions: Names<CreateTopicOptions> = { queues: true, perm: true }
+const resetOptions: Names<ResetOptions> = { dryRun: true, create: true }
+const skipOptions: Names<SkipOptions> = { dryRun: true }
+const cloneOptions: Names<CloneOptions> = { dryRun: true, topic: true }
+const deadLettersOptions: Names<DeadLettersOptions> = { max: true }
+
 export class Admin {
   readonly #masters: Masters
 
@@ -33,9 +45,15 @@ export class Admin {
   /** Makes a topic, or changes its queues, on every master; `queues` is for each broker. */
   async createTopic(
     topic: string,
-    { queues = 8, perm = 6 }: { queues?: number; perm?: number } = {},
+    options: CreateTopicOptions = {},
   ): Promise<TopicConfig & { brokers: string[] }> {
     checkTopicName(topic)
+    refuseUnknown('createTopic', options, createTopicOptions)
+    const { queues = 8, perm = 6 } = options
+    if (!Number.isInteger(queues))
+      throw badInput(`queues ${queues}: give a whole number`, 'INVALID_PARAMETER')
+    if (![2, 4, 6].includes(perm))
+      throw badInput(`perm ${perm}: give 6 (read and write), 4 (read) or 2 (write)`, 'INVALID_PARAMETER')
     const config = { topic, readQueues: queues, writeQueues: queues, perm }
     const order = { config, ifMissing: false }
     const made = await this.#masters.onEach(`creating '${topic}'`, (to) => [to.createTopic, order] as const)
@@ -121,8 +139,10 @@ export class Admin {
     group: string,
     topic: string,
     to: OffsetPosition,
-    { dryRun = false, create = false }: { dryRun?: boolean; create?: boolean } = {},
+    options: ResetOptions = {},
   ): Promise<OffsetChange[]> {
+    refuseUnknown('resetOffsets', options, resetOptions)
+    const { dryRun = false, create = false } = options
     checkGroupName(group)
     const move = new OffsetMove(this.#masters, topic, to)
     const route = await this.route(topic)
@@ -134,7 +154,8 @@ export class Admin {
   }
 
   /** The group goes on at the end of the topic: what waits for it is not read. */
-  skipBacklog(group: string, topic: string, options: { dryRun?: boolean } = {}): Promise<OffsetChange[]> {
+  async skipBacklog(group: string, topic: string, options: SkipOptions = {}): Promise<OffsetChange[]> {
+    refuseUnknown('skipBacklog', options, skipOptions)
     return this.resetOffsets(group, topic, 'last', options)
   }
 
@@ -145,8 +166,10 @@ export class Admin {
   async cloneOffsets(
     from: string,
     to: string,
-    { topic, dryRun = false }: { topic?: string; dryRun?: boolean } = {},
+    options: CloneOptions = {},
   ): Promise<(OffsetChange & { topic: string })[]> {
+    refuseUnknown('cloneOffsets', options, cloneOptions)
+    const { topic, dryRun = false } = options
     checkGroupName(to)
     if (from === to) throw badInput(`'${to}' is where it is: give another group`, 'INVALID_PARAMETER')
     if (topic !== undefined) await this.route(topic)
@@ -172,7 +195,9 @@ export class Admin {
    * What a group could not handle in all its tries, the newest first; at most `max`, default 100. Throws
    * SUBSCRIPTION_GROUP_NOT_EXIST when nobody knows the group.
    */
-  async deadLetters(group: string, { max = 100 }: { max?: number } = {}): Promise<DeadLetter[]> {
+  async deadLetters(group: string, options: DeadLettersOptions = {}): Promise<DeadLetter[]> {
+    refuseUnknown('deadLetters', options, deadLettersOptions)
+    const { max = 100 } = options
     const found = await this.#dead(group).list(max)
     if (found.length === 0) await this.group(group)
     return found
@@ -186,14 +211,19 @@ export class Admin {
 
   /**
    * Sends dead letters to the topics that they were sent to first, under their ids; each stays what it is. They go to ALL
-   * groups that read the topic: one that had handled such a message knows it by its id.
+   * groups that read the topic: one that had handled such a message knows it by its id. Throws QUERY_NOT_FOUND for an id,
+   * SUBSCRIPTION_GROUP_NOT_EXIST for a group that nobody knows.
    */
   async resendDeadLetters(
     group: string,
     which: { messageIds: readonly string[] } | { all: true },
   ): Promise<Receipt[]> {
     const { all, messageIds } = (which ?? {}) as { all?: unknown; messageIds?: unknown }
-    if (all === true) return this.#dead(group).resend('all')
+    if (all === true) {
+      const receipts = await this.#dead(group).resend('all')
+      if (receipts.length === 0) await this.group(group)
+      return receipts
+    }
     const isList = Array.isArray(messageIds) && messageIds.length > 0
     if (!isList || !messageIds.every((id) => typeof id === 'string' && id !== ''))
       throw badInput('give { messageIds: [id, …] } or { all: true }', 'INVALID_PARAMETER')

@@ -11,6 +11,8 @@ export type GroupDescription = {
   allocation: string | null
   /** In what the members are not alike and should be: a sentence each. */
   disagreements: string[]
+  /** Queues that several members count as theirs, by functions of their own; the group never settles. A sentence each. */
+  contested: string[]
   /** The last divisions of the queues with their causes, newest first. */
   rebalances: GroupOnBroker['rebalances']
   /** Pulls and commits that were refused because another member owned the queue by then. */
@@ -47,6 +49,7 @@ export function describeGroup(group: string, parts: readonly OnBroker[]): GroupD
     members,
     allocation,
     disagreements: coordinator?.disagreements ?? [],
+    contested: allocation === 'custom' ? queues.flatMap(contestOver) : [],
     rebalances: coordinator?.rebalances ?? [],
     fenced: parts.reduce((sum, { value }) => sum + value.fenced, 0),
     idle: members
@@ -54,6 +57,12 @@ export function describeGroup(group: string, parts: readonly OnBroker[]): GroupD
       .map((member) => ({ clientId: member.clientId, why: whyIdle(member, members, asked, allocation) })),
     queues,
   }
+}
+
+/** One allocation for all NEVER gives a queue to two; functions of the members' own may. */
+function contestOver({ topic, brokerName, queueId, owner, claimant }: QueueOfGroup): string[] {
+  if (!claimant?.isSameList) return []
+  return [`${topic}/${brokerName}/${queueId}: ${owner} has it, and ${claimant.clientId} wants it too`]
 }
 
 function whyIdle(
@@ -68,6 +77,7 @@ function whyIdle(
   if (count === 0) return `no broker has ${topics.map((topic) => `'${topic}'`).join(' or ')} yet`
   if (isStatic && isSilent && share !== 0)
     return `it is away; its queues are kept for it, ${sessionMs / 1000} s from when it went`
+  if (isSilent && share === 0) return 'nothing is heard of it: it gets no queue until it is'
   if (share === null) return 'its own strategy gives it no queue, or others have not let go of its queues'
   if (share > 0) {
     const holders = [...new Set(queues.flatMap(({ owner }) => (owner === null ? [] : [owner])))]

@@ -27,7 +27,11 @@ export class Announcer {
   readonly #describe: () => Announced | null
   readonly #subscriptions: Subscription[]
   #mastership: { epoch: number; role: BrokerRole } | null = null
+  /** As it was registered last. */
+  #run: BrokerRun | null = null
   #timer: unknown = null
+  /** Every beat of one that is refused is refused, by every name server: it is said once in a mastership. */
+  #isRefusalTold = false
 
   /** `describe` gives null while the broker has no log to tell of. */
   constructor(
@@ -44,14 +48,17 @@ export class Announcer {
       hear(world.transport, mine.registerAgain, nothing, () => this.register()),
       hear(world.transport, mine.refused, registrationRefused, ({ storeId, incarnation, message }) => {
         const run = describe()?.run
-        if (storeId === run?.storeId && incarnation === run.incarnation)
-          world.log.error(`${replica.address}: ${message}`)
+        const isMine = storeId === run?.storeId && incarnation === run.incarnation
+        if (!isMine || this.#isRefusalTold) return
+        this.#isRefusalTold = true
+        world.log.error(`${replica.address}: ${message}`)
       }),
     ]
   }
 
   announce(epoch: number, role: BrokerRole): void {
     this.#mastership = { epoch, role }
+    this.#isRefusalTold = false
     this.register()
     this.#beat()
   }
@@ -60,6 +67,7 @@ export class Announcer {
     const announced = this.#describe()
     if (this.#mastership === null || announced === null) return
     const { run, ...described } = announced
+    this.#run = run
     const registration: Registration = { ...run, ...this.#mastership, ...described }
     tell(this.#process.world.transport, this.#process.subjects.nameServer.register, registration)
   }
@@ -77,12 +85,12 @@ export class Announcer {
     this.#timer = clock.setTimeout(() => this.#beat(), BEAT_MS)
   }
 
+  /** Also while there is no log to tell of: what is registered is known. */
   farewell(): void {
-    const announced = this.#describe()
+    const run = this.#describe()?.run ?? this.#run
     this.#mastership = null
     this.#process.world.clock.clearTimeout(this.#timer)
-    if (announced !== null)
-      tell(this.#process.world.transport, this.#process.subjects.nameServer.unregister, announced.run)
+    if (run !== null) tell(this.#process.world.transport, this.#process.subjects.nameServer.unregister, run)
   }
 
   close(): void {

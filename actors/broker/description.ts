@@ -1,37 +1,36 @@
 /** What a broker tells operators about itself. */
-import type { BrokerRoleContext } from '../../machines/broker-role.ts'
-import type { BrokerDescription, FollowerView, Mastership } from '../../transport/messages.ts'
+import type { GroupSettings } from '../../machines/group-state.ts'
+import type { BrokerDescription, Mastership as MastershipView } from '../../transport/messages.ts'
 import type { BrokerState } from './broker-state.ts'
-import type { Gate } from './gate.ts'
+import type { Mastership } from './mastership.ts'
 import type { OrphanReads } from './orphan-reads.ts'
+import type { ReplicaDisk } from './replica-disk.ts'
 import { SCHEDULE_TOPIC } from './schedule/schedule-state.ts'
+import { type BrokerRoleSnapshot, roleNameOf } from './signs.ts'
 import type { Store } from './store/store.ts'
 
 export type Describable = {
-  brokerName: string
-  brokerId: number
-  role: string
-  context: BrokerRoleContext
+  role: BrokerRoleSnapshot
   flush: 'sync' | 'async'
   startedAt: number
-  store: Store | null
-  state: BrokerState
-  gate: Gate | null
+  disk: Pick<ReplicaDisk, 'store' | 'state' | 'lastCut'>
+  mastership: Pick<Mastership, 'gate' | 'followers'> | null
   orphanReads: OrphanReads | null
-  replication: { replication: 'sync' | 'async'; replicas: number; minInSync: number } | null
-  followers: FollowerView[]
-  masterships: Mastership[]
-  lastCut: BrokerDescription['lastCut']
+  replication: GroupSettings | null
+  masterships: readonly MastershipView[]
 }
 
 export function describeBroker(described: Describable): BrokerDescription {
-  const { brokerName, brokerId, role, context, flush, startedAt, store, state, gate, replication } = described
-  const { head } = context
+  const { role, flush, startedAt, mastership, replication } = described
+  const { store, state, lastCut } = described.disk
+  const { context } = role
+  const { brokerName, brokerId, head } = context
+  const gate = mastership?.gate ?? null
   const groups = gate ? [...gate.groups.names(), ...gate.coordinators.groups] : [...state.offsets.keys()]
   return {
     brokerName,
     brokerId,
-    role,
+    role: roleNameOf(role),
     epoch: context.epoch,
     incarnation: context.incarnation,
     lineage: context.lineage,
@@ -56,9 +55,9 @@ export function describeBroker(described: Describable): BrokerDescription {
     syncStateSet: head?.syncStateSet.map(({ brokerId: id }) => id) ?? [],
     endPosition: store?.endPosition ?? 0,
     confirmPosition: store?.confirmPosition ?? 0,
-    followers: described.followers,
-    masterships: described.masterships,
-    lastCut: described.lastCut,
+    followers: mastership?.followers?.describe() ?? [],
+    masterships: [...described.masterships],
+    lastCut,
     alarm: context.alarm,
   }
 }

@@ -1,8 +1,7 @@
 /**
- * What a broker remembers beside its log, in `broker.json`: how often it was started, what it promised, which log it has,
- * and whether there are other replicas.
+ * What a broker remembers beside its log, in `broker.json`: how often it was started, what it promised, which log it has.
  *
- * All numbers only rise. Each is on disk BEFORE anybody is told of it.
+ * All three only rise. Each is on disk BEFORE anybody is told of it.
  */
 import { fail, type Outcome, succeed } from '../../transport/failures.ts'
 import type { World } from '../node/world.ts'
@@ -21,8 +20,10 @@ export type Durable = {
 export class DurableFile {
   readonly #world: Pick<World, 'disk' | 'clock'>
   readonly #path: string
+  #isReading = false
   #isWriting = false
   #waiting: ((outcome: Outcome<void>) => void)[] = []
+  #settled: (() => void) | null = null
   value: Durable = { incarnation: 0, promisedEpoch: 0, lineage: 0, replicated: false }
 
   constructor(world: Pick<World, 'disk' | 'clock'>, folder: string) {
@@ -31,10 +32,13 @@ export class DurableFile {
   }
 
   read(done: (outcome: Outcome<Durable>) => void): void {
+    this.#isReading = true
     this.#world.disk.readFile(this.#path, (read) => {
+      this.#isReading = false
       const outcome = read.ok ? this.#understand(read.value) : read
       if (outcome.ok) this.value = outcome.value
       done(outcome)
+      this.#tellSettled()
     })
   }
 
@@ -64,18 +68,28 @@ export class DurableFile {
       this.#isWriting = false
       for (const saved of told) saved(outcome)
       this.#write()
+      this.#tellSettled()
     })
+  }
+
+  /** Calls back when all that was asked for is done: a late write would replace what the next start of the broker writes. */
+  settle(settled: () => void): void {
+    this.#settled = settled
+    this.#tellSettled()
+  }
+
+  #tellSettled(): void {
+    if (this.#isReading || this.#isWriting || this.#settled === null) return
+    const settled = this.#settled
+    this.#settled = null
+    settled()
   }
 }
 
 function durableIn(bytes: Buffer): Outcome<Durable> {
   try {
-    const {
-      incarnation,
-      promisedEpoch,
-      lineage = 0,
-      replicated = false,
-    } = JSON.parse(bytes.toString()) as Partial<Durable>
+    const known = JSON.parse(bytes.toString()) as Partial<Durable>
+    const { incarnation, promisedEpoch, lineage = 0, replicated = false } = known
     if (isCount(incarnation) && isCount(promisedEpoch) && isCount(lineage))
       return succeed({ incarnation, promisedEpoch, lineage, replicated: replicated === true })
   } catch {

@@ -199,6 +199,7 @@ export class Groups {
           topic,
           queueId,
           owner: owner?.clientId ?? null,
+          claimant: this.owners.claimantOf(group, queue),
           isPopped: this.#hooks.isPopped(group, queue),
           assignEpoch,
           committed,

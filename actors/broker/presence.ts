@@ -37,6 +37,7 @@ export class Presence {
   readonly #subscriptions: Subscription[] = []
   #pulse: Pulse | null = null
   #timer: unknown = null
+  #hasEntered = false
   #isClosed = false
 
   constructor(
@@ -50,8 +51,10 @@ export class Presence {
     this.#hooks = hooks
   }
 
-  /** Calls back AFTER it is known that nobody else is this replica; not at all when somebody is. */
+  /** Calls back AFTER it is known that nobody else is this replica; not at all when somebody is. Asks ONCE. */
   enter(entered: () => void): void {
+    if (this.#hasEntered) return entered()
+    this.#hasEntered = true
     this.#look({ answers: 0, silences: 0 }, () => {
       const beat = this.#hooks.beat()
       const { subjects } = this.#process

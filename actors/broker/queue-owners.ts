@@ -12,6 +12,8 @@ import { type BrokerState, type OwnerChange, type QueueOwnership, queueOf } from
 
 /** The client asks again: neither a lost answer nor a dead client is waited for long. */
 const CLAIM_WAIT_MS = 2_000
+/** Whoever still wants the queue has asked again by then. */
+const ASKED_AGAIN_MS = 2_000
 
 export type ClaimOutcome =
   | { granted: true; assignEpoch: number }
@@ -32,7 +34,11 @@ type Snapshot = ReturnType<typeof initialTransition<typeof queueOwnerMachine>>[0
 type Answer = (outcome: ClaimOutcome) => void
 type Waiting = QueueClaim & { answer: Answer; timer: unknown }
 type Place = { group: string; topic: string; queueId: number }
-type Hosted = { snapshot: Snapshot; waiting: Waiting | null }
+type Asked = QueueClaim & { at: number }
+/** `asked`: the claim that waited last, also while its client is about to ask again. */
+type Hosted = { snapshot: Snapshot; waiting: Waiting | null; asked: Asked | null }
+/** `isSameList`: its claim rests on the list of members that the owner's does, so both count the queue as theirs. */
+export type Claimant = { clientId: string; isSameList: boolean }
 
 export class QueueOwners {
   readonly #state: BrokerState
@@ -66,6 +72,15 @@ export class QueueOwners {
     return known?.owner?.clientId === clientId && known.assignEpoch === assignEpoch
   }
 
+  /** Who claims a queue that another one owns, and waits for it; null when nobody does. */
+  claimantOf(group: string, queue: string): Claimant | null {
+    const { asked, snapshot } = this.#hosted.get(group)?.get(queue) ?? { asked: null }
+    const owner = snapshot?.context.owner
+    if (!asked || !owner || owner.clientId === asked.clientId) return null
+    if (this.#clock.monotonic() - asked.at > CLAIM_WAIT_MS + ASKED_AGAIN_MS) return null
+    return { clientId: asked.clientId, isSameList: asked.generation === owner.generation }
+  }
+
   claim(place: Place, claim: QueueClaim, how: { force: boolean; waits: boolean }, answer: Answer): void {
     const hosted = this.#host(place)
     const { clientId, generation } = claim
@@ -76,10 +91,13 @@ export class QueueOwners {
       CLAIM_WAIT_MS,
     )
     hosted.waiting = { clientId, generation, answer, timer }
+    hosted.asked = { clientId, generation, at: this.#clock.monotonic() }
   }
 
   release(place: Place, release: QueueClaim & { assignEpoch: number; offset: number | null }): void {
-    this.#send(place, this.#host(place), { type: 'queue.released', ...release })
+    const hosted = this.#host(place)
+    if (hosted.asked?.clientId === release.clientId) hosted.asked = null
+    this.#send(place, hosted, { type: 'queue.released', ...release })
   }
 
   /** An operator set the offset: whoever reads the queue has to claim it anew. */
@@ -102,7 +120,7 @@ export class QueueOwners {
       hosted = undefined
     }
     if (!hosted) {
-      hosted = { snapshot: initialTransition(queueOwnerMachine, input)[0], waiting: null }
+      hosted = { snapshot: initialTransition(queueOwnerMachine, input)[0], waiting: null, asked: null }
       queues.set(queue, hosted)
     }
     return hosted

@@ -15,6 +15,7 @@ import {
 } from '../../machines/retry-policy.ts'
 import { badInput } from '../errors.ts'
 import { defaultOffsetsDir } from '../node/surroundings.ts'
+import { type Names, refuseUnknown } from '../options.ts'
 import { defaultFlow, type FlowOptions } from './flow-control.ts'
 import type { StartPosition } from './start-position.ts'
 
@@ -68,6 +69,15 @@ export type ConsumerOptions = {
   offsetsDir?: string
 }
 
+// biome-ignore format: one name a line says no more
+const consumerOptions: Names<ConsumerOptions> = {
+  group: true, messageModel: true, from: true, ordered: true, concurrency: true,
+  clientId: true, instanceId: true, sessionMs: true, allocation: true,
+  room: true, queues: true, consumerRooms: true, flow: true,
+  maxReconsumeTimes: true, suspendMs: true, consumeTimeoutMs: true,
+  closeTimeoutMs: true, offsetsDir: true,
+}
+
 type Reshaped = 'from' | 'flow' | 'offsetsDir' | 'room' | 'queues' | 'consumerRooms' | 'instanceId'
 export type ConsumerSettings = Required<Omit<ConsumerOptions, Reshaped>> & {
   /** What its allocation goes by. */
@@ -95,6 +105,7 @@ export function settingsOf(options: ConsumerOptions, madeUpId: string): Consumer
   if (typeof options !== 'object' || options === null || typeof options.group !== 'string') {
     return invalid('a consumer needs a group: client.consumer({ group })')
   }
+  refuseUnknown('a consumer', options, consumerOptions)
   const { group, messageModel = 'clustering', allocation = 'averagely', from = 'last' } = options
   const { ordered = false, concurrency = 20, flow = {}, instanceId } = options
   const { clientId = instanceId ?? madeUpId } = options
@@ -162,17 +173,20 @@ function placeOf(options: ConsumerOptions, allocation: Allocation | Allocate): C
   return { room, queues: [...(queues ?? [])], consumerRooms: [...(consumerRooms ?? [])] }
 }
 
+// biome-ignore format: one name a line says no more
+const flowOptions: Names<FlowOptions> = {
+  messages: true, bytes: true, span: true, topicMessages: true, topicBytes: true,
+  totalBytes: true,
+}
+
 function flowOf(given: Partial<FlowOptions>): FlowOptions {
   const flow: FlowOptions = { ...defaultFlow }
   if (typeof given !== 'object' || given === null) {
     throw badInput('flow: give an object such as { messages: 100 }', 'INVALID_PARAMETER')
   }
+  refuseUnknown('flow', given, flowOptions)
   for (const [name, value] of Object.entries(given)) {
     if (value === undefined) continue
-    if (!Object.hasOwn(flow, name)) {
-      const known = Object.keys(flow).join(', ')
-      throw badInput(`flow.${name} is nothing known: there are ${known}`, 'INVALID_PARAMETER')
-    }
     const isOff = value === null && name.startsWith('topic')
     const isLimit = value === Number.POSITIVE_INFINITY || (Number.isInteger(value) && (value as number) > 0)
     if (!isOff && !isLimit) {

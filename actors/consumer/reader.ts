@@ -16,6 +16,7 @@ import {
 } from '../../machines/topic.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
+import { type Names, refuseUnknown } from '../options.ts'
 import { type RouteWatch, watchRoute } from '../producer/route.ts'
 import { CacheBudget, defaultFlow } from './flow-control.ts'
 import type { IncomingMessage } from './incoming-message.ts'
@@ -33,6 +34,8 @@ export type ReaderOptions = {
   /** Which messages: `*` (default), tags as `a || b`, or `{ sql }`. */
   filter?: FilterExpression
 }
+
+const readerOptions: Names<ReaderOptions> = { topic: true, queues: true, from: true, filter: true }
 
 const LIMITS = { messages: 500, bytes: 16 * 1024 * 1024 }
 const ASK_MS = 3_000
@@ -61,14 +64,9 @@ export class Reader {
   #wake: (() => void) | null = null
   #isClosed = false
 
-  constructor(
-    process: Process,
-    { topic, queues = () => true, from = 'first', filter = '*' }: ReaderOptions,
-    released: () => void,
-  ) {
-    if (typeof topic !== 'string') throw badInput('a reader needs a topic: client.reader({ topic })')
-    const fault = ownTopicFault(topic)
-    if (fault) throw badInput(fault.message, fault.code)
+  constructor(process: Process, options: ReaderOptions, released: () => void) {
+    checkOptions(options)
+    const { topic, queues = () => true, from = 'first', filter = '*' } = options
     this.#subscribed = subscribed(filter)
     this.topic = topic
     this.#process = process
@@ -316,4 +314,17 @@ export class Reader {
       })
     })
   }
+}
+
+function checkOptions(options: ReaderOptions): void {
+  const { topic, queues, from = 'first' } = options ?? {}
+  if (typeof topic !== 'string')
+    throw badInput('a reader needs a topic: client.reader({ topic })', 'INVALID_PARAMETER')
+  refuseUnknown('a reader', options, readerOptions)
+  const fault = ownTopicFault(topic)
+  if (fault) throw badInput(fault.message, fault.code)
+  if (queues !== undefined && typeof queues !== 'function')
+    throw badInput('queues: give a function of a queue that says whether it is read', 'INVALID_PARAMETER')
+  if (from !== 'first' && from !== 'last')
+    throw badInput(`from '${from}': give 'first' or 'last'`, 'INVALID_PARAMETER')
 }

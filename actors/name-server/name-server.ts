@@ -36,6 +36,8 @@ export function startNameServer(
   // Outside of effects only: within a transition the snapshot is still the old one.
   const directoryNow = () => server.actor.getSnapshot().context
 
+  /** Which start of a store was refused last for each replica: its beats are refused in silence. */
+  const refusedRuns = new Map<string, string>()
   const machine = bind(nameServerMachine, {
     announceStart: (message) => tell(transport, subjects.nameServer.started, message),
     pushRoutes: ({ routes }) => {
@@ -45,7 +47,9 @@ export function startNameServer(
     requestRegistration: ({ brokerName, brokerId }) =>
       tell(transport, subjects.brokerProcess(brokerName, brokerId).registerAgain, {}),
     refuseRegistration: ({ brokerName, brokerId, ...refused }) => {
-      log.warn(`${address}: ${refused.message}`)
+      const run = `${refused.storeId}/${refused.incarnation}`
+      if (refusedRuns.get(`${brokerName}/${brokerId}`) !== run) log.warn(`${address}: ${refused.message}`)
+      refusedRuns.set(`${brokerName}/${brokerId}`, run)
       tell(transport, subjects.brokerProcess(brokerName, brokerId).refused, refused)
     },
   })

@@ -11,6 +11,7 @@ import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { type ErrorCode, StateMQError } from '../errors.ts'
+import { type Names, refuseUnknown } from '../options.ts'
 import type { Directory } from './inspection.ts'
 import { realClock } from './real-world.ts'
 import { supervise } from './supervise.ts'
@@ -38,6 +39,17 @@ export type BrokerProcessOptions = {
   /** A replica that does not stop within this time is killed, milliseconds. */
   stopLimitMs?: number
   clock?: Clock
+}
+
+// biome-ignore format: one name a line says no more
+const brokerProcessOptions: Names<BrokerProcessOptions> = {
+  cluster: true, servers: true, broker: true, dir: true, register: true,
+  detectMs: true, tell: true, stopLimitMs: true, clock: true,
+}
+// biome-ignore format: one name a line says no more
+const replicaOptions: Names<BrokerProcessOptions['broker']> = {
+  name: true, id: true, flush: true, autoCreateTopic: true, replication: true,
+  replicas: true, minInSync: true,
 }
 
 export type BrokerProcess = {
@@ -82,6 +94,8 @@ export function argumentsOf(options: BrokerProcessOptions): string[] {
 }
 
 export function startBrokerProcess(options: BrokerProcessOptions): BrokerProcess {
+  refuseUnknown('startBrokerProcess', options, brokerProcessOptions)
+  refuseUnknown('broker', options.broker, replicaOptions)
   const { broker, tell = () => {}, stopLimitMs = STOP_LIMIT_MS, clock = realClock } = options
   const name = `${broker.name}/${broker.id}`
   const command = [door, ...argumentsOf(options)]

@@ -24,8 +24,10 @@ export type Failover = {
   leaseMs: number
   /** How far behind a member may stay. */
   lagMs: number
-  /** How often a server is asked whether it hears: who hears nobody must fall silent, or is taken for a master. */
+  /** How often a server is asked whether it hears; after two that it leaves unanswered a connection is given up. */
   pingMs: number
+  /** The same for the signs of life: who hears nobody must fall silent within `detectMs`, or is taken for a master. */
+  pulsePingMs: number
 }
 
 export function failoverOf({ detectMs = 1_000 }: FailoverOptions = {}): Failover {
@@ -39,5 +41,6 @@ export function failoverOf({ detectMs = 1_000 }: FailoverOptions = {}): Failover
     leaseMs: Math.max(400, detectMs / 2),
     lagMs: 3 * detectMs,
     pingMs: Math.min(5_000, Math.max(1_000, detectMs)),
+    pulsePingMs: Math.max(50, detectMs / 3),
   }
 }

@@ -37,7 +37,7 @@ export async function openGroupLinks(
     failover?: FailoverOptions
   },
 ): Promise<GroupLinks> {
-  const { beatMs, detectMs, pingMs: pingIntervalMs } = failoverOf(options.failover)
+  const { beatMs, detectMs, pulsePingMs } = failoverOf(options.failover)
   const control = await way.connect('control')
   const stream = await way.connect('replication')
   const register = await openRegister(
@@ -60,7 +60,7 @@ export async function openGroupLinks(
             beat,
             beatMs,
             hangMs: 2 * detectMs,
-            connection: { servers: url, pingIntervalMs },
+            connection: { servers: url, pingIntervalMs: pulsePingMs },
           }),
   }
 }

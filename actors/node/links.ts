@@ -10,7 +10,7 @@ import { type Listener, startListener } from '../../transport/nats-listener.ts'
 import type { Transport } from '../../transport/transport.ts'
 import { errorOfFailure } from '../errors.ts'
 import { type FailoverOptions, failoverOf } from './failover.ts'
-import { defaultServers, type LocalWorld } from './surroundings.ts'
+import { type LocalWorld, serversOf } from './surroundings.ts'
 
 export type WayOptions = {
   servers?: string | readonly string[]
@@ -39,7 +39,7 @@ export async function attach(options: WayOptions, local: LocalWorld, name: strin
     return { transport, servers: 'shared', url: null, connect: async () => transport, leave: async () => {} }
   }
   if (listen) return listenAt(listen, local, name)
-  const given = servers ?? defaultServers()
+  const given = serversOf(servers)
   const open: Transport[] = []
   const { pingMs: pingIntervalMs } = failoverOf(options.failover)
   const connect = (as: string): Promise<Transport> =>

@@ -13,6 +13,7 @@ import { type RunningBroker, startBroker } from '../broker/broker.ts'
 import { startController } from '../controller/controller.ts'
 import { badInput, errorOfFailure, StateMQError } from '../errors.ts'
 import { startNameServer } from '../name-server/name-server.ts'
+import { type Names, refuseUnknown } from '../options.ts'
 import { type FailoverOptions, failoverOf } from './failover.ts'
 import { type GroupLinks, openGroupLinks } from './group-links.ts'
 import { createDirectory } from './inspection.ts'
@@ -73,6 +74,21 @@ export type NodeOptions = {
   failed?: (message: string) => void
 }
 
+// biome-ignore format: one name a line says no more
+const nodeOptions: Names<NodeOptions> = {
+  roles: true, cluster: true, broker: true, dir: true, servers: true,
+  listen: true, transport: true, register: true, registerReplicas: true,
+  failover: true, world: true, collectMs: true, failed: true,
+}
+// biome-ignore format: one name a line says no more
+const nodeBrokerOptions: Names<NonNullable<NodeOptions['broker']>> = {
+  name: true, id: true, replication: true, replicas: true, minInSync: true,
+  maxLagBytes: true, flush: true, autoCreateTopic: true, segmentBytes: true,
+  retentionHours: true, messageDelayLevel: true,
+}
+const listenOptions: Names<NonNullable<NodeOptions['listen']>> = { port: true, host: true }
+const failoverOptions: Names<FailoverOptions> = { detectMs: true }
+
 export type Node = {
   /** Where clients connect. */
   readonly servers: string
@@ -122,7 +138,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
       if (options.register === undefined && way.transport.server?.hasJetStream) {
         throw badInput(
           "the NATS server has JetStream, which keeps the register: leave out the role 'register', or give every node " +
-            "register: 'served'",
+            "register: 'served' (--register served)",
           'INVALID_PARAMETER',
         )
       }
@@ -238,10 +254,17 @@ function startRole(
   })
 }
 
-function checkOptions({ roles, broker, servers, listen, transport, failover }: NodeOptions): void {
+function checkOptions(options: NodeOptions): void {
   const invalid = (message: string): never => {
     throw badInput(message, 'INVALID_PARAMETER')
   }
+  if (typeof options !== 'object' || options === null)
+    invalid("a node needs roles: startNode({ roles: ['broker'], … })")
+  const { roles, broker, servers, listen, transport, failover } = options
+  refuseUnknown('startNode', options, nodeOptions)
+  refuseUnknown('broker', broker ?? {}, nodeBrokerOptions)
+  refuseUnknown('listen', listen ?? {}, listenOptions)
+  refuseUnknown('failover', failover ?? {}, failoverOptions)
   if (!Array.isArray(roles) || roles.length === 0) invalid(`roles: give at least one of ${ROLES.join(', ')}`)
   for (const role of roles as readonly string[]) {
     if (!ROLES.includes(role as Role)) invalid(`role '${role}': give one of ${ROLES.join(', ')}`)

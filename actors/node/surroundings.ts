@@ -30,12 +30,19 @@ export const processId = (random: Random): string =>
 /** The cluster's name; throws INVALID_PARAMETER with what is allowed. */
 export function clusterName(given: string | undefined): string {
   const cluster = given ?? (env.STATEMQ_CLUSTER || 'default')
+  if (typeof cluster !== 'string') throw badInput('the name of the cluster is no string', 'INVALID_PARAMETER')
   const fault = clusterNameFault(cluster)
   if (fault) throw badInput(fault.message, 'INVALID_PARAMETER')
   return cluster
 }
 
-export const defaultServers = (): string => env.STATEMQ_SERVERS || 'nats://127.0.0.1:4222'
+/** Where NATS listens; throws INVALID_PARAMETER for what is no address and no list of some. */
+export function serversOf(given: string | readonly string[] | undefined): string | readonly string[] {
+  const servers = given ?? (env.STATEMQ_SERVERS || 'nats://127.0.0.1:4222')
+  const list: readonly unknown[] = [servers].flat()
+  if (list.length > 0 && list.every((one) => typeof one === 'string' && one !== '')) return servers
+  throw badInput("servers: give 'nats://host:4222', or a list of such addresses", 'INVALID_PARAMETER')
+}
 
 /** Where broadcasting consumers keep their offsets. */
 export const defaultOffsetsDir = (): string =>

@@ -13,6 +13,7 @@ import type { TopicRoute } from '../../machines/topic.ts'
 import { MAX_BODY_BYTES, MAX_PROPERTY_BYTES, RECORD_HEAD_BYTES } from '../../transport/frames.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
+import { type Names, refuseUnknown } from '../options.ts'
 import type { Batch, Receipt, Reject, Resolve } from './batch.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { checkMessage, checkTopic, encodeProperties, type OutgoingMessage, tagsCodeOf } from './message.ts'
@@ -31,6 +32,12 @@ export type ProducerOptions = {
   bufferBytes?: number
   /** Sends that wait for room in the buffer or for a route; default 65,535. */
   waitingMax?: number
+}
+
+// biome-ignore format: one name a line says no more
+const producerOptions: Names<ProducerOptions> = {
+  group: true, timeoutMs: true, createTopics: true, bufferBytes: true,
+  waitingMax: true,
 }
 
 /** A send that waits for room or for a route. */
@@ -410,8 +417,7 @@ function checkOptions(options: ProducerOptions): void {
   const invalid = (message: string): never => {
     throw badInput(message, 'INVALID_PARAMETER')
   }
-  if (typeof options !== 'object' || options === null)
-    return invalid('the options of a producer are an object')
+  refuseUnknown('a producer', options, producerOptions)
   const { group, timeoutMs, bufferBytes, waitingMax } = options
   if (group !== undefined && typeof group !== 'string') return invalid('the group is no string')
   const fault = group === undefined ? null : groupFault(group)

@@ -7,7 +7,7 @@
 import { allocateOf, type Divide } from './strategy.ts'
 
 /** How many queues the consumer gets that is at `index` when all are sorted. */
-export const averageSize = (queues: number, consumers: number, index: number): number =>
+const averageSize = (queues: number, consumers: number, index: number): number =>
   Math.floor(queues / consumers) + (index < queues % consumers ? 1 : 0)
 
 export const divideAveragely: Divide = (queues, clientIds) => {

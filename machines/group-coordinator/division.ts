@@ -6,6 +6,7 @@ import { RETRY_PREFIX } from '../names.ts'
 import { own } from '../own.ts'
 import { compareText, type QueueRef, queueKey, queueOfKey } from '../topic.ts'
 import type {
+  Assigned,
   GroupAllocation,
   GroupCoordinatorContext,
   Member,
@@ -61,6 +62,48 @@ const keptOf = ({ target }: GroupCoordinatorContext, topic: string, clientId: st
     .map(queueOfKey)
     .filter((queue) => queue.topic === topic)
 
+/**
+ * Whoever is silent may be dead: it keeps what it knows to be its own, and gets NOTHING new, which would wait for its
+ * session. The others divide the rest. When all are silent nobody is more likely to live than another.
+ */
+function setAside(
+  { target }: GroupCoordinatorContext,
+  members: readonly Standing[],
+  queues: readonly QueueRef[],
+): { kept: ReadonlyMap<string, QueueRef[]>; rest: readonly QueueRef[]; takers: readonly Standing[] } {
+  const takers = members.filter(({ isSilent }) => !isSilent)
+  if (takers.length === members.length || takers.length === 0)
+    return { kept: new Map(), rest: queues, takers: members }
+  const silent = members.filter(({ isSilent }) => isSilent)
+  const kept = new Map(silent.map(({ clientId }): [string, QueueRef[]] => [clientId, []]))
+  const unheard = new Set(silent.flatMap((member) => member.unheard))
+  const rest: QueueRef[] = []
+  for (const queue of queues) {
+    const key = queueKey(queue)
+    const its = unheard.has(key) ? undefined : kept.get(own(target, key) ?? '')
+    ;(its ?? rest).push(queue)
+  }
+  return { kept, rest, takers }
+}
+
+/** Each member once that is told: what of its share is news to it, and whether it got nothing new. */
+function standingAfter(
+  { members, target }: GroupCoordinatorContext,
+  told: readonly Assigned[],
+): GroupCoordinatorContext['members'] {
+  const after = (clientId: string, queues: readonly string[]): Standing => {
+    const member = own(members, clientId)!
+    const before = new Set(member.unheard)
+    const isNews = (queue: string): boolean => own(target, queue) !== clientId || before.has(queue)
+    return {
+      ...member,
+      unheard: member.isStatic ? [] : queues.filter(isNews),
+      isPassedOver: member.isSilent && !member.isLeaving,
+    }
+  }
+  return Object.fromEntries(told.map(({ clientId, queues }) => [clientId, after(clientId, queues ?? [])]))
+}
+
 /** The shares of all members, by client id. */
 function divide(context: GroupCoordinatorContext): Map<string, QueueRef[]> {
   const allocation = allocationOf(context)
@@ -75,9 +118,11 @@ function divide(context: GroupCoordinatorContext): Map<string, QueueRef[]> {
       for (const { clientId } of members) give(shares, clientId, keptOf(context, topic, clientId))
       continue
     }
+    const { kept, rest, takers } = setAside(context, members, known)
+    for (const [clientId, queues] of kept) give(shares, clientId, queues)
     const input: AllocationInput = {
-      queues: known,
-      members: members.map(({ clientId, room, queues, consumerRooms }) => ({
+      queues: rest,
+      members: takers.map(({ clientId, room, queues, consumerRooms }) => ({
         ...{ clientId, room, queues, consumerRooms },
       })),
       previous: context.target,
@@ -113,7 +158,7 @@ export function rebalanced(context: GroupCoordinatorContext): {
     ([queue, clientId]) => target[queue] !== clientId,
   ).length
   return {
-    next: { told: { generation, members }, target, causes: [] },
+    next: { members: standingAfter(context, members), told: { generation, members }, target, causes: [] },
     note: {
       generation,
       causes: context.causes,

@@ -19,6 +19,9 @@ export const who = ({ event: { clientId, instance } }: { event: Who }): Who => (
 const because = ({ causes }: GroupCoordinatorContext, cause: string): string[] =>
   causes.length < CAUSES_MAX ? [...causes, cause] : causes
 
+/** The queues are to be divided anew, as soon as nothing else happens. */
+export const outdate = coordinator.raise({ type: 'division.outdated' })
+
 const join = coordinator.assign(({ context, event }) => {
   const { type: _, generation, held, ...member } = event as EventOf<'member.joined'>
   const { members, told } = context
@@ -34,7 +37,13 @@ const join = coordinator.assign(({ context, event }) => {
         : `${member.clientId} was started anew`
       : `${member.clientId} joined`
   return {
-    members: { ...members, [member.clientId]: { ...member, isLeaving: false, isSilent: false, rival: null } },
+    members: {
+      ...members,
+      [member.clientId]: {
+        ...{ ...member, isLeaving: false, isSilent: false, rival: null },
+        ...{ unheard: [], isPassedOver: false },
+      },
+    },
     told: isOvertaken ? { ...told, generation: generation + LEAP } : told,
     target,
     causes: because(context, cause),
@@ -53,7 +62,18 @@ const changeMember = (change: (member: Standing, event: GroupCoordinatorEvent) =
     const member = own(members, (event as Who).clientId)!
     return { members: { ...members, [member.clientId]: { ...member, ...change(member, event) } } }
   })
-export const markSilent = changeMember(() => ({ isSilent: true }))
+/** What it may never have heard of goes to those who live, rather than wait for its session. */
+export const markSilent = coordinator.enqueueActions(({ context, event, enqueue }) => {
+  const { clientId } = event as Who
+  const { members } = context
+  const member = own(members, clientId)!
+  enqueue.assign({ members: { ...members, [clientId]: { ...member, isSilent: true } } })
+  const isOther = (other: Standing): boolean => other !== member && !other.isLeaving && !other.isSilent
+  if (member.unheard.length === 0 || !Object.values(members).some(isOther)) return
+  const cause = `${clientId} fell silent BEFORE it said that it knows its queues`
+  enqueue.assign({ causes: because(context, cause) })
+  enqueue(outdate)
+})
 export const markLeaving = coordinator.assign(({ context, event }) => {
   const { clientId } = event as Who
   const { members } = context
@@ -63,11 +83,20 @@ export const markLeaving = coordinator.assign(({ context, event }) => {
   }
 })
 /** It lives: whoever waits for its place waits in vain. Nothing is changed in the common case. */
-export const hear = coordinator.assign(({ context: { members }, event }) => {
-  const member = own(members, (event as Who).clientId)!
-  if (!member.isSilent && (member.rival === null || member.rival.isRefused)) return {}
+export const hear = coordinator.enqueueActions(({ context, event, enqueue }) => {
+  const { clientId, generation } = event as EventOf<'member.beat'>
+  const { members, told } = context
+  const member = own(members, clientId)!
+  const { isSilent, isPassedOver } = member
+  const unheard = generation === told.generation ? [] : member.unheard
+  const isRivalNews = member.rival !== null && !member.rival.isRefused
+  if (!isSilent && !isRivalNews && unheard.length === member.unheard.length) return
   const rival = member.rival && { ...member.rival, isRefused: true }
-  return { members: { ...members, [member.clientId]: { ...member, isSilent: false, rival } } }
+  const heard = { ...member, rival, unheard, isSilent: false, isPassedOver: false }
+  enqueue.assign({ members: { ...members, [clientId]: heard } })
+  if (!isPassedOver) return
+  enqueue.assign({ causes: because(context, `${clientId} is heard of again`) })
+  enqueue(outdate)
 })
 
 export const armSession = coordinator.enqueueActions(({ event, enqueue }) => {
@@ -158,8 +187,6 @@ export const remembers = {
   type: 'remembersMore',
   params: ({ event: { generation } }: { event: { generation: number } }) => ({ generation }),
 } as const
-/** The queues are to be divided anew, as soon as nothing else happens. */
-export const outdate = coordinator.raise({ type: 'division.outdated' })
 export const taken = [join, armSession, accept, watch, outdate] as const
 export const gone = (what: string) => [removeBecause(what), disarm, outdate] as const
 export const ofMember = { type: 'isMember', params: who } as const

@@ -47,6 +47,10 @@ export type Standing = Member & {
   isSilent: boolean
   /** Another instance that wants its place, and whether this one was heard of since: then both live. */
   rival: { instance: string; isRefused: boolean } | null
+  /** The keys of the queues that it was given, and has not said yet that it knows. A static one keeps all it was given. */
+  unheard: string[]
+  /** The queues were divided while it was silent, and it got nothing new. */
+  isPassedOver: boolean
 }
 
 export type GroupCoordinatorInput = { group: string }
@@ -125,13 +129,8 @@ export const coordinator = setup({
       { context },
       { type: _, generation: __, held: ___, ...member }: EventOf<'member.joined'>,
     ) => {
-      const {
-        isLeaving: ____,
-        isSilent: _____,
-        rival: ______,
-        ...known
-      } = own(context.members, member.clientId) ?? {}
-      return JSON.stringify(known) === JSON.stringify(member)
+      const known = own(context.members, member.clientId)
+      return known !== undefined && JSON.stringify({ ...known, ...member }) === JSON.stringify(known)
     },
     remembersMore: ({ context }, { generation }: { generation: number }) =>
       generation > context.told.generation,

@@ -5,20 +5,25 @@ import { stage, transport } from './stage.ts'
 const commands = [
   'start',
   'node',
+  'demo',
+  'topic',
   'topic create',
   'topic list',
   'topic show',
   'topic route',
   'topic delete',
+  'group',
   'group list',
   'group show',
   'group lag',
   'group reset',
   'group skip',
   'group clone',
+  'dead-letter',
   'dead-letter list',
   'dead-letter show',
   'dead-letter resend',
+  'broker',
   'broker list',
   'broker show',
   'broker promote',
@@ -51,6 +56,35 @@ test('command line: an option out of range is a usage error that says the range'
   t.regex(stderr, /from 0 to 65535/)
 })
 
+test('command line: an option without an upper bound is a usage error that says the lower one', async (t) => {
+  const { stderr } = await stage().run('consume', 'orders', '--group', 'billing', '--limit', '0')
+  t.regex(stderr, /Give a whole number from 1 on\./)
+})
+
+test('command line: a NATS that would not be used is refused, unless the environment says it', async (t) => {
+  const { run, calls } = stage([], { env: { STATEMQ_SERVERS: 'nats://h:1', STATEMQ_CLUSTER: 'blue' } })
+  for (const [option, command] of [
+    ['--servers', 'start'],
+    ['--servers', 'demo'],
+    ['--cluster', 'demo'],
+  ] as const) {
+    const { code, stderr } = await run(command, option, 'x')
+    t.is(code, 2)
+    t.regex(stderr, new RegExp(`^error: ${option}: `))
+  }
+  t.deepEqual(calls, [])
+  t.is((await run('demo')).code, 0)
+  t.is((await run('start')).code, 0)
+})
+
+test('command line: start listens at a port, or uses a NATS, not both', async (t) => {
+  const { run, calls } = stage()
+  const { code, stderr } = await run('start', '--port', '5000', '--nats', 'nats://h:1')
+  t.is(code, 2)
+  t.regex(stderr, /give --nats or --port/)
+  t.deepEqual(calls, [])
+})
+
 test('command line: a noun without its verb shows the help of the noun', async (t) => {
   const { code, stderr } = await stage().run('topic')
   t.is(code, 2)
@@ -71,6 +105,15 @@ test('error: says what was tried, what happened and what to type next', async (t
   t.regex(
     stderr,
     /^error: could not list the topics\n {2}DISCONNECTED: connection refused\n {2}next: .*statemq start/,
+  )
+})
+
+test('error: that a file is not there is said once', async (t) => {
+  const { code, stderr } = await stage().run('send', 'orders', '--file', 'absent')
+  t.is(code, 1)
+  t.regex(
+    stderr,
+    /^error: could not send to 'orders'\n {2}ENOENT: no such file.*\n {2}next: look at the path\n$/,
   )
 })
 
@@ -128,6 +171,12 @@ test('group show: subscriptions that differ are told, and the rebalances with th
   t.regex(stdout, /c2 joined/)
 })
 
+test('group show: a queue that two members count as theirs is told, with both, and who waits for it', async (t) => {
+  const { stdout } = await stage().run('group', 'show', 'billing')
+  t.regex(stdout, /functions of their own.*\n {2}orders\/broker-a\/0: c1 has it, and c2 wants it too\n/)
+  t.regex(stdout, /c1, and c2 waits/)
+})
+
 test('group reset: the topic is an option or an argument, and exactly one', async (t) => {
   const { run, calls } = stage()
   await run('group', 'reset', 'billing', '--topic', 'orders', '--to', 'first')
@@ -164,6 +213,11 @@ test('group reset: what is neither an offset nor a time is refused, and nothing 
   for (const to of ['2026-05-01', '2026-05-01T12:00', '2026-05-01T12:00:01.5Z', '2026-05-01T12:00+02:00'])
     t.is((await run('group', 'reset', 'billing', 'orders', '--to', to)).code, 0, to)
   t.is(named('resetOffsets').length, 4)
+})
+
+test('group reset: a place that is none hears of all that are', async (t) => {
+  const { stderr } = await stage().run('group', 'reset', 'billing', 'orders', '--to', 'zork')
+  t.regex(stderr, /Give first, last, .*or offset:N\./)
 })
 
 test('group clone: tells where the other group goes on', async (t) => {
@@ -295,6 +349,18 @@ test('start: brokers share the transport of the first node, and all are closed o
   t.like(named('startNode')[0]?.[0], { roles: ['nameServer'], listen: { port: 0 }, cluster: 'default' })
   t.like(named('startNode')[2]?.[0], { transport, broker: { name: 'broker-b', flush: 'sync' } })
   t.deepEqual(nodes, [])
+})
+
+test('start: what to try next begins with npx where npm has started it', async (t) => {
+  const { stdout } = await stage().run('start')
+  t.regex(stdout, /\$ statemq send orders/)
+  const byNpm = await stage([], { env: { npm_execpath: '/usr/lib/npm-cli.js' } }).run('start')
+  t.regex(byNpm.stdout, /\$ npx statemq send orders/)
+})
+
+test('bench: ends as the benchmark did, which has said why itself', async (t) => {
+  const { code, stdout, stderr } = await stage([], { benchCode: 2 }).run('bench', '--sise', '3')
+  t.deepEqual([code, stdout, stderr], [2, '', ''])
 })
 
 test('start: when one broker cannot start the others are closed again', async (t) => {

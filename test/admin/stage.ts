@@ -1,4 +1,5 @@
 /** A library that only remembers what it was asked, and a terminal that only remembers what it was told. */
+import { open } from 'node:fs/promises'
 import { Observable } from 'rxjs'
 import type {
   BrokerOverview,
@@ -26,6 +27,7 @@ const group: GroupDescription = {
   generation: 3,
   allocation: 'averagely',
   disagreements: ["topic 'orders': * (c1) and a (c2)"],
+  contested: ['orders/broker-a/0: c1 has it, and c2 wants it too'],
   rebalances: [
     { generation: 3, causes: ['c2 joined'], members: 2, queues: 1, moves: 0, at: Date.UTC(2026, 0, 1) },
   ],
@@ -47,6 +49,7 @@ const group: GroupDescription = {
       brokerName: 'broker-a',
       queueId: 0,
       owner: 'c1',
+      claimant: { clientId: 'c2', isSameList: true },
       assignEpoch: 1,
       committed: 5,
       minOffset: 0,
@@ -83,8 +86,10 @@ const letter: DeadLetter = {
 
 export function stage(
   lines: string[] = [],
-  { hasInput = true, answer = 'no', replicas = pair } = {} as Partial<{
+  { hasInput = true, answer = 'no', replicas = pair, env = {}, benchCode = 0 } = {} as Partial<{
     hasInput: boolean
+    env: Record<string, string>
+    benchCode: number
     answer: string
     replicas: Replica[]
   }>,
@@ -235,7 +240,7 @@ export function stage(
     },
   }
   const terminal: Terminal = {
-    env: {},
+    env,
     columns: undefined,
     interactive: false,
     colours: false,
@@ -248,11 +253,12 @@ export function stage(
     tell(text) {
       stderr += text
     },
-    async *lines() {
+    async *lines(file) {
+      if (file === 'absent') await open(file)
       yield* lines
     },
     ask: () => Promise.resolve(answer),
-    runProgram: () => Promise.resolve(0),
+    runProgram: () => Promise.resolve(benchCode),
   }
   return {
     library,
@@ -269,6 +275,8 @@ export function stage(
         terminal,
         clock: realClock,
         library: () => Promise.resolve(library),
+        demo: async () => void calls.push(['demo']),
+        benchFile: 'bench.js',
       })
       return { code, stdout, stderr }
     },

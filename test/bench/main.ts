@@ -8,8 +8,8 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { startNatsServer } from '../support/nats-server.ts'
+import { commandLine } from '../support/program.ts'
 import type { Run } from './measure.ts'
 import type { Answer, SideName, Task } from './side.ts'
 import type { Mode } from './sides.ts'
@@ -43,55 +43,24 @@ export type Options = {
   transport: 'nats' | 'listener'
 }
 
-const { values } = parseArgs({
-  options: {
-    workload: { type: 'string', default: 'send' },
-    against: { type: 'string' },
-    size: { type: 'string', default: '128' },
-    'in-flight': { type: 'string', default: '1000' },
-    queues: { type: 'string', default: '8' },
-    flush: { type: 'string', default: 'async' },
-    replication: { type: 'string', default: 'none' },
-    backlog: { type: 'string', default: '0' },
-    seconds: { type: 'string', default: '3' },
-    rounds: { type: 'string', default: '3' },
-    transport: { type: 'string', default: 'nats' },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
+const { values, whole, one } = commandLine(usage, {
+  workload: 'send',
+  against: null,
+  size: '128',
+  'in-flight': '1000',
+  queues: '8',
+  flush: 'async',
+  replication: 'none',
+  backlog: '0',
+  seconds: '3',
+  rounds: '3',
+  transport: 'nats',
+  json: false,
 })
-
-function fail(message: string): never {
-  process.stderr.write(`${message}\n${usage}`)
-  process.exit(2)
-}
-
-function whole(
-  name: 'size' | 'in-flight' | 'queues' | 'backlog' | 'rounds' | 'seconds',
-  least: number,
-): number {
-  const value = Number(values[name].replaceAll('_', ''))
-  if (!Number.isInteger(value) || value < least)
-    fail(`--${name} ${values[name]}: give a whole number from ${least} on`)
-  return value
-}
-
-function one<T extends string>(
-  name: 'workload' | 'flush' | 'replication' | 'transport' | 'against',
-  choices: readonly T[],
-): T {
-  const choice = choices.find((known) => known === values[name])
-  return choice ?? fail(`--${name} ${values[name]}: give one of ${choices.join(', ')}`)
-}
-
-if (values.help) {
-  process.stdout.write(usage)
-  process.exit(0)
-}
 const workload = one('workload', ['send', 'consume', 'latency', 'start'])
 const flush = one('flush', ['async', 'sync'])
 const replication = one('replication', ['none', 'sync', 'async'])
-const against = values.against === undefined ? [] : [one('against', ['jetstream', 'jetstream-tuned', 'pipe'])]
+const against = values.against === null ? [] : [one('against', ['jetstream', 'jetstream-tuned', 'pipe'])]
 const options: Options = {
   size: whole('size', 1),
   inFlight: whole('in-flight', 1),

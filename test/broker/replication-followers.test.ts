@@ -244,6 +244,33 @@ test('followers: a member that nobody hears is told after a while, again and aga
   t.true(count >= 3 && count <= 6, `${count}`)
 })
 
+test('followers: one that is not heard is told nothing, until it is heard again or asks anew', async (t) => {
+  const { bench, master } = await lead()
+  const slave = await follower(bench)
+  slave.servePings()
+  await bench.advance(1_000)
+  slave.answers = false
+  await bench.advance(600)
+  const heads = slave.heads.length
+  master.append('t', 0, 'one')
+  await bench.advance(5_000)
+  t.is(slave.heads.length, heads)
+  slave.answers = true
+  await slave.acked(slave.position)
+  t.is(slave.position, end(master))
+  await bench.advance(1_000)
+  t.true(slave.heads.length > heads + 5)
+  t.is(master.confirmed, end(master))
+
+  slave.answers = false
+  await bench.advance(5_000)
+  slave.answers = true
+  t.is(await slave.follow({ position: end(master), lastEpoch: 5 }), 'streaming')
+  master.append('t', 0, 'two')
+  await bench.advance(200)
+  t.is(master.confirmed, end(master))
+})
+
 test('followers: a member that never came is told', async (t) => {
   const { bench, master } = await lead()
   await bench.advance(1_300)

@@ -14,7 +14,7 @@ import {
   sendResults,
 } from '../../transport/exchange.ts'
 import { countAt, frameBytesAt, queueOffsetAt } from '../../transport/frames.ts'
-import type { ClaimAnswer, CommitAnswer } from '../../transport/messages.ts'
+import type { ClaimAnswer, CommitAnswer, GroupOnBroker } from '../../transport/messages.ts'
 import { BrokerBench, frame } from './support.ts'
 
 async function broker(queues = 2, perm = 6): Promise<BrokerBench> {
@@ -334,15 +334,39 @@ test('groups: a claim tells where to go on', async (t) => {
   t.like(claim(bench, 'b').value, { granted: false, owner: 'a' })
 })
 
-const fencedIn = (bench: BrokerBench): number => {
-  let fenced = -1
+const described = (bench: BrokerBench): GroupOnBroker => {
+  let found: GroupOnBroker | null = null
   const nobody = { generation: 0, members: [], allocation: null, disagreements: [], rebalances: [] }
   bench.groups.describe('g', nobody, (answer) => {
-    if ('value' in answer) fenced = answer.value.fenced
+    if ('value' in answer) found = answer.value
   })
   bench.settle()
-  return fenced
+  return found!
 }
+const fencedIn = (bench: BrokerBench): number => described(bench).fenced
+
+test('groups: who claims what another one owns is told until it has it or asks no more, and whether their lists are the same', async (t) => {
+  const bench = await broker()
+  const claimant = () => described(bench).queues[0]!.claimant
+  const wait = (generation: number) =>
+    bench.groups.claim({ ...orders, clientId: 'b', generation, force: false, waits: true }, () => {})
+  claim(bench, 'a', 5)
+  t.is(claimant(), null)
+  claim(bench, 'b', 5)
+  t.is(claimant(), null, 'it does not wait')
+  wait(6)
+  t.deepEqual(claimant(), { clientId: 'b', isSameList: false })
+  bench.groups.release({ ...orders, clientId: 'b', generation: 6, assignEpoch: 0, offset: null }, () => {})
+  t.is(claimant(), null, 'it has given up')
+  wait(5)
+  bench.clock.advance(3_000)
+  t.deepEqual(claimant(), { clientId: 'b', isSameList: true }, 'it was told to ask again')
+  bench.clock.advance(1_500)
+  t.is(claimant(), null, 'it has not asked again')
+  wait(6)
+  bench.groups.release({ ...orders, clientId: 'a', generation: 5, assignEpoch: 1, offset: null }, () => {})
+  t.like(described(bench).queues[0], { owner: 'b', claimant: null })
+})
 
 test('groups: only the owner commits, under the assignEpoch of its grant; others are counted', async (t) => {
   const bench = await broker()

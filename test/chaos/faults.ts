@@ -11,7 +11,11 @@ import type { Direction } from '../support/tcp-proxy.ts'
 import type { Probe } from './probe.ts'
 
 export type Counts = { kills: number; stops: number; cuts: number; handovers: number; restarts: number }
-export type Measured = { failoverMs: number[]; partitionMs: number[] }
+/** Milliseconds from a fault to the next acknowledged message; those of cuts are among the partitions. */
+export type Measured = { failoverMs: number[]; partitionMs: number[]; cutMs: Record<Direction, number[]> }
+export const nothingMeasured = (): Measured => ({
+  ...{ failoverMs: [], partitionMs: [], cutMs: { in: [], out: [], both: [] } },
+})
 
 export type Target = {
   readonly cluster: ClusterOfProcesses
@@ -23,19 +27,26 @@ export type Target = {
   readonly master: Replica
   readonly slave: Replica
   readonly epoch: number
+  /** Of a cut: 'in', what the replica sends is lost; 'out', what is sent to it. */
+  readonly direction: Direction
 }
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 const directions: readonly Direction[] = ['in', 'out', 'both']
+
+/** For how long the broker acknowledged nothing, where that is measured; what was cut, where something was. */
+export type Done = { outageMs?: number; direction?: Direction }
 
 const faults = {
   async killMaster({ counts, measured, probe, master, epoch, random }: Target) {
     counts.kills++
     const at = performance.now()
     await master.kill()
-    measured.failoverMs.push(await probe.outage(epoch, at))
+    const outageMs = await probe.outage(epoch, at)
+    measured.failoverMs.push(outageMs)
     await sleep(random.below(1_000))
     restart(master)
+    return { outageMs }
   },
 
   async killSlave({ counts, slave, random }: Target) {
@@ -59,9 +70,11 @@ const faults = {
     counts.stops++
     const at = performance.now()
     master.pause()
-    measured.partitionMs.push(await probe.outage(epoch, at))
+    const outageMs = await probe.outage(epoch, at)
+    measured.partitionMs.push(outageMs)
     await sleep(random.below(1_000))
     master.resume()
+    return { outageMs }
   },
 
   /** Shorter or longer than it takes to be missed. */
@@ -72,20 +85,24 @@ const faults = {
     slave.resume()
   },
 
-  async cutMaster({ counts, measured, probe, master, epoch, random }: Target) {
+  async cutMaster({ counts, measured, probe, master, epoch, random, direction }: Target) {
     counts.cuts++
     const at = performance.now()
-    master.proxy!.cut(directions[random.below(3)]!)
-    measured.partitionMs.push(await probe.outage(epoch, at))
+    master.proxy!.cut(direction)
+    const outageMs = await probe.outage(epoch, at)
+    measured.partitionMs.push(outageMs)
+    measured.cutMs[direction].push(outageMs)
     await sleep(random.below(1_000))
     master.proxy!.heal()
+    return { outageMs, direction }
   },
 
-  async cutSlave({ counts, slave, random }: Target) {
+  async cutSlave({ counts, slave, random, direction }: Target) {
     counts.cuts++
-    slave.proxy!.cut(directions[random.below(3)]!)
+    slave.proxy!.cut(direction)
     await sleep(random.below(2_500))
     slave.proxy!.heal()
+    return { direction }
   },
 
   /** What only the master has is acknowledged to nobody. */
@@ -99,6 +116,7 @@ const faults = {
     // Where it was missed already, the slave must NOT be master before the old one is back.
     await sleep(random.below(1_500))
     restart(master)
+    return { direction: 'both' as const }
   },
 
   async handOver({ counts, client, slave }: Target) {
@@ -120,6 +138,7 @@ const faults = {
 }
 
 export type FaultName = keyof typeof faults
+export type Fault = { name: FaultName; direction: Direction }
 
 /** It tells by itself when it cannot start: the cluster does not become well again. */
 const restart = (replica: Replica): void => void replica.start().catch(() => {})
@@ -129,7 +148,17 @@ const weights: Readonly<{ [name in FaultName]: number }> = {
   ...{ cutMaster: 2, cutSlave: 1, cutSlaveKillMaster: 2, handOver: 2, restartController: 1 },
 }
 
-export function drawFault(random: Random): FaultName {
+/** All kinds are drawn; `only` is one kind, so many times. */
+export type Only = { fault: 'killMaster' | 'cutMaster'; times: number } | null
+
+/** What is done next, when so much was done before. Cuts of masters alone go by turns: of each direction a third. */
+export function nextFault(only: Only, done: number, random: Random): Fault {
+  const name = only === null ? drawFault(random) : only.fault
+  const turn = only === null ? random.below(directions.length) : done % directions.length
+  return { name, direction: directions[turn]! }
+}
+
+function drawFault(random: Random): FaultName {
   const names = Object.keys(weights) as FaultName[]
   let left = random.below(names.reduce((sum, name) => sum + weights[name], 0))
   for (const name of names) {
@@ -139,4 +168,5 @@ export function drawFault(random: Random): FaultName {
   return names[0]!
 }
 
-export const doFault = (name: FaultName, target: Target): Promise<void> => faults[name](target)
+export const doFault = async (name: FaultName, target: Target): Promise<Done> =>
+  (await faults[name](target)) ?? {}

@@ -1,44 +1,61 @@
 /**
  * Chaos from the command line: real processes, real signals, a network that is cut.
  *
- *   npm run chaos -- --minutes 2 --seed 7 --json
- *
- *   --minutes M      for how long things go wrong; default 2
- *   --kills N        instead: kills masters until so many are killed, to measure the time of a failover
- *   --seed N         what goes wrong, and when; another each time by default. Processes have a will of their own: the
- *                    same seed gives the same faults, not the same run
- *   --transport T    listener, or nats with JetStream; default nats where a nats-server is found
- *   --brokers N, --replicas N    default 2 and 2
- *   --detect MS      silence after which a replica counts as gone; default 1,000
- *   --json           one object, for programs
- *
  * Ends with 1 when something happened that must not.
  */
-import { parseArgs } from 'node:util'
 import { percentile } from '../sim/failover-times.ts'
 import { hasNatsServer } from '../support/nats-server.ts'
-import { scope, tearDown, tell } from '../support/program.ts'
+import { commandLine, conclude, fail, say, scope, tell } from '../support/program.ts'
 import { seedOfRun } from '../support/seeded-random.ts'
 import { type ChaosReport, type ChaosSettings, chaos } from './run.ts'
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '2' },
-    kills: { type: 'string' },
-    seed: { type: 'string' },
-    transport: { type: 'string', default: hasNatsServer() ? 'nats' : 'listener' },
-    brokers: { type: 'string', default: '2' },
-    replicas: { type: 'string', default: '2' },
-    detect: { type: 'string', default: '1000' },
-    json: { type: 'boolean', default: false },
-  },
+const usage = `usage: npm run chaos -- [options]
+  --minutes M         for how long things go wrong; default 2
+  --kills N           instead: kills N masters, and does nothing else, to measure the time of a failover
+  --cuts N            instead: cuts N masters off the network, and does nothing else, to measure the time of a
+                      partition; by turns in (what they send is lost), out (what is sent to them is), and both
+  --seed N            what goes wrong, and when; another each time by default. Processes have a will of their own:
+                      the same seed gives the same faults, not the same run
+  --transport NAME    nats: a nats-server with JetStream; or listener: the one that is built in. Default nats where a
+                      nats-server is found
+  --brokers N         default 2
+  --replicas N        of each broker; default 2
+  --detect MS         silence after which a replica counts as gone; default 1000
+  --json              one JSON object, and nothing else
+example: npm run chaos -- --minutes 2 --seed 7
+`
+
+const { values, whole, number, one } = commandLine(usage, {
+  minutes: '2',
+  kills: null,
+  cuts: null,
+  seed: null,
+  transport: hasNatsServer() ? 'nats' : 'listener',
+  brokers: '2',
+  replicas: '2',
+  detect: '1000',
+  json: false,
 })
 
-function whole(name: 'kills' | 'seed' | 'brokers' | 'replicas' | 'detect', least: number): number {
-  const value = Number(values[name])
-  if (Number.isInteger(value) && value >= least) return value
-  throw new RangeError(`--${name} ${values[name]}: give a whole number from ${least} on`)
+function onlyOf(): ChaosSettings['only'] {
+  const [kills, cuts] = [whole('kills', 1, null), whole('cuts', 1, null)]
+  if (kills !== null && cuts !== null) fail('--kills and --cuts: give one of them')
+  if (kills !== null) return { fault: 'killMaster', times: kills }
+  return cuts === null ? null : { fault: 'cutMaster', times: cuts }
 }
+
+const settings: ChaosSettings = {
+  seed: whole('seed', 0, null) ?? seedOfRun(),
+  minutes: number('minutes', 0),
+  only: onlyOf(),
+  home: one('transport', ['nats', 'listener']) === 'nats' ? 'jetstream' : 'listener',
+  brokers: whole('brokers', 1),
+  replicas: whole('replicas', 2),
+  detectMs: whole('detect', 100),
+  tell: values.json ? () => {} : tell,
+}
+if (settings.home === 'jetstream' && !hasNatsServer())
+  fail('--transport nats: put a nats-server (2.9 or newer) on the PATH, or give listener')
 
 /** Of what is wrong, so much is shown of each kind to people, and told to programs in all. */
 const SHOWN = 5
@@ -55,8 +72,8 @@ const timesOf = (ms: readonly number[]): Times => {
 }
 
 function summaryOf(settings: ChaosSettings, report: ChaosReport) {
-  const { anomalies, failoverMs, partitionMs, logsIdentical, acknowledged, consumed, ranMs, ...counts } =
-    report
+  const { anomalies, failoverMs, partitionMs, cutMs, ...rest } = report
+  const { logsIdentical, acknowledged, consumed, ranMs, ...counts } = rest
   const count = (...names: string[]) => anomalies.filter(({ name }) => names.includes(name)).length
   return {
     seed: settings.seed,
@@ -72,12 +89,12 @@ function summaryOf(settings: ChaosSettings, report: ChaosReport) {
     anomalies,
     failoverMs: timesOf(failoverMs),
     partitionMs: timesOf(partitionMs),
+    cutMs: { in: timesOf(cutMs.in), out: timesOf(cutMs.out), both: timesOf(cutMs.both) },
     logsIdentical,
   }
 }
 
 function print(summary: ReturnType<typeof summaryOf>): void {
-  const say = (words: string) => void process.stdout.write(`${words}\n`)
   const times = ({ p50, p99, max, count }: Times) =>
     count === 0 ? 'none' : `p50 ${p50} ms   p99 ${p99} ms   max ${max} ms   of ${count}`
   const { kills, stops, cuts, handovers, restarts, acknowledged, consumed } = summary
@@ -92,6 +109,8 @@ function print(summary: ReturnType<typeof summaryOf>): void {
     `  failover     ${times(summary.failoverMs)}   (from the kill of a master to the next acknowledged message)`,
   )
   say(`  partition    ${times(summary.partitionMs)}   (a master that stands still or is cut off)`)
+  for (const [direction, cut] of Object.entries(summary.cutMs))
+    if (cut.count > 0) say(`    cut ${direction.padEnd(7)}${times(cut)}`)
   say(`  logs         ${summary.logsIdentical ? 'identical, byte by byte' : 'DIFFERENT, or not compared'}`)
   for (const name of new Set(anomalies.map((anomaly) => anomaly.name))) {
     const same = anomalies.filter((anomaly) => anomaly.name === name)
@@ -101,27 +120,9 @@ function print(summary: ReturnType<typeof summaryOf>): void {
   say(anomalies.length === 0 ? 'Nothing happened that must not.' : `${anomalies.length} anomalies.`)
 }
 
-if (!['nats', 'listener'].includes(values.transport))
-  throw new RangeError(`--transport ${values.transport}: give nats or listener`)
-const settings: ChaosSettings = {
-  seed: values.seed === undefined ? seedOfRun() : whole('seed', 0),
-  minutes: Number(values.minutes),
-  kills: values.kills === undefined ? null : whole('kills', 1),
-  home: values.transport === 'nats' ? 'jetstream' : 'listener',
-  brokers: whole('brokers', 1),
-  replicas: whole('replicas', 2),
-  detectMs: whole('detect', 100),
-  tell: values.json ? () => {} : tell,
-}
-for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  process.once(signal, () => void tearDown().finally(() => process.exit(130)))
-try {
+await conclude(async () => {
   const summary = summaryOf(settings, await chaos(scope, settings))
-  if (values.json)
-    process.stdout.write(`${JSON.stringify({ ...summary, anomalies: summary.anomalies.slice(0, TOLD) })}\n`)
+  if (values.json) say(JSON.stringify({ ...summary, anomalies: summary.anomalies.slice(0, TOLD) }))
   else print(summary)
-  process.exitCode = summary.anomalies.length === 0 ? 0 : 1
-} finally {
-  await tearDown()
-}
-process.exit()
+  return summary.anomalies.length === 0
+})

@@ -10,15 +10,23 @@ import { type Anomaly, check, type HistoryEvent } from '../support/history.ts'
 import { Load, Record, readLogs } from '../support/load.ts'
 import type { Scope } from '../support/processes.ts'
 import { seededRandom } from '../support/seeded-random.ts'
-import { type Counts, doFault, drawFault, type FaultName, type Measured } from './faults.ts'
+import {
+  type Counts,
+  doFault,
+  type Fault,
+  type Measured,
+  nextFault,
+  nothingMeasured,
+  type Only,
+} from './faults.ts'
 import { Members } from './members.ts'
 import { Probe } from './probe.ts'
 
 export type ChaosSettings = {
   seed: number
+  /** For how long, unless `only` says what is done and how often: then that counts. */
   minutes: number
-  /** Runs until so many masters were killed, and does nothing else; null: for so many minutes, all kinds of faults. */
-  kills: number | null
+  only: Only
   home: Home
   brokers: number
   replicas: number
@@ -58,7 +66,7 @@ class Run {
   readonly #brokers: readonly string[]
   readonly #record = new Record()
   readonly #counts: Counts = { kills: 0, stops: 0, cuts: 0, handovers: 0, restarts: 0 }
-  readonly #measured: Measured = { failoverMs: [], partitionMs: [] }
+  readonly #measured = nothingMeasured()
   readonly #anomalies: { name: string; what: string }[] = []
   #client!: Client
   #load!: Load
@@ -123,22 +131,22 @@ class Run {
   // ------------------------------------------------------------------------------------------------ faults
 
   async #disturb(): Promise<void> {
-    const { minutes, kills, seed } = this.#settings
+    const { minutes, only, seed } = this.#settings
     const random = seededRandom(seed)
     const end = performance.now() + minutes * 60_000
-    const isOver = () => (kills === null ? performance.now() > end : this.#counts.kills >= kills)
-    while (!isOver()) {
+    const isOver = (done: number) => (only === null ? performance.now() > end : done >= only.times)
+    for (let done = 0; !isOver(done); done++) {
       const brokerName = this.#brokers[random.below(this.#brokers.length)]!
-      const name: FaultName = kills === null ? drawFault(random) : 'killMaster'
+      const next = nextFault(only, done, random)
       const before = await this.#cluster.converged(this.#client, brokerName)
       await this.#load.goesOn(20)
       await new Promise((resolve) => setTimeout(resolve, 200 + random.below(800)))
-      await this.#fault(name, brokerName, before)
+      await this.#fault(next, brokerName, before)
       await this.#members.change()
     }
   }
 
-  async #fault(name: FaultName, brokerName: string, before: BrokerOverview): Promise<void> {
+  async #fault({ name, direction }: Fault, brokerName: string, before: BrokerOverview): Promise<void> {
     const cluster = this.#cluster
     const { replicas, seed, tell } = this.#settings
     const random = seededRandom(seed + this.#record.events.length)
@@ -146,13 +154,20 @@ class Run {
     const master = cluster.replica(brokerName, masterId)
     const slave = cluster.replica(brokerName, (masterId + 1 + random.below(replicas - 1)) % replicas)
     const probe = this.#probes.find((one) => one.brokerName === brokerName)!
-    const fault = `${name} of ${brokerName}, whose master is ${masterId} at epoch ${before.epoch}`
-    tell(fault)
+    const where = `of ${brokerName}, whose master is ${masterId} at epoch ${before.epoch}`
+    const fault = `${name} ${where}`
     this.#record.note({ type: 'fault.began', fault })
-    await doFault(name, {
-      ...{ cluster, random, probe, master, slave, epoch: before.epoch, client: this.#client },
-      ...{ counts: this.#counts, measured: this.#measured },
-    })
+    try {
+      const target = { cluster, random, probe, master, slave, direction, client: this.#client }
+      const measuring = { epoch: before.epoch, counts: this.#counts, measured: this.#measured }
+      const done = await doFault(name, { ...target, ...measuring })
+      const cut = done.direction === undefined ? '' : ` (${done.direction})`
+      const outage = done.outageMs === undefined ? '' : `: ${Math.round(done.outageMs)} ms`
+      tell(`${name}${cut} ${where}${outage}`)
+    } catch (error) {
+      tell(`${fault}: it does not end`)
+      throw error
+    }
     this.#record.note({ type: 'fault.ended', fault })
   }
 

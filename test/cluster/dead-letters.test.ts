@@ -79,6 +79,9 @@ test('dead letters: what is asked wrongly is refused with a sentence', async (t)
   await t.throwsAsync(admin.deadLetters('no group'), { code: 'INVALID_PARAMETER' })
   await t.throwsAsync(admin.deadLetters('billing', { max: 0 }), { code: 'INVALID_PARAMETER' })
   await t.throwsAsync(admin.deadLetters('nobody'), { code: 'SUBSCRIPTION_GROUP_NOT_EXIST' })
+  await t.throwsAsync(admin.resendDeadLetters('nobody', { all: true }), {
+    code: 'SUBSCRIPTION_GROUP_NOT_EXIST',
+  })
   await t.throwsAsync(admin.resendDeadLetters('billing', undefined as never), { code: 'INVALID_PARAMETER' })
   await admin.deleteTopic('orders')
   await t.throwsAsync(admin.resendDeadLetters('billing', { all: true }), { code: 'TOPIC_NOT_EXIST' })

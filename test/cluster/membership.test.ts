@@ -175,6 +175,25 @@ test('group: with a function of its own each takes what that gives it, and nobod
   await b.consumer.close()
 })
 
+test('group: a queue that two functions both give to their own members is told, with who has it and who wants it', async (t) => {
+  const cluster = await clusterOf(t)
+  const client = await cluster.connect()
+  await client.admin().createTopic(TOPIC, { queues: 2 })
+  const greedy: Allocate = (_, queues, clientIds) =>
+    queues.filter(({ queueId }) => clientIds.length === 2 || queueId === 0)
+  await listen(client, TOPIC, { group: GROUP, clientId: 'a', allocation: greedy })
+  const both = await cluster.connect()
+  const starting = listen(both, TOPIC, { group: GROUP, clientId: 'b', allocation: greedy })
+  let contested: string[] = []
+  await until('it is told', async () => {
+    contested = (await described(client)).contested
+    return contested.length > 0
+  })
+  t.regex(contested.at(-1)!, /^orders\/broker-a\/1: (a has it, and b|b has it, and a) wants it too$/)
+  await (await starting).consumer.close()
+  await until('a has all', async () => (await described(client)).contested.length === 0)
+})
+
 test('group: a function of its own that names a queue twice owns it once, and its start does not wait', async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic(TOPIC, { queues: 2 })

@@ -97,7 +97,7 @@ test.serial('a replica that is started without replication: is no master beside 
   await running.exited()
   t.regex(
     running.errors,
-    /is one of several replicas of broker-a, and replication 'none' would make it a master/,
+    /is broker-a\/0, one of several replicas, and replication 'none' would make it a master/,
   )
   await slave.start()
   await load.goesOn()

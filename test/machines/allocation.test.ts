@@ -2,6 +2,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import {
   type Allocation,
+  type AllocationInput,
   allocate,
   allocateFor,
   allocations,
@@ -14,8 +15,10 @@ import { compareQueues, queueKey } from '../../machines/topic.ts'
 import { anyInput, inputOf, keysOf, queueAt, queuesOf, sizesOf } from '../support/allocations.ts'
 
 const names = Object.keys(allocations) as Allocation[]
-/** Those that divide all queues, and no share is larger by more than one. */
-const even: Allocation[] = ['averagely', 'averagely-by-circle', 'sticky', 'lag-aware']
+/** Those that divide all queues so that the first members have one more than the others. */
+const even: Allocation[] = ['averagely', 'averagely-by-circle']
+/** Those that are as even, and do not say who has one more. */
+const asEven: Allocation[] = ['sticky', 'lag-aware']
 /** Those that leave queues out. */
 const partial: Allocation[] = ['by-config', 'by-machine-room']
 /** Who has what already is nothing to them. */
@@ -111,6 +114,20 @@ for (const name of even) {
           share + (index < queues % clients ? 1 : 0),
         ])
         t.deepEqual(sizesOf(allocate(name, input)), Object.fromEntries(sizes))
+      }),
+    )
+  })
+}
+
+for (const name of asEven) {
+  test(`${name}: as many members have as many queues as RocketMQ gives them`, (t) => {
+    const counts = (by: Allocation, input: AllocationInput) =>
+      Object.values(sizesOf(allocate(by, input))).sort()
+    fc.assert(
+      fc.property(anyInput(), (input) => {
+        t.deepEqual(counts(name, input), counts('averagely', input))
+        const unowned = { ...input, previous: {} }
+        t.deepEqual(sizesOf(allocate(name, unowned)), sizesOf(allocate('averagely', unowned)))
       }),
     )
   })

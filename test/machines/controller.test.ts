@@ -237,6 +237,21 @@ test('controller: settings that changed hold from the next epoch on', (t) => {
   t.is(proposed(controller)?.state.replication, 'sync')
 })
 
+test('controller: what a master that was started anew tells of the settings holds in the epoch that it causes', (t) => {
+  const controller = tracking({ replication: 'async' })
+  controller.send(beatOf({ incarnation: 8, role: 'waiting' }))
+  controller.send(votes(voteOf(0, { incarnation: 8 }), voteOf(1)))
+  t.is(proposed(controller)?.state.replication, 'sync')
+})
+
+test('controller: so does what a candidate tells when nobody could be elected before it came', (t) => {
+  const controller = balloting({ replication: 'async' })
+  controller.send(votes())
+  controller.send(beatOf({ brokerId: 1, role: 'waiting' }))
+  controller.send(votes(voteOf(1)))
+  t.is(proposed(controller)?.state.replication, 'sync')
+})
+
 const writeId = 'controller/c@10'
 
 test('controller: a swap whose outcome is unknown is tried again as it was', (t) => {

@@ -79,12 +79,13 @@ type Told = { generation: number; held: string[] }
 const sharesOf = ({ clientId, queues }: { clientId: string; queues: readonly string[] | null }): string =>
   [clientId, ...(queues?.map((queue) => queue.slice(4)) ?? ['by itself'])].join(' ')
 
-/** Of a group of these members, with four queues, all told. */
+/** Of a group of these members, with four queues, all told, and all know it. */
 function stable(...clientIds: string[]) {
   const group = started()
   for (const clientId of clientIds) group.join(clientId)
   group.route(4)
   group.settle()
+  for (const clientId of clientIds) group.beat(clientId, 1)
   group.take()
   return group
 }
@@ -413,6 +414,94 @@ test('group: a static member that is away keeps its share until its session is o
   group.expire('session/c1')
   group.settle()
   t.like(group.notes(), [{ moves: 2 }])
+})
+
+// ------------------------------------------------------------------------------------------------- who is silent
+
+/** c1 has 0 and 1, c2 has 2, c3 has 3; nothing is heard of c2, and c1 goes. */
+function withoutNewsOf() {
+  const group = stable('c1', 'c2', 'c3')
+  group.expire('silence/c2')
+  group.say('member.left', 'c1')
+  group.settle()
+  return group
+}
+
+test('group: a silent member keeps its share and gets NOTHING new, which would wait for its session', (t) => {
+  t.deepEqual(withoutNewsOf().orders(), ['tell 2: c2 2, c3 0 1 3'])
+})
+
+test('group: a silent member that is heard of again gets its part of what was divided meanwhile', (t) => {
+  const group = withoutNewsOf()
+  group.take()
+  group.beat('c2', 1)
+  group.settle()
+  t.deepEqual(group.orders(), ['tell 2: c2 2, c3 0 1 3', 'tell 3: c2 0 1, c3 2 3'])
+  group.expire('silence/c3')
+  group.beat('c3', 3)
+  t.deepEqual(group.orders(), [])
+})
+
+test('group: what a member was given and falls silent BEFORE it knows goes to another one without waiting for its session', (t) => {
+  const group = stable('c1', 'c2', 'c3')
+  group.say('member.left', 'c1')
+  group.settle()
+  group.beat('c2', 1) // Of the earlier division.
+  t.deepEqual(group.orders().at(-1), 'tell 2: c2 0 1, c3 2 3')
+  group.expire('silence/c2')
+  group.settle()
+  t.like(group.context.told, {
+    generation: 3,
+    members: [
+      { clientId: 'c2', queues: [] },
+      { clientId: 'c3', queues: ['t/b/0', 't/b/1', 't/b/2', 't/b/3'] },
+    ],
+  })
+  t.deepEqual(group.notes()[0]!.causes, ['c2 fell silent BEFORE it said that it knows its queues'])
+})
+
+test('group: what a member was given in one division it need not have said of the one before', (t) => {
+  const group = stable('c1', 'c2')
+  group.join('c3') // c1 has 0 and 1 as before, c2 has 2, c3 has 3.
+  group.settle()
+  group.join('c4') // One each: c2 is given 1, c3 is given 2.
+  group.settle()
+  group.expire('silence/c3')
+  group.settle()
+  group.take()
+  t.deepEqual(group.context.told.members.map(sharesOf), ['c1 0 1', 'c2 2', 'c3', 'c4 3'])
+})
+
+test('group: a member that knows its share and falls silent keeps it until its session is over', (t) => {
+  const group = stable('c1', 'c2', 'c3')
+  group.say('member.left', 'c1')
+  group.settle()
+  group.beat('c2', 2)
+  group.take()
+  group.expire('silence/c2')
+  t.true(group.is('resting'))
+  t.deepEqual(group.take(), [])
+})
+
+test('group: a static member that is away keeps all it was given, and gets nothing new', (t) => {
+  const group = started()
+  for (const clientId of ['c1', 'c2', 'c3']) group.join(clientId, { isStatic: clientId === 'c2' })
+  group.route(4)
+  group.settle()
+  group.take()
+  group.say('member.silent', 'c2')
+  t.true(group.is('resting'))
+  group.say('member.left', 'c1')
+  group.settle()
+  t.deepEqual(group.orders(), ['tell 2: c2 2, c3 0 1 3'])
+})
+
+test('group: while all are silent the queues are divided among all', (t) => {
+  const group = stable('c1', 'c2', 'c3')
+  for (const clientId of ['c1', 'c2', 'c3']) group.expire(`silence/${clientId}`)
+  group.expire('session/c1')
+  group.settle()
+  t.deepEqual(group.orders(), ['tell 2: c2 0 1, c3 2 3'])
 })
 
 // ---------------------------------------------------------------------------------------------- a new coordinator

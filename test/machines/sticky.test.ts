@@ -27,6 +27,10 @@ const tables: [title: string, members: string, before: string, after: string][] 
   ['who goes leaves its queues to the others', 'a c', 'a a b b c c', 'a a a c c c'],
   ['queues that are new go where one is missing', 'a b', 'a b a b  ', 'a b a b a'],
   ['a consumer too many is idle', 'a b c', 'b a', 'b a'],
+  ['whoever has one more than the others keeps it', 'a b', 'b b a b  ', 'b b a b a'],
+  ['those who are first are asked for one no sooner than the others', 'a b c', 'c a b b  ', 'c a b b a'],
+  ['of too many who have one more, the first keep it', 'a b c d', 'a a b b c c', 'a a b b c d'],
+  ['who has two too many gives two', 'a b c', 'c c c a b c', 'c c a a b b'],
   ['a queue of one that has too few already stays', 'a b', 'b b a b', 'b b a a'],
 ]
 for (const [title, members, before, after] of tables) {
@@ -41,17 +45,19 @@ for (const [title, members, before, after] of tables) {
   })
 }
 
-/** The fewest moves to any assignment with the counts of averagely: all of them are tried. */
+/** The fewest moves to any assignment that has averagely's counts, whoever has which: all of them are tried. */
 function fewestMoves(input: AllocationInput): number {
-  const sizes = new Map(Object.entries(sizesOf(allocate('averagely', input))))
+  const asEven = Object.values(sizesOf(allocate('averagely', input)))
+    .sort()
+    .join()
   const { queues, previous } = input
+  const sizes = new Map(input.members.map(({ clientId }) => [clientId, 0]))
   const tried = (index: number): number => {
     const queue = queues[index]
-    if (!queue) return 0
+    if (!queue) return [...sizes.values()].sort().join() === asEven ? 0 : Number.POSITIVE_INFINITY
     let fewest = Number.POSITIVE_INFINITY
     for (const [clientId, size] of sizes) {
-      if (size === 0) continue
-      sizes.set(clientId, size - 1)
+      sizes.set(clientId, size + 1)
       fewest = Math.min(fewest, tried(index + 1) + (previous[queueKey(queue)] === clientId ? 0 : 1))
       sizes.set(clientId, size)
     }
@@ -60,12 +66,21 @@ function fewestMoves(input: AllocationInput): number {
   return tried(0)
 }
 
-test('sticky: no other assignment with the same counts has fewer moves', (t) => {
+test('sticky: of ALL assignments that are as even as averagely, none has fewer moves', (t) => {
   fc.assert(
     fc.property(anyInput(6, 4), (input) => {
       t.is(movedIn(input, allocate('sticky', input)), fewestMoves(input))
     }),
   )
+})
+
+test('sticky: of 1,000 members with 4,096 queues, those who have one more keep it when another one joins', (t) => {
+  const queues = queuesOf(4_096)
+  const members = membersOf(...Array.from({ length: 1_000 }, (_, index) => `c${index}`))
+  const before = ownersOf(allocate('sticky', inputOf({ queues, members: members.slice(0, 999) })))
+  const after = allocate('sticky', inputOf({ queues, members, previous: before }))
+  t.deepEqual([...new Set(movesOf(before, after).map(({ to }) => to))], ['c999'])
+  t.is(movesOf(before, after).length, 4)
 })
 
 for (const name of ['sticky', 'consistent-hash'] as Allocation[]) {

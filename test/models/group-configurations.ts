@@ -51,6 +51,7 @@ const alone = { members: 1, queues: 2, messages: 1 }
 const two = { members: 2, queues: 2, messages: 1 }
 const waits = 'a waiting claim is granted by a release'
 const forced = 'a forced hand-over'
+const passedOver = 'a silent member is passed over'
 const zombies = ['two believe to own a queue', 'a zombie is fenced', 'a late commit is refused']
 
 /** Whatever gets lost or overtakes, nothing is handled twice. */
@@ -70,19 +71,19 @@ export const clean: GroupModel[] = [
   {
     name: 'two consumers join, one after the other',
     configuration: { ...alone, joins: 2, isClean: true },
-    worlds: 60_270,
+    worlds: 64_290,
     sees: [waits],
   },
   {
     name: 'a consumer is closed, and a claim waits for long',
     configuration: { ...two, closes: 1, expiries: 1, isClean: true },
-    worlds: 8_855,
+    worlds: 16_875,
     sees: [waits],
   },
   {
     name: 'a consumer joins, one is closed',
     configuration: { ...alone, joins: 1, closes: 1, isClean: true },
-    worlds: 112_629,
+    worlds: 222_636,
     sees: [waits],
   },
   {
@@ -124,20 +125,32 @@ export const overtaken: GroupModel[] = [
   {
     name: 'a consumer crashes while another one joins',
     configuration: { ...two, crashes: 1, joins: 1 },
-    worlds: 35_350,
-    sees: [forced, waits],
+    worlds: 54_659,
+    sees: [forced, waits, passedOver],
   },
   {
     name: 'a consumer stands still and wakes too late',
     configuration: { ...two, queues: 1, messages: 2, pauses: 1 },
-    worlds: 21_128,
+    worlds: 24_848,
     sees: [forced, ...zombies],
   },
   {
     name: 'two queues, a consumer stands still',
     configuration: { ...two, messages: 0, pauses: 1 },
-    worlds: 1_142,
+    worlds: 1_262,
     sees: [forced, waits, 'a zombie is fenced'],
+  },
+  {
+    name: 'a consumer stands still while another one joins',
+    configuration: { ...two, queues: 1, messages: 0, pauses: 1, joins: 1 },
+    worlds: 61_601,
+    sees: [forced, passedOver, 'a member that was passed over is heard of again', 'a zombie is fenced'],
+  },
+  {
+    name: 'two of three consumers crash',
+    configuration: { ...two, members: 3, messages: 0, crashes: 2 },
+    worlds: 66_187,
+    sees: [forced, passedOver],
   },
   {
     name: 'an owner is taken for too slow while a consumer joins',
@@ -160,19 +173,19 @@ export const overtaken: GroupModel[] = [
   {
     name: 'a queue is set back while its reader stands still',
     configuration: { ...two, queues: 1, pauses: 1, resets: 1 },
-    worlds: 62_905,
+    worlds: 73_083,
     sees: [forced, ...zombies],
   },
   {
     name: 'a consumer crashes and another coordinator follows',
     configuration: { ...two, messages: 0, crashes: 1, coordinatorCrashes: 1 },
-    worlds: 878,
+    worlds: 3_572,
     sees: ['a gathering', forced],
   },
   {
     name: 'a consumer is closed and another coordinator follows',
     configuration: { ...two, messages: 0, closes: 1, coordinatorCrashes: 1 },
-    worlds: 8_270,
+    worlds: 17_970,
     sees: ['a gathering', waits],
   },
   {
@@ -184,7 +197,7 @@ export const overtaken: GroupModel[] = [
   {
     name: 'a client id is taken over from a consumer that has crashed',
     configuration: { ...two, takesOver: true, joins: 1, crashes: 1 },
-    worlds: 10_590,
+    worlds: 12_270,
     sees: ['a silent client id is taken over', 'a client id that is in use is refused', forced],
   },
   {

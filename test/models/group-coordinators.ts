@@ -68,6 +68,13 @@ export function coordinators(rules: GroupRules, own: readonly Member[], keys: re
       if (before[clientId] && before[clientId].instance !== instance)
         outputs.push({ out: 'saw', what: 'a silent client id is taken over' })
     }
+    for (const { clientId, isPassedOver } of Object.values(before)) {
+      const now = contextOf(it).members[clientId]
+      if (!isPassedOver && now?.isPassedOver)
+        outputs.push({ out: 'saw', what: 'a silent member is passed over' })
+      if (isPassedOver && now && !now.isSilent)
+        outputs.push({ out: 'saw', what: 'a member that was passed over is heard of again' })
+    }
     const broken = brokenBy(it)
     if (broken) outputs.push({ out: 'broke', what: broken })
     return { coordinator: all.of(it), outputs }

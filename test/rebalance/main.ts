@@ -1,92 +1,74 @@
 /**
  * Consumer groups from the command line: processes that join, leave, are killed and stand still, at full load.
  *
- *   npm run rebalance -- --minutes 1 --seed 7 --json
- *
- *   --minutes M      for how long members come and go; default 1. Then everything is handled to its end
- *   --clean S        of it, how many seconds nobody is killed or stands still; default a third
- *   --seed N         who comes and goes, and when; another each time by default. Processes have a will of their own: the
- *                    same seed gives the same moves, not the same run
- *   --members N      about how many there are at a time; default 8
- *   --queues N, --brokers N    default 64 queues on 1 broker
- *   --allocation A   how queues are divided; default sticky, with which as few move as can be
- *   --ordered yes|no    one message of a queue at a time; default by the seed, half of all
- *   --concurrency N  handlers that run at once in a member; default 64
- *   --lag N          messages that a queue may be behind before the senders wait; default 300
- *   --rate N         messages a second at most, for long runs: each is remembered; default as many as are handled
- *   --sim            instead: how long 1,000 members and 4,096 queues take, in the simulated world; --members, --queues,
- *                    --brokers (default 4) and --seed count there, too
- *   --json           one object, for programs
- *
  * Ends with 1 when something happened that must not.
  */
-import { parseArgs } from 'node:util'
-import { type Allocation, allocations } from '../../machines/allocation/index.ts'
+import { type Allocation, allocationFault, allocations } from '../../machines/allocation/index.ts'
 import { type Phase, rebalanceSpeed } from '../sim/rebalance-speed.ts'
-import { scope, tearDown, tell } from '../support/program.ts'
+import { commandLine, conclude, fail, say, scope, tell } from '../support/program.ts'
 import { seedOfRun } from '../support/seeded-random.ts'
 import type { Figures, Times } from './figures.ts'
 import type { FindingName } from './judge.ts'
 import { type RebalanceReport, type RebalanceSettings, rebalance } from './run.ts'
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '1' },
-    clean: { type: 'string' },
-    seed: { type: 'string' },
-    members: { type: 'string' },
-    queues: { type: 'string' },
-    brokers: { type: 'string' },
-    allocation: { type: 'string', default: 'sticky' },
-    sim: { type: 'boolean', default: false },
-    ordered: { type: 'string' },
-    concurrency: { type: 'string', default: '64' },
-    lag: { type: 'string', default: '300' },
-    rate: { type: 'string' },
-    json: { type: 'boolean', default: false },
-  },
+/** Those that a member can be told by name alone. */
+const known = (Object.keys(allocations) as Allocation[]).filter((name) => allocationFault(name, {}) === null)
+
+const usage = `usage: npm run rebalance -- [options]
+  --minutes M         for how long members come and go; default 1. Then everything is handled to its end
+  --clean S           of it, how many seconds nobody is killed or stands still; default a third
+  --seed N            who comes and goes, and when; another each time by default. Processes have a will of their own:
+                      the same seed gives the same moves, not the same run
+  --members N         about how many there are at a time; default 8
+  --queues N          default 64
+  --brokers N         default 1; each has as many queues as every other
+  --allocation NAME   how queues are divided: ${known.join(', ')};
+                      default sticky, with which as few move as can be
+  --ordered yes|no    one message of a queue at a time; default by the seed, half of all
+  --concurrency N     handlers that run at once in a member; default 64
+  --lag N             messages that a queue may be behind before the senders wait; default 300
+  --rate N            messages a second at most, for long runs: each is remembered; default as many as are handled
+  --sim               instead: how long 1,000 members, 4,096 queues and 4 brokers take, in the simulated world;
+                      --members, --queues, --brokers, --allocation and --seed count there, too
+  --json              one JSON object as the last line
+example: npm run rebalance -- --minutes 1 --seed 7
+`
+
+const { values, whole, number, one } = commandLine(usage, {
+  minutes: '1',
+  clean: null,
+  seed: null,
+  members: null,
+  queues: null,
+  brokers: null,
+  allocation: 'sticky',
+  ordered: null,
+  concurrency: '64',
+  lag: '300',
+  rate: null,
+  sim: false,
+  json: false,
 })
 
-type Whole = 'seed' | 'members' | 'queues' | 'brokers' | 'concurrency' | 'lag' | 'rate'
-function whole(name: Whole, least: number, usual = Number.NaN): number {
-  const value = Number(values[name] ?? usual)
-  if (value === usual || (Number.isInteger(value) && value >= least)) return value
-  throw new RangeError(`--${name} ${values[name]}: give a whole number from ${least} on`)
-}
-
-function number(name: 'minutes' | 'clean', value: string): number {
-  if (Number(value) >= 0) return Number(value)
-  throw new RangeError(`--${name} ${value}: give a number from 0 on`)
-}
-
-const seed = values.seed === undefined ? seedOfRun() : whole('seed', 0)
 const sizes = values.sim
   ? { members: 1_000, queues: 4_096, brokers: 4 }
   : { members: 8, queues: 64, brokers: 1 }
+const seed = whole('seed', 0, null) ?? seedOfRun()
 const members = whole('members', 2, sizes.members)
 const queues = whole('queues', 1, sizes.queues)
 const brokers = whole('brokers', 1, sizes.brokers)
 if (queues % brokers !== 0)
-  throw new RangeError(`--queues ${queues}: give a multiple of --brokers ${brokers}, each has as many`)
+  fail(`--queues ${queues}: give a multiple of --brokers ${brokers}, each has as many`)
+const allocation = one('allocation', known)
+const minutes = number('minutes', 0)
+const cleanSeconds = values.clean === null ? minutes * 20 : number('clean', 0)
+const isOrdered = values.ordered === null ? seed % 2 === 0 : one('ordered', ['yes', 'no']) === 'yes'
 
-if (!Object.hasOwn(allocations, values.allocation))
-  throw new RangeError(
-    `--allocation ${values.allocation}: give one of ${Object.keys(allocations).join(', ')}`,
-  )
-const allocation = values.allocation as Allocation
-
-function settingsOf(): RebalanceSettings {
-  const minutes = number('minutes', values.minutes)
-  if (values.ordered !== undefined && !['yes', 'no'].includes(values.ordered))
-    throw new RangeError(`--ordered ${values.ordered}: give yes or no`)
-  return {
-    ...{ seed, minutes, queues, brokers, members, allocation },
-    cleanSeconds: values.clean === undefined ? minutes * 20 : number('clean', values.clean),
-    ordered: values.ordered === undefined ? seed % 2 === 0 : values.ordered === 'yes',
-    ...{ concurrency: whole('concurrency', 1), lagMax: whole('lag', 1) },
-    rateMax: whole('rate', 1, Number.POSITIVE_INFINITY),
-    tell: values.json ? () => {} : tell,
-  }
+const settings: RebalanceSettings = {
+  ...{ seed, minutes, queues, brokers, members, allocation, cleanSeconds, ordered: isOrdered },
+  ...{ concurrency: whole('concurrency', 1), lagMax: whole('lag', 1) },
+  rateMax: whole('rate', 1, Number.POSITIVE_INFINITY),
+  tell: values.json ? () => {} : tell,
 }
 
 /** Of what is wrong, so much is shown of each kind to people, and told to programs in all. */
@@ -142,7 +124,6 @@ const movesOf = ({ rebalances }: Figures) => {
 }
 
 function print(summary: Summary): void {
-  const say = (words: string) => void process.stdout.write(`${words}\n`)
   const times = ({ p50, p99, max, count, worst }: Times) =>
     `p50 ${p50} ms   p99 ${p99} ms   max ${max} ms   of ${count}; the longest: ${worst}`
   const { clean, faulty, joins, leaves, kills, pauses, longestPauseOfAQueueMs: pause } = summary
@@ -177,17 +158,15 @@ function print(summary: Summary): void {
 }
 
 async function runLive(): Promise<boolean> {
-  const settings = settingsOf()
   const summary = summaryOf(settings, await rebalance(scope, settings))
   const told = { ...summary, violations: summary.violations.slice(0, TOLD) }
-  if (values.json) process.stdout.write(`${JSON.stringify(told)}\n`)
+  if (values.json) say(JSON.stringify(told))
   else print(summary)
   return summary.violations.length === 0
 }
 
 async function runSimulated(): Promise<boolean> {
   const report = await rebalanceSpeed({ seed, members, queues, brokers, allocation, limitMs: LIMIT_MS, tell })
-  const say = (words: string) => void process.stdout.write(`${words}\n`)
   if (values.json) say(JSON.stringify({ seed, members, queues, brokers, allocation, ...report }))
   else {
     say(`seed ${seed}: ${members} members, ${queues} queues on ${brokers} brokers, ${allocation}`)
@@ -206,12 +185,4 @@ function lineOf({ name, isConverged, tookMs, rounds, moved, needed, given, wallM
   )
 }
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-  process.once(signal, () => void tearDown().finally(() => process.exit(130)))
-try {
-  const isWell = await (values.sim ? runSimulated() : runLive())
-  process.exitCode = isWell ? 0 : 1
-} finally {
-  await tearDown()
-}
-process.exit()
+await conclude(values.sim ? runSimulated : runLive)

@@ -1,27 +1,35 @@
 /**
- * Simulates from the command line.
+ * Simulates from the command line: one seed, told line by line, or new ones for as long as is wished.
  *
- *   --seed N        replays one seed and prints what happened; --about TEXT adds what the history has of it, a queue say
- *   --minutes M     tries new seeds for so long; --from N says where to begin; --replicated leaves out those without
- *                   replicated brokers
+ * Ends with 1 when something happened that must not.
  */
-import { parseArgs } from 'node:util'
+import { commandLine, fail, say as print } from '../support/program.ts'
 import { type Failover, percentile } from './failover-times.ts'
 import { isReplicated } from './schedule.ts'
 import { type Result, simulate } from './simulate.ts'
 import type { TraceLine } from './world.ts'
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: 'string' },
-    minutes: { type: 'string' },
-    from: { type: 'string' },
-    about: { type: 'string' },
-    replicated: { type: 'boolean', default: false },
-  },
-})
+const usage = `usage: npm run sim -- [options]
+  --seed N            replays one seed and prints what happened
+  --about TEXT        with --seed: prints also what the history has of it, a queue say
+  --minutes M         without --seed: tries new seeds for so long; default 1
+  --from N            the seed to begin with; another each time by default
+  --replicated        leaves out those without replicated brokers
+example: npm run sim -- --seed 7 --about orders/broker-a/0
+`
 
-const print = (words: string) => void process.stdout.write(`${words}\n`)
+const { values, whole, number } = commandLine(usage, {
+  seed: null,
+  about: null,
+  minutes: '1',
+  from: null,
+  replicated: false,
+})
+const seed = whole('seed', 0, null)
+const from = whole('from', 0, Date.now() % 2 ** 31)
+const minutes = number('minutes', 0)
+if (seed === null && values.about !== null) fail('--about: give a --seed, too')
+
 const printLine = ({ at, who, what }: TraceLine) =>
   print(`${(at / 1_000).toFixed(3).padStart(9)} s  ${who.padEnd(16)} ${what}`)
 
@@ -57,6 +65,7 @@ function printAll(result: Result): void {
 type Seen = Failover & { seed: number }
 function printFailovers(failovers: readonly Seen[]): void {
   const row = (what: string, some: readonly Seen[]) => {
+    if (some.length === 0) return print(`    ${what.padEnd(30)} none`)
     const ms = some.map((failover) => failover.ms)
     const [p50, p99, max] = [0.5, 0.99, 1].map((share) => Math.round(percentile(ms, share)))
     const longest = some.find((failover) => Math.round(failover.ms) === max)
@@ -79,15 +88,14 @@ function printFailovers(failovers: readonly Seen[]): void {
   )
 }
 
-if (values.seed !== undefined) {
-  const result = await simulate(Number(values.seed), values.about === undefined ? printLine : undefined)
-  if (values.about !== undefined) printHistory(result, values.about)
+if (seed !== null) {
+  const result = await simulate(seed, values.about === null ? printLine : undefined)
+  if (values.about !== null) printHistory(result, values.about)
   printAll(result)
   printFailovers(result.failovers.map((failover) => ({ ...failover, seed: result.seed })))
   process.exitCode = isGood(result) ? 0 : 1
 } else {
-  const from = Number(values.from ?? Date.now() % 2 ** 31)
-  const until = performance.now() + Number(values.minutes ?? 1) * 60_000
+  const until = performance.now() + minutes * 60_000
   let tried = 0
   let failed = 0
   const failovers: Seen[] = []
@@ -102,6 +110,6 @@ if (values.seed !== undefined) {
     print(`    npm run sim -- --seed ${result.seed}`)
   }
   printFailovers(failovers)
-  print(`${tried} seeds from ${from}, ${failed} failed`)
+  print(`${tried} ${tried === 1 ? 'seed' : 'seeds'} from ${from}, ${failed} failed`)
   process.exitCode = failed > 0 ? 1 : 0
 }

@@ -475,6 +475,50 @@ test('group: a crashed consumer loses its queues to the others after its session
   }
 })
 
+for (const [when, ms] of [
+  ['a while before', 3_000],
+  ['just before', 7_500],
+] as const) {
+  test(`group: of what a crashed consumer had NOTHING waits for one that crashed ${when} it was missed`, (t) => {
+    for (const seed of seeds) {
+      const sim = simulate(seed, 9)
+      startOneByOne(sim, ['c1', 'c2', 'c3'])
+      sim.advance(20_000)
+      const [first, second] = [...sim.consumers]
+      first!.crash()
+      sim.advance(ms)
+      second!.crash()
+      // It is missed after 5 s, and the queues that were the first one's are free after 10 s.
+      sim.advance(Math.max(10_500 - ms, 5_500))
+      t.deepEqual(sim.assignment(), ['c3', 'c3', 'c3', null, null, null, 'c3', 'c3', 'c3'], replay(seed))
+      sim.advance(10_500)
+      t.deepEqual(sim.assignment(), Array(9).fill('c3'), replay(seed))
+      t.deepEqual(sim.broken, [], replay(seed))
+      t.deepEqual(sim.faults().skipped, [], replay(seed))
+    }
+  })
+}
+
+test('group: one that stood still for less than its session gets what it was passed over for, and nothing is read twice', (t) => {
+  for (const seed of seeds) {
+    const sim = simulate(seed, 9)
+    startOneByOne(sim, ['c1', 'c3'])
+    sim.startConsumer('c2', { sessionMs: 30_000 })
+    sim.advance(20_000)
+    const [first, , second] = [...sim.consumers]
+    second!.pause()
+    sim.advance(6_000)
+    first!.close()
+    sim.advance(1_500)
+    t.deepEqual(sim.assignment().slice(0, 3), ['c3', 'c3', 'c3'], replay(seed))
+    second!.wake()
+    sim.advance(6_000)
+    t.deepEqual(sim.assignment(), ['c2', 'c2', 'c2', 'c2', 'c2', 'c3', 'c3', 'c3', 'c3'], replay(seed))
+    t.deepEqual(sim.forced, [], replay(seed))
+    t.deepEqual(sim.faults(), { skipped: [], twice: [] }, replay(seed))
+  }
+})
+
 test('group: one that was paused for longer than its session is refused at its next pull, and gets its share again', (t) => {
   for (const seed of seeds) {
     const sim = simulate(seed, 4)

@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import type { Clock } from '../../node/world.ts'
 import type { Demo } from './commands/demo.ts'
-import { attempt, Interrupted } from './explain.ts'
+import { attempt, Interrupted, UsageError } from './explain.ts'
 import type { Client, Library } from './face.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -26,7 +26,7 @@ export interface Settings {
 }
 
 export const examples = (...lines: readonly string[]): string =>
-  `\n${lines.length === 1 ? 'Example:' : 'Examples:'}\n${lines.map((line) => `  $ ${line}\n`).join('')}\n`
+  `\n${lines.length === 1 ? 'Example:' : 'Examples:'}\n${lines.map((line) => `  $ ${line}\n`).join('')}`
 
 /** Gives a command its work, with the settings, its own options and its arguments. */
 export function carriesOut<Options>(
@@ -40,6 +40,11 @@ export function carriesOut<Options>(
       command.processedArgs as (string | undefined)[],
     ),
   )
+}
+
+/** Refuses what was typed and would be ignored; the environment may say it for other commands. */
+export function refuseGiven(command: Command, option: 'servers' | 'cluster', why: string): void {
+  if (command.getOptionValueSourceWithGlobals(option) === 'cli') throw new UsageError(`--${option}: ${why}`)
 }
 
 /**

@@ -14,6 +14,15 @@ export class UsageError extends Error {}
 /** Ctrl-C ended the work before it was done. */
 export class Interrupted extends Error {}
 
+/** Another program was run, ended with this code, and has said why itself. */
+export class Ended extends Error {
+  readonly code: number
+  constructor(code: number) {
+    super(`it ended with ${code}`)
+    this.code = code
+  }
+}
+
 /** A failure with what was being tried; thrown by `attempt` and nowhere else. */
 class Failed extends Error {
   readonly tried: string
@@ -36,6 +45,7 @@ export async function attempt<T>(tried: string, work: () => Promise<T>): Promise
 /** Prints an error and returns the exit code. */
 export function explain(error: unknown, terminal: Terminal, settings: Settings): number {
   if (error instanceof Interrupted) return 130
+  if (error instanceof Ended) return error.code
   if (error instanceof UsageError) {
     terminal.tell(`error: ${error.message}\n`)
     return 2
@@ -44,7 +54,9 @@ export function explain(error: unknown, terminal: Terminal, settings: Settings):
   const cause = failed ? error.cause : error
   const tried = failed ? `could not ${error.tried}` : 'statemq has a bug'
   const code = codeOf(cause)
-  const message = cause instanceof Error ? cause.message : String(cause)
+  const words = cause instanceof Error ? cause.message : String(cause)
+  // Node's own errors begin with their code.
+  const message = words.startsWith(`${code}: `) ? words.slice(`${code}: `.length) : words
   // Many messages of the library say themselves what to type.
   const next = message.includes("'statemq ") ? undefined : nextStep(code, settings)
   const retryable = cause instanceof StateMQError && cause.retryable

@@ -187,6 +187,7 @@ export interface GroupDescription {
   members: GroupMemberView[]
   allocation: string | null
   disagreements: string[]
+  contested: string[]
   rebalances: {
     generation: number
     causes: string[]
@@ -203,6 +204,7 @@ export interface GroupDescription {
     brokerName: string
     queueId: number
     owner: string | null
+    claimant: { clientId: string; isSameList: boolean } | null
     assignEpoch: number
     committed: number | null
     minOffset: number

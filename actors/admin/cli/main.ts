@@ -58,8 +58,8 @@ function createProgram(cli: Cli): Command {
         "statemq send orders 'hello'",
         'statemq consume orders --group billing --from first',
       ) +
-        'STATEMQ_SERVERS and STATEMQ_CLUSTER in the environment stand in for --servers and --cluster.\n' +
-        'Exit codes: 0 done, 1 it failed, 2 the command line is wrong.\n',
+        '\nSTATEMQ_SERVERS and STATEMQ_CLUSTER in the environment stand in for --servers and --cluster.\n' +
+        'Exit codes: 0 done, 1 it failed, 2 the command line is wrong.',
     )
   addStart(program, cli)
   addNode(program, cli)

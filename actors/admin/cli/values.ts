@@ -4,11 +4,12 @@ import { parseExpression } from '../../../machines/filter/filter.ts'
 import type { Position } from './face.ts'
 
 export const whole =
-  (least: number, most: number) =>
+  (least: number, most = Number.MAX_SAFE_INTEGER) =>
   (text: string): number => {
     const value = Number(text)
     if (!/^\d+$/.test(text) || value < least || value > most) {
-      throw new InvalidArgumentError(`Give a whole number from ${least} to ${most}.`)
+      const range = most === Number.MAX_SAFE_INTEGER ? `${least} on` : `${least} to ${most}`
+      throw new InvalidArgumentError(`Give a whole number from ${range}.`)
     }
     return value
   }
@@ -25,16 +26,14 @@ export const filter =
 /** `first`, `last`, or a moment: 2026-05-01T12:00Z, milliseconds since 1970, or how long ago (90s, 15m, 2h, 7d). */
 export const position =
   (now: () => number) =>
-  (text: string): Position => {
-    if (text === 'first' || text === 'last') return text
-    return moment(text, now())
-  }
+  (text: string): Position =>
+    place(text, now(), places)
 
 /** Like `position`, or a queue offset: `offset:120`. */
 export const target =
   (now: () => number) =>
   (text: string): Position | number => {
-    if (!text.startsWith('offset:')) return position(now)(text)
+    if (!text.startsWith('offset:')) return place(text, now(), `${places}; or offset:N`)
     const offset = Number(text.slice('offset:'.length))
     if (/^offset:\d+$/.test(text) && Number.isSafeInteger(offset)) return offset
     throw new InvalidArgumentError('Give offset:N with a whole number from 0 on.')
@@ -45,7 +44,10 @@ const msOf: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_0
 /** Date.parse alone takes 'offset:-1' for a day in 2001. */
 const isoTime = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?$/
 
-function moment(text: string, now: number): Date {
+const places = 'first, last, a time such as 2026-05-01T12:00Z, or how long ago: 90s, 15m, 2h, 7d'
+
+function place(text: string, now: number, allowed: string): Position {
+  if (text === 'first' || text === 'last') return text
   const ago = /^(\d+)([smhd])$/.exec(text)
   const ms = ago
     ? now - Number(ago[1]) * msOf[ago[2]!]!
@@ -55,9 +57,7 @@ function moment(text: string, now: number): Date {
         ? Date.parse(text)
         : Number.NaN
   if (Number.isNaN(ms)) {
-    throw new InvalidArgumentError(
-      'Give first, last, a time such as 2026-05-01T12:00Z, or how long ago: 90s, 15m, 2h, 7d.',
-    )
+    throw new InvalidArgumentError(`Give ${allowed}.`)
   }
   return new Date(ms)
 }

@@ -213,25 +213,29 @@ export class Followers {
   // ------------------------------------------------------------------------------------------ what goes to them
 
   #push(follower: Follower): void {
-    if (!this.#isOpen || follower.stream === null) return
-    this.#mark(follower)
-    follower.stream.push()
+    if (this.#isOpen && this.#speaksTo(follower)) follower.stream.push()
   }
 
   #sendBeat(follower: Follower): void {
-    this.#mark(follower)
-    follower.stream!.beat()
+    if (this.#speaksTo(follower)) follower.stream.beat()
   }
 
-  #mark(follower: Follower): void {
-    follower.mark(this.#context.store.endPosition, this.#context.clock.monotonic())
+  /**
+   * A master that hears nobody, and is heard, must not seem well: nobody would be elected in its place. So it says
+   * nothing to a follower that it does not hear, until that one acknowledges what it got before, or asks anew.
+   */
+  #speaksTo(follower: Follower): follower is Follower & { stream: LogStream } {
+    const now = this.#context.clock.monotonic()
+    if (follower.stream === null || follower.silentMs(now) > this.#context.settings.leaseMs) return false
+    follower.mark(this.#context.store.endPosition, now)
+    return true
   }
 
   #beat(stalledMs: number): void {
     const now = this.#context.clock.monotonic()
     for (const follower of this.#others.values()) {
       if (stalledMs > 0) follower.forgive(stalledMs, now)
-      if (follower.stream !== null) this.#sendBeat(follower)
+      this.#sendBeat(follower)
     }
     this.#watch()
   }

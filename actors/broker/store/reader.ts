@@ -17,10 +17,11 @@ import {
 } from '../../../transport/frames.ts'
 import type { BlockCache, Wanted } from './block-cache.ts'
 import type { CommitLog } from './commit-log.ts'
-import { firstIndex, type QueuePart, type StoredQueue } from './consume-queue.ts'
+import type { QueuePart, StoredQueue } from './consume-queue.ts'
 import { damaged } from './damage.ts'
 import { segmentPath } from './layout.ts'
 import type { SealedIndexes } from './sealed-indexes.ts'
+import { pageOf, SealedSearch } from './sealed-search.ts'
 import type { Segment } from './segment.ts'
 import {
   ENTRY_BYTES,
@@ -28,22 +29,18 @@ import {
   entryOffset,
   entryPosition,
   entryTime,
-  type IndexHead,
   PAGE_ENTRIES,
-  type QueueRange,
 } from './segment-index.ts'
 import type { Bounds, ReadResult } from './store.ts'
 
 type Done<T> = (outcome: Outcome<T>) => void
-type Found = { readonly segment: Segment; readonly head: IndexHead; readonly range: QueueRange }
-/** An entry and the page that it stands in. */
-type Entry = { readonly entry: number; readonly page: Buffer }
 
 export class Reader {
   readonly #folder: string
   readonly #log: CommitLog
   readonly #cache: BlockCache
   readonly #indexes: SealedIndexes
+  readonly #search: SealedSearch
   readonly #confirmPosition: () => number
 
   constructor(
@@ -57,6 +54,7 @@ export class Reader {
     this.#log = log
     this.#cache = cache
     this.#indexes = indexes
+    this.#search = new SealedSearch(folder, log, indexes)
     this.#confirmPosition = confirmPosition
   }
 
@@ -131,13 +129,13 @@ export class Reader {
   }
 
   #readSealed(queue: StoredQueue, offset: number, maxBytes: number, done: Done<readonly Buffer[]>): void {
-    this.#find(queue, offset, (found) => {
+    this.#search.find(queue, offset, (found) => {
       if (!found.ok) return done(found)
       const { segment, range } = found.value
       queue.lastRead = segment
       const delta = offset - range.startOffset
       const share = delta / (range.endOffset - range.startOffset)
-      this.#lastAtMost(found.value, entryOffset, delta, share, (outcome) => {
+      this.#search.lastAtMost(found.value, entryOffset, delta, share, (outcome) => {
         if (!outcome.ok) return done(outcome)
         const { entry, page } = outcome.value
         const pageEnd = pageOf(entry) * PAGE_ENTRIES + page.length / ENTRY_BYTES
@@ -188,78 +186,13 @@ export class Reader {
     })
   }
 
-  /** The segments whose entries are in index files. */
-  #sealed(): Segment[] {
-    return this.#log.segments.filter(({ parts, removed }) => parts === null && !removed)
-  }
-
-  /** The sealed segment that holds an offset. */
-  #find(queue: StoredQueue, offset: number, done: Done<Found>): void {
-    const hint = queue.lastRead
-    const search = (): void => {
-      const sealed = this.#sealed()
-      this.#bisect(queue, offset, sealed, 0, sealed.length, done)
-    }
-    if (hint === null || hint.removed) return search()
-    // A reader that reads on finds it where it read last, or in the next one.
-    this.#probe(queue, offset, hint, (first) => {
-      if (!first.ok || first.value.found !== null) return done(first.ok ? succeed(first.value.found!) : first)
-      const { next } = hint
-      if (first.value.side < 0 || next === null || next.parts !== null) return search()
-      this.#probe(queue, offset, next, (second) => {
-        if (!second.ok) done(second)
-        else if (second.value.found !== null) done(succeed(second.value.found))
-        else search()
-      })
-    })
-  }
-
-  #bisect(
-    queue: StoredQueue,
-    offset: number,
-    sealed: readonly Segment[],
-    low: number,
-    high: number,
-    done: Done<Found>,
-  ): void {
-    if (low >= high) {
-      const what = `no index knows offset ${offset} of queue ${queue.queueId} of ${queue.topic}`
-      return done(damaged(segmentPath(this.#folder, sealed[0]?.start ?? 0), 0, what))
-    }
-    const middle = (low + high) >>> 1
-    this.#probe(queue, offset, sealed[middle]!, (outcome) => {
-      if (!outcome.ok) return done(outcome)
-      const { found, side } = outcome.value
-      if (found !== null) done(succeed(found))
-      else if (side < 0) this.#bisect(queue, offset, sealed, low, middle, done)
-      else this.#bisect(queue, offset, sealed, middle + 1, high, done)
-    })
-  }
-
-  /** Whether a segment holds an offset, or on which side of it the offset is. */
-  #probe(
-    queue: StoredQueue,
-    offset: number,
-    segment: Segment,
-    done: Done<{ found: Found | null; side: number }>,
-  ): void {
-    this.#indexes.head(segment, (outcome) => {
-      if (!outcome.ok) return done(outcome)
-      const range = outcome.value.find(queue)
-      if (range !== undefined && offset < range.startOffset) return done(succeed({ found: null, side: -1 }))
-      if (range === undefined || offset >= range.endOffset) return done(succeed({ found: null, side: 1 }))
-      done(succeed({ found: { segment, head: outcome.value, range }, side: 0 }))
-    })
-  }
-
   /** See Store.offsetByTime. Store times never fall from one segment's index to the next. */
   offsetByTime(queue: StoredQueue, time: number, done: Done<number>): void {
     const answer = (offset: number) => {
       const { minOffset, maxOffset } = this.bounds(queue)
       done(succeed(Math.min(Math.max(offset, minOffset), maxOffset)))
     }
-    const sealed = this.#sealed()
-    this.#firstUntil(sealed, time, 0, sealed.length, (outcome) => {
+    this.#search.firstUntil(time, (outcome) => {
       if (!outcome.ok) return done(outcome)
       if (outcome.value === null) return answer(timeInParts(queue, time))
       const { segment, head } = outcome.value
@@ -268,70 +201,23 @@ export class Reader {
       if (range === undefined) return answer(0)
       if (range.count === 0) return answer(range.endOffset)
       const last = range.firstEntry + range.count - 1
-      this.#lastAtMost({ segment, head, range }, entryTime, time - range.baseTime - 1, 0.5, (found) => {
-        if (!found.ok) return done(found)
-        const entry = found.value.entry + 1
-        if (entry > last) return answer(range.endOffset)
-        this.#indexes.page(segment, head, pageOf(entry), (page) =>
-          page.ok ? answer(range.startOffset + entryOffset(page.value, entry % PAGE_ENTRIES)) : done(page),
-        )
-      })
-    })
-  }
-
-  /** The first of the sealed segments whose last frame was stored at or after a time; null when there is none. */
-  #firstUntil(
-    sealed: readonly Segment[],
-    time: number,
-    low: number,
-    high: number,
-    done: Done<{ segment: Segment; head: IndexHead } | null>,
-  ): void {
-    const isFound = low >= high
-    const segment = sealed[isFound ? low : (low + high) >>> 1]
-    if (segment === undefined) return done(succeed(null))
-    this.#indexes.head(segment, (outcome) => {
-      if (!outcome.ok) return done(outcome)
-      const head = outcome.value
-      if (isFound) return done(succeed({ segment, head }))
-      const middle = (low + high) >>> 1
-      if (head.lastTime >= time) this.#firstUntil(sealed, time, low, middle, done)
-      else this.#firstUntil(sealed, time, middle + 1, high, done)
-    })
-  }
-
-  /** The last of a queue's entries whose number is at most `most`; the one before its first when there is none. */
-  #lastAtMost(
-    { segment, head, range }: Found,
-    numberOf: (page: Buffer, at: number) => number,
-    most: number,
-    share: number,
-    done: Done<Entry>,
-  ): void {
-    const { firstEntry, count } = range
-    const search = (low: number, high: number, guess: number): void =>
-      this.#indexes.page(segment, head, guess, (outcome) => {
-        if (!outcome.ok) return done(outcome)
-        const page = outcome.value
-        const base = guess * PAGE_ENTRIES
-        const first = Math.max(firstEntry, base)
-        const own = Math.min(firstEntry + count, base + PAGE_ENTRIES) - first
-        const below = firstIndex(own, (i) => numberOf(page, first - base + i) > most)
-        if (below === own && guess < high) search(guess + 1, high, (guess + 1 + high) >>> 1)
-        else if (below === 0 && guess > low) search(low, guess - 1, (low + guess - 1) >>> 1)
-        else if (below === 0 && first > firstEntry) {
-          // It is the last one of the page before, which was looked at already.
-          this.#indexes.page(segment, head, guess - 1, (before) =>
-            done(before.ok ? succeed({ entry: first - 1, page: before.value }) : before),
+      this.#search.lastAtMost(
+        { segment, head, range },
+        entryTime,
+        time - range.baseTime - 1,
+        0.5,
+        (found) => {
+          if (!found.ok) return done(found)
+          const entry = found.value.entry + 1
+          if (entry > last) return answer(range.endOffset)
+          this.#indexes.page(segment, head, pageOf(entry), (page) =>
+            page.ok ? answer(range.startOffset + entryOffset(page.value, entry % PAGE_ENTRIES)) : done(page),
           )
-        } else done(succeed({ entry: first + below - 1, page }))
-      })
-    const guess = firstEntry + Math.min(count - 1, Math.floor(share * count))
-    search(pageOf(firstEntry), pageOf(firstEntry + count - 1), pageOf(guess))
+        },
+      )
+    })
   }
 }
-
-const pageOf = (entry: number): number => Math.floor(entry / PAGE_ENTRIES)
 
 function timeInParts(queue: StoredQueue, time: number): number {
   let offset = queue.nextOffset

@@ -8,6 +8,7 @@ import {
   POP_MESSAGES_MAX,
 } from '../../../transport/pop-messages.ts'
 import { badInput } from '../../errors.ts'
+import { type Names, refuseUnknown } from '../../options.ts'
 import { subscribed } from '../subscribed.ts'
 
 export type SimpleConsumerOptions = {
@@ -25,6 +26,16 @@ export type SimpleConsumerOptions = {
   maxAttempts?: number
 }
 
+// biome-ignore format: one name a line says no more
+const simpleConsumerOptions: Names<SimpleConsumerOptions> = {
+  group: true, subscriptions: true, invisibleMs: true, awaitMs: true,
+  ordered: true, from: true, maxAttempts: true,
+}
+// biome-ignore format: one name a line says no more
+const subscriptionOptions: Names<NonNullable<SimpleConsumerOptions['subscriptions']>[number]> = {
+  topic: true, expression: true,
+}
+
 export type SimpleConsumerSettings = Required<Omit<SimpleConsumerOptions, 'subscriptions'>>
 
 const AWAIT_MS_MAX = 3_600_000
@@ -37,6 +48,7 @@ const invalid = (message: string): never => {
 export function simpleSettingsOf(options: SimpleConsumerOptions): SimpleConsumerSettings {
   if (typeof options !== 'object' || options === null || typeof options.group !== 'string')
     return invalid('a simple consumer needs a group: client.simpleConsumer({ group })')
+  refuseUnknown('a simple consumer', options, simpleConsumerOptions)
   const { group, invisibleMs = 30_000, awaitMs = 20_000, ordered = false } = options
   const { from = 'last', maxAttempts = 16 } = options
   const fault = groupFault(group)
@@ -49,7 +61,11 @@ export function simpleSettingsOf(options: SimpleConsumerOptions): SimpleConsumer
   checkAwait(awaitMs)
   if (!Array.isArray(options.subscriptions ?? []))
     invalid('subscriptions: give a list of { topic, expression }')
-  for (const { topic, expression = '*' } of options.subscriptions ?? []) subscriptionText(topic, expression)
+  for (const subscription of options.subscriptions ?? []) {
+    const { topic, expression = '*' } = subscription ?? {}
+    subscriptionText(topic, expression)
+    refuseUnknown('a subscription', subscription, subscriptionOptions)
+  }
   return { group, invisibleMs, awaitMs, ordered, from, maxAttempts }
 }
 

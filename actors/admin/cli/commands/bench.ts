@@ -1,7 +1,7 @@
 /** `statemq bench`: hands its arguments to the benchmark, which runs in a process of its own. */
 import type { Command } from 'commander'
 import { type Cli, examples } from '../cli.ts'
-import { attempt } from '../explain.ts'
+import { attempt, Ended } from '../explain.ts'
 
 export function addBench(program: Command, { terminal }: Cli, file: string): void {
   const command = program
@@ -13,6 +13,6 @@ export function addBench(program: Command, { terminal }: Cli, file: string): voi
     .addHelpText('after', examples('statemq bench --help'))
   command.action(async () => {
     const code = await attempt('run the benchmark', () => terminal.runProgram(file, command.args))
-    if (code !== 0) throw new Error(`the benchmark ended with exit code ${code}`)
+    if (code !== 0) throw new Ended(code)
   })
 }

@@ -10,6 +10,8 @@ export function addBroker(program: Command, cli: Cli): void {
   const broker = program
     .command('broker')
     .description('Show the brokers of the cluster and their replicas; hand mastership over.')
+    .helpCommand(false)
+    .addHelpText('after', examples('statemq broker list', 'statemq broker show broker-a'))
   addList(broker, cli)
   addShow(broker, cli)
   addPromote(broker, cli)
@@ -142,7 +144,7 @@ function addPromote(broker: Command, cli: Cli): void {
     .command('promote')
     .description('Make a replica the master of its broker. The master hands over; no send fails.')
     .argument('<name>')
-    .argument('<id>', 'id of the replica', whole(0, Number.MAX_SAFE_INTEGER))
+    .argument('<id>', 'id of the replica', whole(0))
     .option('--unclean', 'where there is no master: take this replica and LOSE what it lacks', false)
     .option('--yes', 'do not ask', false)
     .addHelpText(

@@ -46,7 +46,7 @@ export function addConsume(program: Command, cli: Cli): void {
     .option('--broadcasting', 'every member gets every message', false)
     .option('--pop', 'share the queues with other poppers, message by message', false)
     .option('--ordered', 'one message of a queue at a time, in order', false)
-    .option('--limit <number>', 'stop after so many messages', whole(1, Number.MAX_SAFE_INTEGER))
+    .option('--limit <number>', 'stop after so many messages', whole(1))
     .addHelpText(
       'after',
       examples(

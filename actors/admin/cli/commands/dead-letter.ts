@@ -11,6 +11,8 @@ export function addDeadLetter(program: Command, cli: Cli): void {
   const letters = program
     .command('dead-letter')
     .description('Look at what a group could not handle in all its tries, and send it again.')
+    .helpCommand(false)
+    .addHelpText('after', examples('statemq dead-letter list billing'))
 
   const all = letters
     .command('list')

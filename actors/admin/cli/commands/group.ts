@@ -6,12 +6,15 @@ import { facts, json, table } from '../table.ts'
 import { age, target } from '../values.ts'
 
 const REBALANCES_SHOWN = 8
+const CONTESTED_SHOWN = 8
 
 export function addGroup(program: Command, cli: Cli): void {
   const { terminal, clock } = cli
   const group = program
     .command('group')
     .description('Show consumer groups, how far they are, and set them back.')
+    .helpCommand(false)
+    .addHelpText('after', examples('statemq group list', 'statemq group show billing'))
 
   const all = group
     .command('list')
@@ -60,6 +63,7 @@ export function addGroup(program: Command, cli: Cli): void {
     for (const sentence of found.disagreements) {
       terminal.write(`\nThe members are not alike, so messages may be missed. ${sentence}\n`)
     }
+    if (found.contested.length > 0) terminal.write(contest(found.contested))
     if (found.members.length > 0) {
       const rows = found.members.map(({ clientId, subscriptions, isStatic, isSilent, share }) => [
         `${clientId}${isStatic ? ' (static)' : ''}${isSilent ? ' (silent)' : ''}`,
@@ -206,7 +210,7 @@ export function addGroup(program: Command, cli: Cli): void {
       queue.topic,
       queue.brokerName,
       queue.queueId,
-      queue.isPopped ? 'shared: its members pop' : queue.owner,
+      ownerText(queue),
       queue.assignEpoch,
       queue.committed,
       queue.maxOffset,
@@ -219,6 +223,19 @@ export function addGroup(program: Command, cli: Cli): void {
       rows,
     )
   }
+}
+
+/** Who owns a queue, and who waits for it. */
+const ownerText = ({ isPopped, owner, claimant }: GroupDescription['queues'][number]): string | null => {
+  if (isPopped) return 'shared: its members pop'
+  return claimant === null ? owner : `${owner}, and ${claimant.clientId} waits`
+}
+
+const contest = (contested: readonly string[]): string => {
+  const more = contested.length - CONTESTED_SHOWN
+  const shown = contested.slice(0, CONTESTED_SHOWN).map((one) => `  ${one}\n`)
+  const rest = more > 0 ? `  … and ${more} more\n` : ''
+  return `\nThe members divide by functions of their own, which give one queue to several. One gets it, by chance:\n${shown.join('')}${rest}`
 }
 
 const owned = ({ queues }: GroupDescription, clientId: string): number =>

@@ -45,12 +45,12 @@ export function addNode(program: Command, cli: Cli): void {
     )
     .option(
       '--replicas <count>',
-      'how many replicas the broker has; 2 with --replication',
+      'how many replicas the broker has; default 2 with --replication',
       whole(1, REPLICAS_MAX),
     )
     .option(
       '--min-in-sync <count>',
-      'with fewer replicas in sync it takes nothing; 1',
+      'with fewer replicas in sync it takes nothing; default 1',
       whole(1, REPLICAS_MAX),
     )
     .addOption(
@@ -59,7 +59,11 @@ export function addNode(program: Command, cli: Cli): void {
         'where brokers and controllers agree; jetstream where the NATS has it, else served by a node of this role',
       ).choices(['served', 'jetstream']),
     )
-    .option('--detect <ms>', 'silence after which a replica counts as gone; 1000', whole(100, 600_000))
+    .option(
+      '--detect <ms>',
+      'silence after which a replica counts as gone; default 1000',
+      whole(100, 600_000),
+    )
     .option('--nats <url>', 'where NATS listens; the same as --servers')
     .option('--dir <folder>', 'where the broker, or the register, keeps its data', './statemq-data')
     .addOption(flushOption())

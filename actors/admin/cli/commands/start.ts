@@ -1,6 +1,6 @@
 /** `statemq start`: a whole cluster here, over its own listener or over a NATS that runs already. */
 import { type Command, Option } from 'commander'
-import { type Cli, carriesOut, examples, type Settings, untilStopped } from '../cli.ts'
+import { type Cli, carriesOut, examples, refuseGiven, type Settings, untilStopped } from '../cli.ts'
 import { UsageError } from '../explain.ts'
 import type { BrokerProcess, Flush, Replication } from '../face.ts'
 import { type ClusterOptions, startCluster } from '../start-cluster.ts'
@@ -32,12 +32,12 @@ export function addStart(program: Command, cli: Cli): void {
     .addOption(
       new Option(
         '--replication <kind>',
-        'with slaves: acknowledge a message after (sync) or before (async) they have it; sync',
+        'with slaves: acknowledge a message after (sync) or before (async) they have it; default sync',
       ).choices(['sync', 'async']),
     )
     .option(
       '--min-in-sync <count>',
-      'with fewer replicas in sync a broker takes nothing; 1',
+      'with fewer replicas in sync a broker takes nothing; default 1',
       whole(1, REPLICAS_MAX),
     )
     .option('--name-servers <count>', 'how many name servers', whole(1, 16), 1)
@@ -57,6 +57,13 @@ export function addStart(program: Command, cli: Cli): void {
 
   carriesOut<StartOptions>(command, async (settings, given) => {
     const { terminal, clock } = cli
+    refuseGiven(
+      command,
+      'servers',
+      'start listens itself (--port); to use a NATS that runs already, give --nats',
+    )
+    if (given.nats !== undefined && command.getOptionValueSource('port') === 'cli')
+      throw new UsageError('give --nats or --port: with --nats no port is opened')
     const options = checked(given)
     const began = clock.monotonic()
     const library = await cli.library()
@@ -79,7 +86,7 @@ export function addStart(program: Command, cli: Cli): void {
         terminal.write(describe(cli, settings, options, names))
         if (processes.length > 0) terminal.write(`\n${processTable(cli, processes)}`)
         terminal.write(
-          `\nTry in another terminal:\n${hints(settings, servers, processes)}\nCtrl-C drains and stops.\n`,
+          `\nTry in another terminal:\n${hints(cli, settings, servers, processes)}\nCtrl-C drains and stops.\n`,
         )
       }
       return cluster
@@ -143,16 +150,26 @@ const processTable = ({ terminal }: Cli, processes: readonly BrokerProcess[]): s
     processes.map(({ brokerName, brokerId, pid }) => [brokerName, String(brokerId), String(pid ?? '-')]),
   )
 
-function hints({ cluster }: Settings, servers: string, [first]: readonly BrokerProcess[]): string {
+function hints(
+  { terminal: { env } }: Cli,
+  { cluster }: Settings,
+  servers: string,
+  [first]: readonly BrokerProcess[],
+): string {
+  // npx and `npm start` know where the command is; the other terminal does not.
+  const statemq = env.npm_execpath === undefined ? 'statemq' : 'npx statemq'
   const where =
     (servers === 'nats://127.0.0.1:4222' ? '' : ` --servers ${servers}`) +
     (cluster === 'default' ? '' : ` --cluster ${cluster}`)
   return [
-    `statemq send orders 'hello'${where}`,
-    `statemq consume orders --group billing --from first${where}`,
+    `${statemq} send orders 'hello'${where}`,
+    `${statemq} consume orders --group billing --from first${where}`,
     ...(first === undefined
-      ? [`statemq inspect${where}`]
-      : [`statemq broker list${where}`, `kill -9 ${first.pid}   # a slave takes over if this is a master`]),
+      ? [`${statemq} inspect${where}`]
+      : [
+          `${statemq} broker list${where}`,
+          `kill -9 ${first.pid}   # a slave takes over if this is a master`,
+        ]),
   ]
     .map((line) => `  $ ${line}\n`)
     .join('')

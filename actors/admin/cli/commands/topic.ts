@@ -9,7 +9,11 @@ import { permission, permissionName, whole } from '../values.ts'
 
 export function addTopic(program: Command, cli: Cli): void {
   const { terminal } = cli
-  const topic = program.command('topic').description('Create, list, show and delete topics.')
+  const topic = program
+    .command('topic')
+    .description('Create, list, show and delete topics.')
+    .helpCommand(false)
+    .addHelpText('after', examples('statemq topic create orders', 'statemq topic show orders'))
 
   const create = topic
     .command('create')
