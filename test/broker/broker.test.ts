@@ -260,7 +260,7 @@ test('handover: one at a time, to a replica that follows', (t) => {
   t.deepEqual(answered(), [codes.CONTROLLER_INVALID_REPLICAS, codes.NO_PERMISSION])
   t.is(told.length, 1)
   handover.refuse('it did not store everything in time')
-  t.deepEqual(answered(), [codes.NO_PERMISSION, codes.NO_PERMISSION, codes.NO_PERMISSION])
+  t.deepEqual(answered(), [codes.CONTROLLER_INVALID_REPLICAS, codes.NO_PERMISSION, codes.NO_PERMISSION])
 })
 
 test('handover: whoever asked hears when another replica became master instead', (t) => {
