@@ -33,10 +33,12 @@ import {
   epochOf,
   failed,
   failedToStop,
+  forgetAlarm,
   hearHead,
   leave,
   type Own,
   routed,
+  withoutRoom,
 } from './broker-role/vocabulary.ts'
 
 export type { BrokerRoleContext, BrokerRoleEvent, BrokerRoleInput } from './broker-role/vocabulary.ts'
@@ -55,6 +57,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
     head: null,
     proposal: null,
     successor: null,
+    missing: [],
     position: 0,
     diskFull: false,
     alarm: null,
@@ -122,6 +125,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
     },
     /** Nobody is master, or an earlier start of this process was: a controller elects. */
     waiting: {
+      id: 'waiting',
       tags: 'serves-reads',
       entry: 'serveOrphans',
       exit: 'leaveOrphans',
@@ -146,7 +150,11 @@ export const brokerRoleMachine = brokerRole.createMachine({
           states: {
             persisting: {
               entry: { type: 'persistEpoch', params: epochOf },
-              on: { 'epoch.persisted': { guard: mine, target: 'marking' } },
+              on: {
+                'epoch.persisted': { guard: mine, target: 'marking', actions: forgetAlarm },
+                // It cannot be master now: whoever can is elected, and for want of others this one again.
+                'epoch.failed': { ...withoutRoom, target: '#waiting' },
+              },
             },
             marking: {
               entry: {
@@ -172,7 +180,7 @@ export const brokerRoleMachine = brokerRole.createMachine({
     master,
     demoting: {
       id: 'demoting',
-      entry: [assign({ proposal: null, successor: null }), dropGate],
+      entry: [assign({ proposal: null, successor: null, missing: [] }), dropGate],
       on: {
         'head.changed': {
           guard: { type: 'isNews', params: ({ event: { head } }) => ({ head }) },

@@ -17,6 +17,7 @@ import { assign } from 'xstate'
 import { committing } from './controller/committing.ts'
 import { tracking } from './controller/tracking.ts'
 import {
+  anew,
   ballotBecause,
   type ControllerContext,
   controller,
@@ -88,6 +89,7 @@ export const controllerMachine = controller.createMachine({
       id: 'balloting',
       entry: collectVotes,
       on: {
+        ...anew,
         'head.changed': newer,
         'votes.collected': [
           { guard: { type: 'isHeard', params: votesIn }, target: 'tracking' },
@@ -108,6 +110,7 @@ export const controllerMachine = controller.createMachine({
       entry: assign({ reason: null }),
       after: { promoteLimit: ballotBecause('notPromoted') },
       on: {
+        ...anew,
         'head.changed': newer,
         'beat.heard': [
           { guard: masterIs, target: 'tracking', actions: learnSettings },
@@ -129,6 +132,7 @@ export const controllerMachine = controller.createMachine({
       },
       after: { stalledRetry: 'balloting' },
       on: {
+        ...anew,
         'head.changed': newer,
         'beat.heard': [
           { guard: { type: 'isCandidate', params: signIn }, target: 'balloting', actions: learnSettings },
@@ -144,6 +148,7 @@ export const controllerMachine = controller.createMachine({
     ordered: {
       entry: collectVotes,
       on: {
+        ...anew,
         'head.changed': newer,
         'votes.collected': [
           {

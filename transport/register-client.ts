@@ -4,7 +4,8 @@
  *
  * A watch hears pushes and looks for itself: at its start, every `pollMs`, and when its home says that pushes may have
  * been lost. Whatever the way, a value is told only when its revision is higher than all that was told BEFORE, so it
- * NEVER goes back and repeats nothing.
+ * NEVER goes back and repeats nothing. A register that was put back, by restoring a copy of it, is the one exception: it
+ * is told as what it is, AFTER two looks in a row found it so, for one look may come from a server that is behind.
  */
 import type { Json } from '../machines/effect.ts'
 import { brokerNameFault } from '../machines/names.ts'
@@ -64,10 +65,10 @@ export function registerOver(home: RegisterHome): Register {
       if (isOpen) home.swap(key, expected, text, done)
       else clock.defer(() => done(unknown(closed.failure)))
     },
-    watch(key, tell) {
+    watch(key, tell, wentBack) {
       checkKey(key)
       if (!isOpen) throw new Error(`watch of '${key}' AFTER the register was closed`)
-      const watch = startWatch(home, key, tell)
+      const watch = startWatch(home, key, tell, wentBack)
       watches.add(watch)
       return {
         unsubscribe() {
@@ -98,9 +99,18 @@ function textOf(key: string, value: Json): string {
   throw new RangeError(`${bytes} bytes for '${key}' are refused: the register holds ${VALUE_BYTES_MAX} a key`)
 }
 
-function startWatch(home: RegisterHome, key: string, tell: (held: Held) => void): Subscription {
+/** So many looks in a row that find an older value than was told before they began. */
+const LOOKS_BACK = 2
+
+function startWatch(
+  home: RegisterHome,
+  key: string,
+  tell: (held: Held) => void,
+  wentBack: (held: Held | null) => void = () => {},
+): Subscription {
   const { clock, pollMs } = home
   let told = 0
+  let looksBack = 0
   let isOpen = true
   let isReading = false
   let isStale = false // More was missed while a read was under way, which may have been answered before that.
@@ -113,18 +123,28 @@ function startWatch(home: RegisterHome, key: string, tell: (held: Held) => void)
     tell(newest)
   }
 
+  function found(newest: Held | null, toldBefore: number): void {
+    const revision = newest?.revision ?? 0
+    looksBack = revision < toldBefore ? looksBack + 1 : 0
+    if (looksBack < LOOKS_BACK) return newest === null ? undefined : offer(newest)
+    looksBack = 0
+    told = revision
+    wentBack(newest)
+  }
+
   function look(): void {
     if (!isOpen) return
     isStale = isReading
     if (isReading) return
     clock.clearTimeout(timer)
     isReading = true
+    const toldBefore = told
     home.read(key, (outcome) => {
       isReading = false
       if (!isOpen) return
       if (isStale) look()
       else timer = clock.setTimeout(look, pollMs)
-      if (outcome.ok && outcome.value !== null) offer(outcome.value)
+      if (outcome.ok) found(outcome.value, toldBefore)
     })
   }
 

@@ -41,7 +41,10 @@ export class Agreement {
   /** Tells head.changed, now and whenever it changes from then on. */
   read(own: { epoch: number; incarnation: number; lineage: number }): void {
     if (this.#group === null) return this.#heard(this.#ownHead(own))
-    this.#watch ??= this.#group.watch((head) => this.#heard(head))
+    this.#watch ??= this.#group.watch(
+      (head) => this.#heard(head),
+      (head) => head && this.#heard(head),
+    )
     this.#group.read((outcome) => {
       if (outcome.ok && outcome.value) this.#heard(outcome.value)
     })

@@ -13,6 +13,8 @@ export type Durable = {
   promisedEpoch: number
   /** Rises whenever the log may have lost what had been written. */
   lineage: number
+  /** It was one of several replicas: alone it would take epochs that are theirs. */
+  replicated: boolean
 }
 
 export class DurableFile {
@@ -22,7 +24,7 @@ export class DurableFile {
   #isWriting = false
   #waiting: ((outcome: Outcome<void>) => void)[] = []
   #settled: (() => void) | null = null
-  value: Durable = { incarnation: 0, promisedEpoch: 0, lineage: 0 }
+  value: Durable = { incarnation: 0, promisedEpoch: 0, lineage: 0, replicated: false }
 
   constructor(world: Pick<World, 'disk' | 'clock'>, folder: string) {
     this.#world = world
@@ -47,7 +49,7 @@ export class DurableFile {
   #understand(bytes: Buffer | null): Outcome<Durable> {
     if (bytes !== null) return durableIn(bytes)
     const lineage = Math.floor(this.#world.clock.now() / 1_000)
-    return succeed({ incarnation: 0, promisedEpoch: 0, lineage })
+    return succeed({ incarnation: 0, promisedEpoch: 0, lineage, replicated: false })
   }
 
   save(change: Partial<Durable>, saved: (outcome: Outcome<void>) => void): void {
@@ -86,9 +88,10 @@ export class DurableFile {
 
 function durableIn(bytes: Buffer): Outcome<Durable> {
   try {
-    const { incarnation, promisedEpoch, lineage = 0 } = JSON.parse(bytes.toString()) as Partial<Durable>
+    const known = JSON.parse(bytes.toString()) as Partial<Durable>
+    const { incarnation, promisedEpoch, lineage = 0, replicated = false } = known
     if (isCount(incarnation) && isCount(promisedEpoch) && isCount(lineage))
-      return succeed({ incarnation, promisedEpoch, lineage })
+      return succeed({ incarnation, promisedEpoch, lineage, replicated: replicated === true })
   } catch {
     // Said below: what is not JSON is as damaged as what has no numbers.
   }

@@ -39,7 +39,7 @@ export class Handover {
     const incarnation = this.#hooks.mastership()?.incarnationOf(successor) ?? null
     if (incarnation === null) {
       const message = `${this.#brokerName}/${successor} does not follow this master, or has not caught up`
-      return answer(refuse(codes.NO_PERMISSION, message))
+      return answer(refuse(codes.CONTROLLER_INVALID_REPLICAS, message))
     }
     this.#asked = { successor, answer }
     this.#hooks.tell({ type: 'handover.requested', brokerId: successor, incarnation })

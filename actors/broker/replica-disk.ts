@@ -24,13 +24,15 @@ export class ReplicaDisk {
   readonly #tell: ReplicaDiskHooks['tell']
   readonly #durable: DurableFile
   readonly #keeper: LogKeeper
-  readonly #broker: string
+  readonly #options: StoreOptions
+  /** What has no room is tried again and again: that is told once. */
+  #lacksRoom = false
   #isClosed = false
 
   constructor(world: World, options: StoreOptions, { tell, stored, appended }: ReplicaDiskHooks) {
     this.#world = world
     this.#tell = tell
-    this.#broker = options.broker
+    this.#options = options
     this.#durable = new DurableFile(world, options.folder)
     this.#keeper = new LogKeeper(world, options, {
       stored,
@@ -58,6 +60,8 @@ export class ReplicaDisk {
     this.#durable.read((read) => {
       if (this.#isClosed) return
       if (!read.ok) return this.#tell({ type: 'store.failed', ...alarmOf(read.failure) })
+      if (read.value.replicated && !this.#options.replicated)
+        return this.#tell({ type: 'store.failed', ...notAlone(this.#options) })
       this.#keeper.open((outcome) => {
         if (!outcome.ok) return this.#tell({ type: 'store.failed', ...alarmOf(outcome.failure) })
         const { lastEpoch, mayHaveLost, accepting } = outcome.value
@@ -71,7 +75,8 @@ export class ReplicaDisk {
 
   /** Success is not told here: there is more to do BEFORE the others may hear of this start. */
   persistIncarnation(start: Pick<Durable, 'incarnation' | 'lineage'>, persisted: () => void): void {
-    this.#durable.save(start, (outcome) => {
+    const change = this.#options.replicated ? { ...start, replicated: true } : start
+    this.#durable.save(change, (outcome) => {
       if (!outcome.ok) return this.#tell({ type: 'incarnation.failed', ...alarmOf(outcome.failure) })
       this.store?.forgetLoss()
       persisted()
@@ -79,27 +84,37 @@ export class ReplicaDisk {
   }
 
   persistEpoch(epoch: number): void {
-    this.#durable.save({ promisedEpoch: epoch }, (outcome) =>
+    this.#durable.save({ promisedEpoch: epoch }, (outcome) => {
+      this.#heedRoom(outcome)
       this.#tell(
         outcome.ok
           ? { type: 'epoch.persisted', epoch }
           : { type: 'epoch.failed', ...alarmOf(outcome.failure) },
-      ),
-    )
+      )
+    })
   }
 
   truncate(to: number): void {
     this.#keeper.cut(to, (outcome) => {
+      this.#heedRoom(outcome)
       if (!outcome.ok) return this.#tell({ type: 'log.failed', ...alarmOf(outcome.failure) })
       const { lastCut } = this
       if (lastCut) {
         this.#world.log.warn(
-          `broker/${this.#broker}: ${lastCut.bytes} bytes with ${lastCut.messages} messages were cut from the end of the ` +
+          `broker/${this.#options.broker}: ${lastCut.bytes} bytes with ${lastCut.messages} messages were cut from the end of the ` +
             'log: no later master has them',
         )
       }
       this.#tell({ type: 'log.truncated' })
     })
+  }
+
+  #heedRoom(outcome: Outcome<unknown>): void {
+    const lackedRoom = this.#lacksRoom
+    this.#lacksRoom = !outcome.ok && outcome.failure.code === 'diskFull'
+    if (outcome.ok || !this.#lacksRoom || lackedRoom) return
+    const { message } = outcome.failure
+    this.#world.log.warn(`broker/${this.#options.broker}: ${message}: tried again until there is room`)
   }
 
   empty(position: number): void {
@@ -130,5 +145,14 @@ export class ReplicaDisk {
     this.#durable.settle(() => this.#keeper.close(closed))
   }
 }
+
+/** It would begin epochs by itself that the others know as another's: two logs with one epoch would pass for equal. */
+const notAlone = ({ broker, folder }: StoreOptions) => ({
+  code: 'inUse',
+  message:
+    `${folder} is ${broker}, one of several replicas, and replication 'none' would make it a master beside the others: ` +
+    "give replication 'sync' or 'async', as before. To go on with this copy alone, stop the others for good and set " +
+    `"replicated" to false in ${folder}/broker.json`,
+})
 
 const alarmOf = ({ code, message }: Failure) => ({ code, message })

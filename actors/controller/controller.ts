@@ -6,7 +6,7 @@
  */
 import { controllerMachine, type Sign } from '../../machines/controller.ts'
 import { bind } from '../../machines/effect.ts'
-import type { Vote } from '../../machines/group-state.ts'
+import type { Head, Vote } from '../../machines/group-state.ts'
 import { type Answer, accept, ask, hear, refuse, serve } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
 import * as m from '../../transport/messages.ts'
@@ -133,11 +133,32 @@ export function startController(
       },
       error() {},
     })
-    const watch = group.watch((head) => send({ type: 'head.changed', head }))
+    const watch = group.watch(
+      (head) => send({ type: 'head.changed', head }),
+      (head) => regressed(brokerName, head),
+    )
     const elector = { hosted, group, watch, alarm: null, comparedEpoch: 0 }
     electors.set(brokerName, elector)
     hosted.start()
     return elector
+  }
+
+  function regressed(brokerName: string, head: Head | null): void {
+    const elector = electors.get(brokerName)
+    const known = elector?.hosted.actor.getSnapshot().context.head
+    if (!elector || !known) return
+    // A swap was refused before that, and what is known by now comes after it.
+    if (head && head.revision >= known.revision && head.epoch >= known.epoch) return
+    elector.comparedEpoch = Math.max(elector.comparedEpoch, known.epoch)
+    tellRegressed(`the state of ${brokerName} was ${placeOf(known)}`, head ? placeOf(head) : 'nothing')
+    elector.hosted.actor.send({ type: 'register.regressed' })
+  }
+
+  function tellRegressed(was: string, is: string): void {
+    const message =
+      `${was}, and the register holds ${is}: it was put back to an older value. The next election goes beyond both; see ` +
+      'that nobody puts it back again'
+    log.error(message, { code: 'REGISTER_REGRESSED' })
   }
 
   /** A replica promises an epoch AFTER the register held it: one that holds an older epoch was put back. */
@@ -149,10 +170,7 @@ export function startController(
     elector.group.read((outcome) => {
       if (!outcome.ok) elector.comparedEpoch = before
       if (!outcome.ok || outcome.value === null || outcome.value.epoch >= epoch) return
-      const message =
-        `${brokerName}/${brokerId} is at epoch ${epoch}, and the register says ${outcome.value.epoch}: it was put back ` +
-        'to an older value. The next election goes beyond both; see that nobody puts it back again'
-      log.error(message, { code: 'REGISTER_REGRESSED' })
+      tellRegressed(`${brokerName}/${brokerId} is at epoch ${epoch}`, placeOf(outcome.value))
     })
   }
 
@@ -175,7 +193,13 @@ export function startController(
       return answer(refuse(codes.NO_PERMISSION, message))
     }
     actor.send({ type: 'unclean.ordered', brokerId })
-    answer(accept({}))
+    const watching = actor.subscribe((snapshot) => {
+      if (snapshot.matches('ordered')) return
+      watching.unsubscribe()
+      if (!snapshot.matches('stalled')) return answer(accept({}))
+      const message = `${brokerName}/${brokerId} does not answer: start it, and order it again`
+      answer(refuse(codes.CONTROLLER_ELECT_MASTER_FAILED, message))
+    })
   }
 
   function collectVotes(brokerName: string, replicas: number, collected: (votes: Vote[]) => void): void {
@@ -194,6 +218,8 @@ export function startController(
     }
   }
 }
+
+const placeOf = ({ epoch, revision }: Head): string => `epoch ${epoch} at revision ${revision}`
 
 const signOf = ({ brokerId, incarnation, lineage, epoch, role }: m.ReplicaBeat): Sign => ({
   brokerId,

@@ -50,8 +50,10 @@ export class GroupRegister {
   read(done: (outcome: Outcome<Head | null>) => void): void {
     const knownBefore = this.#head?.revision ?? 0
     this.#register.read(this.#brokerName, (outcome) => {
-      if (!outcome.ok) done(outcome)
-      else if (outcome.value === null) done(succeed(null))
+      if (!outcome.ok) {
+        this.#warn('could not be read', outcome.failure)
+        done(outcome)
+      } else if (outcome.value === null) done(succeed(null))
       else {
         const head = this.#understand(outcome.value)
         if (!head) return done(fail('malformed', `the register holds no state for ${this.#brokerName}`))
@@ -61,11 +63,20 @@ export class GroupRegister {
     })
   }
 
-  watch(hear: (head: Head) => void): Subscription {
-    return this.#register.watch(this.#brokerName, (held) => {
-      const head = this.#understand(held)
-      if (head) hear(head)
-    })
+  /** `wentBack`: the register was put back to this; null for nothing. */
+  watch(hear: (head: Head) => void, wentBack: (head: Head | null) => void): Subscription {
+    return this.#register.watch(
+      this.#brokerName,
+      (held) => {
+        const head = this.#understand(held)
+        if (head) hear(head)
+      },
+      (held) => {
+        this.#head = null
+        const head = held && this.#understand(held)
+        if (head || held === null) wentBack(head)
+      },
+    )
   }
 
   swap(expected: number, state: GroupState, done: (swapped: Swapped) => void): void {
@@ -80,20 +91,18 @@ export class GroupRegister {
         if (outcome.held && !head) done({ type: 'swap.unknown', writeId })
         else done({ type: 'swap.conflicted', writeId, head })
       } else {
-        this.#warn(outcome.failure)
+        this.#warn('did not say whether it took a change', outcome.failure)
         done({ type: 'swap.unknown', writeId })
       }
     })
   }
 
-  /** The same swap is tried again and again: that it fails is told now and then. */
-  #warn({ message }: Failure): void {
+  /** The same is tried again and again: that it fails is told now and then. */
+  #warn(what: string, { message }: Failure): void {
     const now = this.#clock.monotonic()
     if (now - this.#warnedAt < WARN_MS) return
     this.#warnedAt = now
-    this.#log.warn(`${this.#brokerName}: the register did not say whether it took a change`, {
-      failure: message,
-    })
+    this.#log.warn(`${this.#brokerName}: the register ${what}`, { failure: message })
   }
 
   #historyWith(state: GroupState): readonly Mastership[] {
@@ -121,6 +130,7 @@ export class GroupRegister {
   #note(head: Head, masterships: readonly Mastership[]): void {
     if (this.#head !== null && this.#head.revision >= head.revision) return
     this.#head = head
-    this.masterships = masterships
+    // What was put back has forgotten the newest of them.
+    if ((masterships[0]?.epoch ?? 0) >= (this.masterships[0]?.epoch ?? 0)) this.masterships = masterships
   }
 }

@@ -3,7 +3,8 @@
  *
  * One swap at a time. What is proposed counts from BEFORE it is swapped until the outcome is definite, so that nothing is
  * confirmed that one of the two sets lacks. A handover is committed only AFTER the successor has stored all, and once its
- * swap was tried, mastership is NEVER taken up again on a guess: the register says whose it is.
+ * swap was tried, mastership is NEVER taken up again on a guess: the register says whose it is. A member that is gone and
+ * may not be dropped is missed: what is sent could not be confirmed, so it is refused at once.
  */
 import { assign } from 'xstate'
 import { admit, type GroupState, without } from '../group-state.ts'
@@ -32,6 +33,8 @@ const proposed = (context: BrokerRoleContext, change: Partial<GroupState>): Grou
   writeId: writeIdOf(context),
   ...change,
 })
+const present = ({ missing }: BrokerRoleContext, brokerId: number): readonly number[] =>
+  missing.filter((id) => id !== brokerId)
 const refuse = (message: string) => ({ type: 'refuseHandover', params: { message } }) as const
 const busy = { actions: refuse('another change of this group is under way: ask again') } as const
 const tried = { guard: { type: 'isProposal', params: writeIdIn }, target: 'resolving' } as const
@@ -63,25 +66,43 @@ export const master = brokerRole.createStateConfig({
             },
           ],
           on: {
-            'follower.caughtUp': {
-              guard: { type: 'mayAdmit', params: memberIn },
-              target: 'proposing',
-              actions: assign({
-                proposal: ({ context, event: { brokerId, lineage } }) =>
-                  admit(stateOf(context), { brokerId, lineage }, writeIdOf(context)),
-              }),
-            },
-            'follower.lagging': {
-              guard: { type: 'mayDrop', params: followerIn },
-              target: 'proposing',
-              actions: assign({
-                proposal: ({ context, event: { brokerId } }) =>
-                  proposed(context, {
-                    syncStateSet: without(context.head!.syncStateSet, brokerId),
-                    cause: 'shrink',
-                  }),
-              }),
-            },
+            'follower.caughtUp': [
+              {
+                guard: { type: 'mayAdmit', params: memberIn },
+                target: 'proposing',
+                actions: assign({
+                  proposal: ({ context, event: { brokerId, lineage } }) =>
+                    admit(stateOf(context), { brokerId, lineage }, writeIdOf(context)),
+                  missing: ({ context, event: { brokerId } }) => present(context, brokerId),
+                }),
+              },
+              {
+                guard: { type: 'isBack', params: memberIn },
+                actions: assign({
+                  missing: ({ context, event: { brokerId } }) => present(context, brokerId),
+                }),
+              },
+            ],
+            'follower.lagging': [
+              {
+                guard: { type: 'mayDrop', params: followerIn },
+                target: 'proposing',
+                actions: assign({
+                  proposal: ({ context, event: { brokerId } }) =>
+                    proposed(context, {
+                      syncStateSet: without(context.head!.syncStateSet, brokerId),
+                      cause: 'shrink',
+                    }),
+                  missing: ({ context, event: { brokerId } }) => present(context, brokerId),
+                }),
+              },
+              {
+                guard: { type: 'mustWaitFor', params: followerIn },
+                actions: assign({
+                  missing: ({ context, event: { brokerId } }) => [...context.missing, brokerId],
+                }),
+              },
+            ],
             'handover.requested': [
               {
                 guard: {

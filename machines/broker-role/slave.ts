@@ -4,7 +4,7 @@
  * It promises the epoch on disk BEFORE it follows, so that what it acknowledges never helps an older master. It cuts its
  * log where it differs from the master's, and NEVER below what it knows to be confirmed, unless the epoch was ordered to
  * be unclean. While it cuts there is no log: a head that comes meanwhile is acted on only AFTER. While the master is silent
- * it serves what is confirmed to readers, and goes on trying.
+ * it serves what is confirmed to readers, and goes on trying. So it does while its disk has no room for what must be on it.
  */
 import { assign } from 'xstate'
 import {
@@ -13,12 +13,14 @@ import {
   epochIn,
   epochOf,
   failed,
+  forgetAlarm,
   heard,
   leave,
   type Own,
   registerAs,
   routedAnew,
   tellAlarm,
+  withoutRoom,
 } from './vocabulary.ts'
 
 const ofThisEpoch = { type: 'isMine', params: epochIn } as const
@@ -38,8 +40,12 @@ export const slave = brokerRole.createStateConfig({
   states: {
     adopting: {
       entry: { type: 'persistEpoch', params: epochOf },
-      on: { 'epoch.persisted': { guard: ofThisEpoch, target: 'following' }, 'epoch.failed': failed },
+      on: {
+        'epoch.persisted': { guard: ofThisEpoch, target: 'following', actions: forgetAlarm },
+        'epoch.failed': [{ ...withoutRoom, target: 'awaitingRoom' }, failed],
+      },
     },
+    awaitingRoom: { after: { roomRetry: 'adopting' } },
     following: {
       id: 'following',
       entry: [
@@ -92,8 +98,13 @@ export const slave = brokerRole.createStateConfig({
     },
     truncating: {
       entry: { type: 'truncateLog', params: ({ context: { position } }: Own) => ({ to: position }) },
-      on: { 'head.changed': heard, 'log.truncated': '#routing' },
+      on: {
+        'head.changed': heard,
+        'log.truncated': { target: '#routing', actions: forgetAlarm },
+        'log.failed': [{ ...withoutRoom, target: 'awaitingRoomToCut' }, failed],
+      },
     },
+    awaitingRoomToCut: { after: { roomRetry: 'truncating' }, on: { 'head.changed': heard } },
     /** What it has is older than all that the master kept: it begins anew, and counts no more until it has caught up. */
     rebuilding: {
       initial: 'persisting',

@@ -28,6 +28,8 @@ export type BrokerRoleContext = {
   proposal: GroupState | null
   /** To whom mastership is being handed. */
   successor: Successor | null
+  /** Members that a master misses and may not drop: nothing is confirmed until they are back. */
+  missing: readonly number[]
   /** Where a diverging log is to be cut, or a log that is gone is to begin anew. */
   position: number
   diskFull: boolean
@@ -141,11 +143,11 @@ export const brokerRole = setup({
   },
   guards: {
     isNews: ({ context }, { head }: { head: Head }) =>
-      head.epoch >= context.epoch && (context.head === null || head.revision > context.head.revision),
+      head.epoch >= context.epoch && isNewer(head, context.head),
     isOtherMastership: ({ context }, { head }: { head: Head }) =>
       head.epoch >= context.epoch &&
-      (context.head === null ||
-        (head.revision > context.head.revision && !isSameMastership(context.head, head))),
+      isNewer(head, context.head) &&
+      (context.head === null || !isSameMastership(context.head, head)),
     isRegressed: ({ context }, { head }: { head: Head }) => head.epoch < context.epoch,
     isNewEpoch: ({ context }, { head }: { head: Head }) => head.epoch > context.epoch,
     /** With the log it was elected for: whoever lost that since is nobody's master. */
@@ -177,6 +179,13 @@ export const brokerRole = setup({
       brokerId !== context.brokerId &&
       memberOf(context.head!.syncStateSet, brokerId) !== undefined &&
       context.head!.syncStateSet.length > context.head!.minInSync,
+    /** One that is to be dropped, and would leave too few in sync. */
+    mustWaitFor: ({ context }, { epoch, brokerId }: { epoch: number; brokerId: number }) =>
+      epoch === context.epoch &&
+      memberOf(context.head!.syncStateSet, brokerId) !== undefined &&
+      !context.missing.includes(brokerId),
+    isBack: ({ context }, { epoch, brokerId }: { epoch: number } & Member) =>
+      epoch === context.epoch && context.missing.includes(brokerId),
     maySucceed: ({ context }, { brokerId }: { brokerId: number }) =>
       brokerId !== context.brokerId && memberOf(context.head!.syncStateSet, brokerId) !== undefined,
     isSuccessor: ({ context }, { epoch, brokerId }: { epoch: number; brokerId: number }) =>
@@ -190,11 +199,20 @@ export const brokerRole = setup({
       head !== null && head.epoch > context.epoch,
     holdsSameEpoch: ({ context }, { head }: { head: Head | null }) =>
       head !== null && head.epoch === context.epoch,
-    isBlocked: ({ context: { diskFull, head } }) => diskFull || head!.syncStateSet.length < head!.minInSync,
-    isFree: ({ context: { diskFull, head } }) => !diskFull && head!.syncStateSet.length >= head!.minInSync,
+    /** There may be room again: no reason to give up. */
+    isDiskFull: (_, { code }: { code: string }) => code === 'diskFull',
+    isBlocked: ({ context }) => context.diskFull || hasTooFew(context),
+    isFree: ({ context }) => !context.diskFull && !hasTooFew(context),
   },
-  delays: { headRetry: 1_000, swapRetry: 200, handoverLimit: 500, drainLimit: 5_000 },
+  delays: { headRetry: 1_000, swapRetry: 200, roomRetry: 1_000, handoverLimit: 500, drainLimit: 5_000 },
 })
+
+const hasTooFew = ({ head, missing }: BrokerRoleContext): boolean =>
+  head!.syncStateSet.filter(({ brokerId }) => !missing.includes(brokerId)).length < head!.minInSync
+
+/** A register that was put back counts its revisions anew: a newer epoch is news all the same. */
+const isNewer = (head: Head, known: Head | null): boolean =>
+  known === null || head.revision > known.revision || head.epoch > known.epoch
 
 export const epochOf = ({ context: { epoch } }: Own) => ({ epoch })
 export const epochIn = ({ event: { epoch } }: { event: { epoch: number } }) => ({ epoch })
@@ -237,15 +255,22 @@ export const hearHead = brokerRole.assign({
 export const adoptEpoch = brokerRole.assign({ epoch: ({ context }) => context.head!.epoch, alarm: null })
 
 export const tellAlarm = { type: 'raiseAlarm', params: ({ context: { alarm } }: Own) => alarm! } as const
-export const alert = [
-  brokerRole.assign({
-    alarm: ({ event }) => ('message' in event ? { code: event.code, message: event.message } : null),
-  }),
-  tellAlarm,
-] as const
+const noteAlarm = brokerRole.assign({
+  alarm: ({ event }) => ('message' in event ? { code: event.code, message: event.message } : null),
+})
+export const forgetAlarm = brokerRole.assign({ alarm: null })
+export const alert = [noteAlarm, tellAlarm] as const
 /** From where there is no gate to drain. */
 export const leave = { target: '#closing', actions: 'unregisterBroker' } as const
 export const failed = { target: '#halted', actions: alert } as const
+/** What was to be written found no room. */
+export const withoutRoom = {
+  guard: {
+    type: 'isDiskFull',
+    params: ({ event: { code } }: { event: Alarm }) => ({ code }),
+  },
+  actions: noteAlarm,
+} as const
 export const failedToStop = { target: '#abandoning', actions: alert } as const
 const alertRegression = [
   brokerRole.assign({

@@ -5,6 +5,7 @@
  * that it was started anew or will not be master. What it takes for gone may still be heard by others: balloting asks them.
  */
 import {
+  anew,
   ballotBecause,
   because,
   controller,
@@ -21,6 +22,7 @@ export const tracking = controller.createStateConfig({
   id: 'tracking',
   initial: 'healthy',
   on: {
+    ...anew,
     'head.changed': { ...newer, reenter: true },
     'beat.heard': [
       { guard: masterIs, target: '.healthy', reenter: true, actions: learnSettings },

@@ -46,6 +46,8 @@ export type ControllerEvent =
   | { type: 'head.changed'; head: Head }
   /** The register holds nothing for this group. */
   | { type: 'register.empty' }
+  /** It holds something older than it did. */
+  | { type: 'register.regressed' }
   | ({ type: 'beat.heard'; settings: GroupSettings } & Sign)
   | ({ type: 'probe.answered' } & Sign)
   /** Nobody listens there: the process is gone, or its connection. */
@@ -78,9 +80,12 @@ export const controller = setup({
       names(head, sign) &&
       (sign.role === 'master' || sign.role === 'promoting') &&
       sign.epoch === head!.epoch,
-    /** The master's process was started anew: it does not continue its epoch. */
-    hasRestarted: ({ context: { head } }, { brokerId, incarnation }: Sign) =>
-      head !== null && brokerId === head.masterId && incarnation > head.masterIncarnation,
+    /** The master's process was started anew, maybe on an empty folder: it does not continue its epoch. */
+    hasRestarted: ({ context: { head } }, { brokerId, incarnation, lineage }: Sign) =>
+      head !== null &&
+      brokerId === head.masterId &&
+      (incarnation > head.masterIncarnation ||
+        lineage > (memberOf(head.syncStateSet, brokerId)?.lineage ?? lineage)),
     /** It lives and will not be master. */
     hasResigned: ({ context: { head } }, sign: Sign) =>
       names(head, sign) && (sign.role === 'halted' || sign.role === 'stopping'),
@@ -163,6 +168,10 @@ export const resigned = {
   guard: { type: 'hasResigned', params: signIn },
   target: '#balloting',
   actions: [learnSettings, because('resigned')],
+} as const
+/** What is there counts, however old it is: a swap from anything else would never succeed. */
+export const anew = {
+  'register.regressed': { target: '#reading', actions: controller.assign({ head: null }) },
 } as const
 /** Somebody has changed it: the head says who is master. */
 export const newer = {

@@ -257,10 +257,10 @@ test('handover: one at a time, to a replica that follows', (t) => {
   ask(2)
   ask(1)
   ask(1)
-  t.deepEqual(answered(), [codes.NO_PERMISSION, codes.NO_PERMISSION])
+  t.deepEqual(answered(), [codes.CONTROLLER_INVALID_REPLICAS, codes.NO_PERMISSION])
   t.is(told.length, 1)
   handover.refuse('it did not store everything in time')
-  t.deepEqual(answered(), [codes.NO_PERMISSION, codes.NO_PERMISSION, codes.NO_PERMISSION])
+  t.deepEqual(answered(), [codes.CONTROLLER_INVALID_REPLICAS, codes.NO_PERMISSION, codes.NO_PERMISSION])
 })
 
 test('handover: whoever asked hears when another replica became master instead', (t) => {

@@ -154,9 +154,27 @@ test('followers: a second process takes the place of one that proves nothing', a
 
 test('followers: a later start of the same replica takes its place at once', async (t) => {
   const { bench, master } = await lead()
-  const first = await follower(bench)
+  await follower(bench)
   const second = new SlaveByHand(bench, 1, 5, { incarnation: 2, storeId: 'store of 1' })
   t.is(await second.follow({ position: end(master), lastEpoch: 5 }), 'streaming')
+})
+
+test('followers: what an earlier start of a replica asked for comes late, and is nobody’s copy', async (t) => {
+  const { bench, master } = await lead()
+  const first = await follower(bench)
+  const second = new SlaveByHand(bench, 1, 5, { incarnation: 2, storeId: 'store of 1' })
+  second.answers = true
+  await second.follow({ position: end(master), lastEpoch: 5 })
+  const before = second.heads.length
+  for (let i = 0; i < 4; i++) {
+    t.is(await first.follow(), 'nothing')
+    await bench.advance(200)
+  }
+  t.is(countOf(master, 'alarm FOLLOWER_REFUSED'), 0)
+  t.true(second.heads.length > before)
+  // The later one is heard no more.
+  second.answers = false
+  await bench.advance(1_000)
   t.regex(await first.follow(), /asked whether it still lives/)
 })
 

@@ -82,6 +82,28 @@ test.serial('a data folder: is refused to a broker of another name and to anothe
   await made.judge(load)
 })
 
+test.serial('a replica that is started without replication: is no master beside the others', async (t) => {
+  const made = await turn(t)
+  const { cluster } = made
+  const load = made.load()
+  const slave = cluster.replica('broker-a', 1 - (await made.converged()).masterId!)
+  await slave.kill()
+  const options = cluster.optionsOf('broker-a', 0)
+  const dir = await temporaryFolder(t)
+  await copy(slave.dir, join(dir, 'broker-a-0'))
+  const identity = join(dir, 'broker-a-0', 'statemq.json')
+  await writeFile(identity, (await readFile(identity, 'utf8')).replace('broker-a/1', 'broker-a/0'))
+  const { running } = cluster.launch({ ...options, dir, broker: { name: 'broker-a', replication: 'none' } })
+  await running.exited()
+  t.regex(
+    running.errors,
+    /is broker-a\/0, one of several replicas, and replication 'none' would make it a master/,
+  )
+  await slave.start()
+  await load.goesOn()
+  await made.judge(load)
+})
+
 /** Puts the register back to what it was, while nobody serves it. */
 async function putBack(cluster: ClusterOfProcesses, older: Buffer): Promise<void> {
   await cluster.killController()
@@ -127,6 +149,23 @@ test.serial('a register that was put back: replicas that are started anew lose n
   await load.goesOn()
   await made.judge(load, ['REGISTER_REGRESSED'])
 })
+
+test.serial(
+  'a register that was put back under those who live: they agree anew, and go on when a replica dies',
+  async (t) => {
+    const { made, load, older } = await withOldRegister(t)
+    const { cluster, client } = made
+    await cluster.killHub()
+    await writeFile(registerFile(cluster), older)
+    await cluster.startHub()
+    const slave = cluster.replica('broker-a', 1 - (await cluster.masterOf(client)).brokerId)
+    await slave.kill()
+    await load.goesOn(1_000)
+    t.regex(cluster.words(), /REGISTER_REGRESSED/)
+    await slave.start()
+    await made.judge(load, ['REGISTER_REGRESSED'])
+  },
+)
 
 test.serial('a damaged register: is NEVER read, and it is said what to do', async (t) => {
   const made = await stage(t, { home: 'nats' })

@@ -111,6 +111,17 @@ test('broker: what comes late from the register changes nothing', (t) => {
   t.deepEqual(broker.take(), [])
 })
 
+test('broker: a newer epoch counts whatever its revision: a register that was put back counts anew', (t) => {
+  const following = slave()
+  following.send(heard({ revision: 3, epoch: 6, masterId: 2 }))
+  t.is(following.context.head?.masterId, 2)
+  t.like(following.take().at(-1), { type: 'persistEpoch', params: { epoch: 6 } })
+  const waiting = after('register')
+  waiting.send(heard({ masterIncarnation: 6 }))
+  waiting.send(heard({ revision: 3, epoch: 6 }))
+  t.deepEqual(waiting.state, { promoting: { sealing: 'persisting' } })
+})
+
 test('broker: asks again when no head comes', (t) => {
   const broker = after('register')
   broker.expire('headRetry')
@@ -322,6 +333,45 @@ test('slave: a log that the master no longer has the beginning of begins anew, u
   t.deepEqual(types(broker), ['followMaster', 'registerBroker'])
 })
 
+const noRoom = { code: 'diskFull', message: 'no space left on device' }
+
+test('slave: a disk without room for its promise, or for a cut, is tried again: it does not halt', (t) => {
+  const broker = after('register')
+  broker.send(heard({ masterId: 1 }))
+  for (let i = 0; i < 2; i++) {
+    broker.take()
+    broker.send({ type: 'epoch.failed', ...noRoom })
+    t.deepEqual(broker.state, { slave: 'awaitingRoom' })
+    t.like(broker.context.alarm, noRoom)
+    broker.expire('roomRetry')
+    t.deepEqual(broker.take(), [{ type: 'persistEpoch', params: { epoch: 5 } }])
+  }
+  broker.send(moves.persist)
+  t.is(broker.context.alarm, null)
+  broker.send({ type: 'log.diverged', epoch: 5, to: 70, confirm: 60 })
+  broker.take()
+  broker.send({ type: 'log.failed', ...noRoom })
+  broker.send(heard({ revision: 11, epoch: 6, masterId: 2 }))
+  t.deepEqual(broker.take(), [])
+  broker.expire('roomRetry')
+  t.deepEqual(broker.take(), [{ type: 'truncateLog', params: { to: 70 } }])
+  broker.send({ type: 'log.truncated' })
+  t.deepEqual(broker.take(), [{ type: 'persistEpoch', params: { epoch: 6 } }])
+  broker.send({ type: 'epoch.failed', code: 'ioError', message: 'the disk is broken' })
+  t.is(broker.state, 'halted')
+})
+
+test('broker: one that is elected and has no room for its promise waits until somebody is elected anew', (t) => {
+  const broker = after('elect')
+  broker.take()
+  broker.send({ type: 'epoch.failed', ...noRoom })
+  t.is(broker.state, 'waiting')
+  broker.send(heard({ revision: 11 }))
+  t.is(broker.state, 'waiting')
+  broker.send(heard({ revision: 12, epoch: 6 }))
+  t.deepEqual(broker.state, { promoting: { sealing: 'persisting' } })
+})
+
 test('slave: serves readers while its master is silent', (t) => {
   const broker = slave()
   t.false(broker.hasTag('serves-reads'))
@@ -411,6 +461,34 @@ test('master: with too few replicas in sync it takes no message', (t) => {
   broker.send(heard({ minInSync: 3 }))
   for (const move of ['persist', 'mark', 'open'] as const) broker.send(moves[move])
   t.false(broker.hasTag('accepts-writes'))
+})
+
+test('master: takes no message while a member is gone that may not be dropped', (t) => {
+  const broker = after('register')
+  broker.send(heard({ minInSync: 2 }))
+  for (const move of ['persist', 'mark', 'open'] as const) broker.send(moves[move])
+  const lagging = { type: 'follower.lagging', epoch: 5, brokerId: 1 } as const
+  const caughtUp = { type: 'follower.caughtUp', epoch: 5, brokerId: 1, lineage: 2 } as const
+  for (let i = 0; i < 2; i++) {
+    broker.send({ ...lagging, epoch: 4 })
+    t.true(broker.hasTag('accepts-writes'))
+    broker.send(lagging)
+    broker.send(lagging)
+    t.false(broker.hasTag('accepts-writes'))
+    broker.send({ ...caughtUp, brokerId: 2, epoch: 4 })
+    t.false(broker.hasTag('accepts-writes'))
+    broker.send(caughtUp)
+  }
+  t.true(broker.hasTag('accepts-writes'))
+  broker.take()
+  broker.send(lagging)
+  // A third one takes its place: the one that is gone may be dropped, and enough are there BEFORE it is.
+  broker.send({ ...caughtUp, brokerId: 2 })
+  broker.send({ type: 'swap.succeeded', writeId: broker.context.proposal!.writeId, revision: 11 })
+  t.true(broker.hasTag('accepts-writes'))
+  broker.send(lagging)
+  t.deepEqual(broker.context.missing, [])
+  t.deepEqual(broker.context.proposal?.syncStateSet, members(0, 2))
 })
 
 test('master: a swap whose outcome is unknown is tried again as it was, and is no failure', (t) => {

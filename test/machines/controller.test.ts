@@ -90,6 +90,32 @@ test('controller: the first master is chosen only when all replicas have voted, 
   t.like(order?.state, { epoch: 6, masterId: 1, syncStateSet: members(1), cause: 'boot', ...settings })
 })
 
+test('controller: a register that was put back is read anew, and what is there counts however old it is', (t) => {
+  const announced = balloting()
+  announced.send(votes(voteOf(1)))
+  announced.send({ type: 'swap.succeeded', writeId: announced.context.proposal!.writeId, revision: 11 })
+  const places = { tracking: tracking(), balloting: balloting(), announced }
+  for (const [name, controller] of Object.entries(places)) {
+    controller.take()
+    controller.send({ type: 'register.regressed' })
+    t.deepEqual(types(controller), ['readHead'], name)
+    controller.send({ type: 'head.changed', head: headOf({ revision: 3, epoch: 2, masterId: 1 }) })
+    t.like(controller.context.head, { revision: 3, epoch: 2 }, name)
+    controller.send(beatOf({ brokerId: 1, incarnation: 99 }))
+    controller.take()
+    controller.send(votes(voteOf(0, { promisedEpoch: 5 }), voteOf(1)))
+    t.like(proposed(controller), { expected: 3 }, name)
+  }
+})
+
+test('controller: a master that comes back with an empty folder, where it counts its starts anew, is replaced at once', (t) => {
+  const controller = tracking()
+  controller.send(beatOf({ incarnation: 1, lineage: 1, role: 'waiting' }))
+  t.deepEqual(controller.take(), [], 'what an earlier start of it said')
+  controller.send(beatOf({ lineage: 1_700_000_000, role: 'waiting' }))
+  t.deepEqual(types(controller), ['collectVotes'])
+})
+
 test('controller: signs of life keep it quiet', (t) => {
   const controller = tracking()
   controller.send(beatOf())

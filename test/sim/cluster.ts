@@ -673,13 +673,20 @@ export class Cluster {
 
   /** What a person does about brokers that wait for one. */
   orderLastResorts(): void {
-    const { electUnclean } = subjectsOf(CLUSTER).controller
     for (const brokerName of this.groupNames) {
       const brokerId = this.groups.lastResort(brokerName, this.replicasOf(brokerName).length)
       if (brokerId === null) continue
-      this.tell('person', `orders ${brokerName}/${brokerId} to be master, whatever is lost`)
-      ask(this.#observerProcess.world.transport, electUnclean, { brokerName, brokerId }, 1_000, () => {})
+      this.orderUnclean(brokerName, brokerId, () => {})
     }
+  }
+
+  /** Calls back with the code of the answer; null when nobody answered. */
+  orderUnclean(brokerName: string, brokerId: number, answered: (code: number | null) => void): void {
+    const { electUnclean } = subjectsOf(CLUSTER).controller
+    this.tell('person', `orders ${brokerName}/${brokerId} to be master, whatever is lost`)
+    ask(this.#observerProcess.world.transport, electUnclean, { brokerName, brokerId }, 1_000, (outcome) =>
+      answered(outcome.ok ? outcome.value.code : null),
+    )
   }
 
   /** A replica that had to cut its log says so for as long as it runs. */

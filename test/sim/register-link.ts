@@ -48,7 +48,12 @@ export class RegisterLink {
       read: (key, done) => register.read(key, (outcome) => gate(() => done(outcome))),
       swap: (key, expected, value, done) =>
         register.swap(key, expected, value, (outcome) => gate(() => done(outcome))),
-      watch: (key, hear) => register.watch(key, (held) => gate(() => hear(held))),
+      watch: (key, hear, wentBack) =>
+        register.watch(
+          key,
+          (held) => gate(() => hear(held)),
+          (held) => gate(() => wentBack?.(held)),
+        ),
       close: () => register.close(),
     }
   }

@@ -1,5 +1,6 @@
 /** Replicas in the simulated World: single turns of events, with times that are exact. */
 import test from 'ava'
+import { codes } from '../../transport/codes.ts'
 import { check } from '../support/history.ts'
 import { Cluster } from './cluster.ts'
 import { REGISTER } from './register-link.ts'
@@ -68,6 +69,54 @@ test('replicas: with replication async a deposed master acknowledges nothing AFT
   await cluster.readLogs()
   t.deepEqual(check(cluster.history), [])
   t.true(cluster.history.some(({ type }) => type === 'log.cut'))
+  await cluster.close()
+  t.deepEqual(world.faults, [])
+})
+
+test('replicas: one whose disk is full learns of a new master as soon as there is room, with nobody’s hand', async (t) => {
+  const cluster = await replicas('sync')
+  const { world } = cluster
+  const sender = { topic: 'orders', messageGroups: 0, everyMs: 20, bodyBytesMax: 50, timeoutMs: 1_000 }
+  cluster.addSender('sender-0', sender)
+  await world.advance(1_000)
+  const [master, slave] = [cluster.masterOf(BROKER)!, cluster.slavesOf(BROKER)[0]!]
+  const end = cluster.fillDisk(slave, 0)
+  t.true(await world.until(() => cluster.groups.head(BROKER)?.syncStateSet.length === 1, LONG_MS))
+  const { epoch } = cluster.groups.head(BROKER)!
+  cluster.crashBroker(master)
+  cluster.startBroker(master)
+  t.true(await world.until(() => cluster.groups.beat(BROKER, slave.id)!.epoch > epoch, LONG_MS))
+  await world.advance(2_000)
+  t.is(roleOf(cluster, slave.id), 'slave')
+  end()
+  t.true(await world.until(() => cluster.groups.head(BROKER)?.syncStateSet.length === 2, LONG_MS))
+  cluster.stopSending()
+  await world.advance(2_000)
+  await cluster.readLogs()
+  t.deepEqual(check(cluster.history), [])
+  await cluster.close()
+  t.deepEqual(world.faults, [])
+})
+
+test('replicas: an order that messages may be lost is accepted when it is carried out, and else refused', async (t) => {
+  const cluster = await replicas('sync')
+  const { world } = cluster
+  const [master, slave] = [cluster.masterOf(BROKER)!, cluster.slavesOf(BROKER)[0]!]
+  const answered = async () => {
+    const told: (number | null)[] = []
+    cluster.orderUnclean(BROKER, slave.id, (code) => told.push(code))
+    await world.until(() => told.length > 0, 2_000)
+    return told[0]
+  }
+  cluster.crashBroker(slave)
+  t.true(await world.until(() => cluster.groups.head(BROKER)?.syncStateSet.length === 1, LONG_MS))
+  cluster.crashBroker(master)
+  await world.advance(2_000)
+  t.is(await answered(), codes.CONTROLLER_ELECT_MASTER_FAILED)
+  cluster.startBroker(slave)
+  await world.advance(1_000)
+  t.is(await answered(), codes.SUCCESS)
+  t.true(await world.until(() => roleOf(cluster, slave.id) === 'master', LONG_MS))
   await cluster.close()
   t.deepEqual(world.faults, [])
 })

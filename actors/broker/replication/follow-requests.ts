@@ -61,10 +61,14 @@ function contest(
   { processId, storeId, incarnation, brokerId }: FollowRequest,
   follower: Follower,
   known: FollowRequest,
-): Refusal | null {
+): Refusal | 'old' | null {
   if (processId === known.processId) return null
-  if (storeId === known.storeId && incarnation > known.incarnation) return null
   const now = clock.monotonic()
+  if (storeId === known.storeId) {
+    if (incarnation > known.incarnation) return null
+    // Of an earlier start that is over: it was long on its way.
+    if (incarnation < known.incarnation && !follower.isSilent(now)) return 'old'
+  }
   const { challenge } = follower
   const isNew = challenge?.processId !== processId || now - challenge.at > settings.detectMs
   const { at } = isNew ? { at: now } : challenge
