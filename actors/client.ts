@@ -21,7 +21,7 @@ import { Producer } from './producer/producer.ts'
 import type { ProducerOptions } from './producer/producer-options.ts'
 
 export type ConnectOptions = {
-  /** Default 'nats://127.0.0.1:4222', or STATEMQ_SERVERS. */
+  /** One, or a list, or several with commas between; default 'nats://127.0.0.1:4222', or STATEMQ_SERVERS. */
   servers?: string | readonly string[]
   /** Default 'default', or STATEMQ_CLUSTER. */
   cluster?: string

@@ -29,8 +29,15 @@ export function parseAddresses(addresses: readonly string[]): Outcome<Servers> {
   return succeed(found)
 }
 
-/** An address as it may be shown. */
-export const withoutLogin = (address: string): string => address.replace(/^(\w+:\/\/)?.*@/, '$1')
+/** Several may stand in one text, with commas between: a comma in a login is none of them. */
+export const addressesIn = (servers: string | readonly string[]): string[] =>
+  [servers].flat().flatMap((text) => text.split(/,\s*(?=\w+:\/\/|[^@]*$)/))
+
+/** Addresses as they may be shown. */
+export const withoutLogin = (servers: string): string =>
+  addressesIn(servers)
+    .map((address) => address.replace(/^(\w+:\/\/)?.*@/, '$1'))
+    .join(',')
 
 /** Adds what the address says; throws when it is none. */
 function readAddress(address: string, { servers, more }: Servers): void {

@@ -23,7 +23,7 @@ import {
 import { keepable, NO_BYTES } from './bytes.ts'
 import { fail, type Outcome, succeed, done as succeeded } from './failures.ts'
 import { TOO_LARGE } from './headers.ts'
-import { parseAddresses, type Servers, withoutLogin } from './nats-addresses.ts'
+import { addressesIn, parseAddresses, type Servers, withoutLogin } from './nats-addresses.ts'
 import { headBytes, headersOf, packageHeaders } from './nats-headers.ts'
 import { Lifetime } from './nats-lifetime.ts'
 import { createJoiner, type Joiner, MAX_WHOLE_BYTES, PART_HEADER, split } from './parts.ts'
@@ -59,7 +59,7 @@ const PING_INTERVAL_MS = 5_000
 /** Calls back once: with the transport, or with a failure after one connect timeout for each server. */
 export function connectNats(options: NatsOptions, done: (outcome: Outcome<Transport>) => void): void {
   const { clock, connectTimeoutMs = 2_000 } = options
-  const addresses = [options.servers].flat()
+  const addresses = addressesIn(options.servers)
   const parsed = parseAddresses(addresses)
   if (!parsed.ok) {
     clock.defer(() => done(parsed))

@@ -1,6 +1,7 @@
 /** Broadcasting: a consumer that has a name goes on where it was; its offsets are its own. */
 import test from 'ava'
 import type { ConsumerOptions, TestCluster } from '../../actors/index.ts'
+import { LIMIT_MS } from '../support/until.ts'
 import { byQueue, clusterOf, hears, listen, numbers, sorted } from './support.ts'
 
 const named: ConsumerOptions = {
@@ -13,7 +14,7 @@ const named: ConsumerOptions = {
 
 async function send(cluster: TestCluster, bodies: readonly string[]): Promise<void> {
   const client = await cluster.connect()
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of bodies) await producer.send({ topic: 'news', body })
   await client.close()
 }
@@ -50,7 +51,7 @@ test('broadcasting: a queue that appeared while it was away is read from its sta
   const before = await listen(await cluster.connect(), 'news', { ...named, from: 'last' })
   await before.consumer.close()
   await client.admin().createTopic('news', { queues: 3 })
-  const producer = (await cluster.connect()).producer()
+  const producer = (await cluster.connect()).producer({ timeoutMs: LIMIT_MS })
   for (const body of numbers(9)) await producer.send({ topic: 'news', body })
   const after = await listen(await cluster.connect(), 'news', { ...named, from: 'last' })
   await hears(after, 9)

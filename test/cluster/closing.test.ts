@@ -2,13 +2,13 @@
 import test from 'ava'
 import type { Client, ConsumerOptions, IncomingMessage } from '../../actors/index.ts'
 import { seededRandom, seedOfRun } from '../support/seeded-random.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { clientOf, clusterOf, hears, listen, numbers, sorted } from './support.ts'
 
 const forEver = new Promise<never>(() => {})
 
 async function send(client: Client, topic: string, bodies: readonly string[]): Promise<void> {
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await Promise.all(bodies.map((body) => producer.send({ topic, body })))
   await producer.close()
 }
@@ -25,7 +25,7 @@ for (const ordered of [false, true]) {
     const cluster = await clusterOf(t, { brokers: 2 })
     const client = await cluster.connect()
     await client.admin().createTopic('orders', { queues: 2 })
-    const sending = client.producer()
+    const sending = client.producer({ timeoutMs: LIMIT_MS })
     let sent = 0
     let isSending = true
     const load = (async () => {
@@ -202,7 +202,7 @@ test('handler: one that never ends stops neither heartbeats nor the other queues
   )
   t.is(stuck.length, 1)
   const before = listener.heard.length
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await producer.send({ topic: 'orders', body: 'late', selectQueue: () => 1 })
   await hears(listener, before + 1)
   t.deepEqual(await listener.consumer.close(), { unfinished: 1 })

@@ -1,7 +1,7 @@
 /** What a group could not handle is found, read and sent again. */
 import test, { type ExecutionContext } from 'ava'
 import type { Client } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { clusterOf, hears, listen, numbers, SHORT_LEVELS, sorted } from './support.ts'
 
 /** A client of a cluster where `count` messages of `orders` are dead letters of the group `billing`. */
@@ -15,7 +15,7 @@ async function withDead(t: ExecutionContext, count: number): Promise<Client> {
       throw new RangeError(`no stock for ${text}`)
     },
   })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const send = (body: string) =>
     producer.send({ topic: 'orders', body, tag: 'paid', keys: [body], properties: { town: 'Köln' } })
   await Promise.all(numbers(count).map(send))

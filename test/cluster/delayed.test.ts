@@ -1,12 +1,12 @@
 /** Messages that are due later: by their level, once, never early; whoever is master by then. */
 import test from 'ava'
 import type { StateMQError } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { clientOf, clusterOf, hears, listen, numbers, SHORT_LEVELS as SHORT, sorted } from './support.ts'
 
 test('delayed: a message is consumed when its level says, and not earlier', async (t) => {
   const client = await clientOf(t, { messageDelayLevel: SHORT })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const listener = await listen(client, 'orders', { group: 'g', from: 'first' })
   const sentAt = new Map<string, number>()
   const heardAt = new Map<string, number>()
@@ -34,7 +34,7 @@ test('delayed: a message is consumed when its level says, and not earlier', asyn
 
 test('delayed: tag, keys, properties and the id are those that were sent', async (t) => {
   const client = await clientOf(t, { messageDelayLevel: SHORT })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const listener = await listen(client, 'orders', { group: 'g', from: 'first', expression: 'paid' })
   const others = await listen(client, 'orders', { group: 'h', from: 'first', expression: 'created' })
   const { messageId } = await producer.send({
@@ -53,7 +53,7 @@ test('delayed: tag, keys, properties and the id are those that were sent', async
 
 test('delayed: a level that is none, and a batch, are refused', async (t) => {
   const client = await clientOf(t)
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const delayLevel of [0, -1, 19, 1.5, Number.NaN, '3', null] as number[]) {
     const error = (await t.throwsAsync(
       producer.send({ topic: 'orders', body: 'x', delayLevel }),
@@ -67,7 +67,7 @@ test('delayed: a level that is none, and a batch, are refused', async (t) => {
 
 test('delayed: no list shows where messages wait, and nobody can make, read or delete it', async (t) => {
   const client = await clientOf(t, { messageDelayLevel: SHORT })
-  await client.producer().send({ topic: 'orders', body: 'x', delayLevel: 18 })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'x', delayLevel: 18 })
   const admin = client.admin()
   t.deepEqual(
     (await admin.topics()).map(({ topic }) => topic),
@@ -86,7 +86,7 @@ test('delayed: no list shows where messages wait, and nobody can make, read or d
 test('delayed: what waits is delivered once, however often its broker is started anew', async (t) => {
   const cluster = await clusterOf(t, { messageDelayLevel: SHORT.replace('120ms', '700ms') })
   const client = await cluster.connect()
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await client.admin().createTopic('orders', { queues: 2 })
   const bodies = numbers(40)
   await Promise.all(

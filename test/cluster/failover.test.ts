@@ -5,7 +5,7 @@
  */
 import test from 'ava'
 import type { Client, IncomingMessage, Receipt } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { BROKER, type ReplicaSet, replicaSet } from './replicas.ts'
 import { byQueue, hears, listen, numbers, sorted } from './support.ts'
 
@@ -124,7 +124,7 @@ test('failover: members find the new coordinator, and NEVER give up a queue thou
   const { brokerId } = await set.master()
   set.cutOff(brokerId)
   await until('the new coordinator has both of them', async () => (await set.members('billing')).length === 2)
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await Promise.all(numbers(100).map((body) => producer.send({ topic: TOPIC, body })))
   await until('all is heard', () => listeners[0]!.heard.length + listeners[1]!.heard.length >= 100)
   t.deepEqual(shares(), before)
@@ -140,7 +140,7 @@ test('failover: members find the new coordinator, and NEVER give up a queue thou
 test('failover: messages without order go to another broker, and come back with the new master', async (t) => {
   const set = await replicaSet(t, { others: 1 })
   const client = await started(set)
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const { brokerId, epoch } = await set.master()
   const brokersOf = async (count: number) => {
     const receipts = await Promise.all(numbers(count).map((body) => producer.send({ topic: TOPIC, body })))
@@ -160,7 +160,7 @@ test('failover: a consumer that leaves while there is no master gives its progre
   const client = await started(set)
   const options = { group: 'billing', from: 'first' } as const
   const first = await listen(client, TOPIC, options)
-  const producer = (await set.connect()).producer()
+  const producer = (await set.connect()).producer({ timeoutMs: LIMIT_MS })
   await Promise.all(numbers(100).map((body) => producer.send({ topic: TOPIC, body })))
   const { brokerId } = await set.master()
   await hears(first, 100)

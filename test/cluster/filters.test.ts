@@ -1,7 +1,7 @@
 /** Filters from the subscription to the handler: exactly the wanted messages come, and what was left out is no lag. */
 import test from 'ava'
 import { type Client, type FilterExpression, StateMQError } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { replicaSet } from './replicas.ts'
 import { clientOf, clusterOf, hears, listen, numbers, sorted } from './support.ts'
 
@@ -58,7 +58,9 @@ test('filter: one that wants nothing leaves no lag, and finds what comes later',
   await sendOrders(client, 100)
   await caughtUp(client, 'billing')
   t.deepEqual(listener.texts, [])
-  await client.producer().send({ topic: 'orders', body: 'here', properties: { wanted: 'yes' } })
+  await client
+    .producer({ timeoutMs: LIMIT_MS })
+    .send({ topic: 'orders', body: 'here', properties: { wanted: 'yes' } })
   await hears(listener, 1)
   t.deepEqual(listener.texts, ['here'])
 })

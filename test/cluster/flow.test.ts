@@ -1,7 +1,7 @@
 /** How much a consumer reads ahead of a handler that stands still, and that it goes on afterwards. */
 import test, { type ExecutionContext } from 'ava'
 import type { Client, FlowOptions, IncomingMessage } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { clientOf, clusterOf, hears, type Listener, listen, numbers, sorted } from './support.ts'
 
 const BODY = 'x'.repeat(1_000)
@@ -9,7 +9,7 @@ const BODY = 'x'.repeat(1_000)
 /** The bodies begin with their number. */
 async function fill(client: Client, topic: string, queues: number, count: number): Promise<void> {
   await client.admin().createTopic(topic, { queues })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const number of numbers(count)) await producer.send({ topic, body: `${number} ${BODY}` })
   await producer.close()
 }

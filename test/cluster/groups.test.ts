@@ -1,11 +1,11 @@
 /** Where a group begins, where it goes on, and how an operator moves it. */
 import test from 'ava'
 import type { Client } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { byQueue, clientOf, clusterOf, hears, listen, numbers, SHORT_LEVELS, sorted } from './support.ts'
 
 async function fill(client: Client, topic: string, bodies: readonly string[]): Promise<void> {
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of bodies) await producer.send({ topic, body })
   await producer.close()
 }
@@ -59,7 +59,7 @@ test('group: queues that appear later are read from their start', async (t) => {
   await client.admin().createTopic('orders', { queues: 1 })
   const listener = await listen(client, 'orders', { group: 'billing', from: 'last' })
   await client.admin().createTopic('orders', { queues: 3 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await until('all queues are written to', async () => {
     await producer.send({ topic: 'orders', body: 'x' })
     const { queues } = await client.admin().topic('orders')

@@ -1,12 +1,12 @@
 /** Consumers of a group come and go: no message is lost, and while the changes are clean none is handled twice. */
 import test from 'ava'
 import type { Client } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { byQueue, clusterOf, type Listener, listen, numbers, sorted } from './support.ts'
 
 /** Sends one message after the other until it is told to stop; each group in order. */
 function stream(client: Client, topic: string) {
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   let isOver = false
   let sent = 0
   const run = async () => {
@@ -163,7 +163,7 @@ test('group: a second consumer with the same client id is refused until the firs
     owned = queues.length
   })
   const started = second.subscribe('orders').run(() => {})
-  await client.producer().send({ topic: 'orders', body: '1' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: '1' })
   await until('the first one goes on', () => first.heard.length === 1)
   t.is(owned, 0)
   const { members } = await client.admin().group('billing')
@@ -186,7 +186,7 @@ test('group: what a consumer was handling when it left is finished by it, and ha
         finish = resolve
       }),
   })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await producer.send({ topic: 'orders', body: '1' })
   await until('it is at work', () => first.heard.length === 1)
   const second = await listen(await cluster.connect(), 'orders', { group: 'billing', from: 'first' })

@@ -2,7 +2,7 @@
 import test from 'ava'
 import type { Client, ConsumerOptions } from '../../actors/index.ts'
 import { type Allocate, allocations } from '../../machines/allocation/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { replicaSet } from './replicas.ts'
 import { clientOf, clusterOf, hears, type Listener, listen, numbers, sorted } from './support.ts'
 
@@ -10,7 +10,7 @@ const GROUP = 'billing'
 const TOPIC = 'orders'
 
 async function fill(client: Client, bodies: readonly string[], topic = TOPIC): Promise<void> {
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of bodies) await producer.send({ topic, body })
   await producer.close()
 }
@@ -161,7 +161,7 @@ test('group: by lag, two members share the two queues in which messages wait', a
   const a = await listen(client, TOPIC, { ...options, clientId: 'a' })
   await divided([a], [4])
   a.consumer.suspend()
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const bodies = numbers(2_000).map((body) => ({ topic: TOPIC, body }))
   for (const queueId of [0, 1])
     await Promise.all(bodies.map((body) => producer.send({ ...body, selectQueue: () => queueId })))

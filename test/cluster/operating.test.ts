@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import test from 'ava'
 import { createTestCluster, type IncomingMessage, type Receipt, type Transition } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { clientOf, clusterOf, hears, listen, numbers, sorted } from './support.ts'
 
 test('topic: is listed with its brokers and queues', async (t) => {
@@ -18,7 +18,7 @@ test('topic: is listed with its brokers and queues', async (t) => {
 test('topic: one that is deleted is gone, with its messages and the offsets of its groups', async (t) => {
   const cluster = await clusterOf(t)
   const client = await cluster.connect()
-  await client.producer().send({ topic: 'orders', body: 'old' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'old' })
   const listener = await listen(client, 'orders', { group: 'billing', from: 'first' })
   await hears(listener, 1)
   await listener.consumer.close()
@@ -27,7 +27,7 @@ test('topic: one that is deleted is gone, with its messages and the offsets of i
   await t.throwsAsync(client.admin().topic('orders'), { code: 'TOPIC_NOT_EXIST' })
   await client.admin().createTopic('orders', { queues: 4 })
   const other = await cluster.connect()
-  const receipt = await other.producer().send({ topic: 'orders', body: 'new' })
+  const receipt = await other.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'new' })
   const again = await listen(other, 'orders', { group: 'billing', from: 'first' })
   await hears(again, 1)
   t.deepEqual(again.texts, ['new'])
@@ -58,12 +58,12 @@ test('topic: consumers of one that is deleted and made anew read the new one', a
   const client = await clientOf(t)
   await client.admin().createTopic('orders', { queues: 1 })
   const listener = await listen(client, 'orders', { group: 'billing', from: 'first' })
-  await client.producer().send({ topic: 'orders', body: 'old' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'old' })
   await hears(listener, 1)
   await client.admin().deleteTopic('orders')
   await until('it has no queue any more', () => listener.owned.length === 0)
   await client.admin().createTopic('orders', { queues: 1 })
-  await client.producer().send({ topic: 'orders', body: 'new' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'new' })
   await hears(listener, 2)
   t.deepEqual(listener.texts, ['old', 'new'])
 })
@@ -108,7 +108,7 @@ test('broker: committed offsets, topics and messages outlive a clean restart', a
   const cluster = await clusterOf(t)
   const client = await cluster.connect()
   await client.admin().createTopic('orders', { queues: 2 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of numbers(10)) await producer.send({ topic: 'orders', body })
   const first = await listen(client, 'orders', { group: 'billing', from: 'first' })
   await hears(first, 10)
@@ -137,7 +137,7 @@ test('broker: each restart serves under a higher epoch', async (t) => {
 test('inspect: every actor of the cluster is listed with its state, from any client', async (t) => {
   const cluster = await clusterOf(t, { brokers: 2 })
   const client = await cluster.connect()
-  await client.producer().send({ topic: 'orders', body: 'x' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'x' })
   const listener = await listen(client, 'orders', { group: 'billing', clientId: 'me' })
   await until('its queues are divided', () => listener.owned.length === 8)
   const actors = await (await cluster.connect()).inspect().actors()
@@ -188,7 +188,7 @@ test('client: close() settles what was sent and commits what was handled', async
   const cluster = await clusterOf(t)
   const client = await cluster.connect()
   const listener = await listen(client, 'orders', { group: 'billing', from: 'first' })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const receipts = Promise.all(numbers(500).map((body) => producer.send({ topic: 'orders', body })))
   await hears(listener, 100)
   await client.close()
@@ -203,7 +203,7 @@ test('client: close() settles what was sent and commits what was handled', async
 
 test('client: close() waits for a producer that is closing already', async (t) => {
   const client = await clientOf(t)
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const receipts = numbers(100).map((body) => producer.send({ topic: 'orders', body }))
   void producer.close()
   await client.close()
@@ -213,10 +213,10 @@ test('client: close() waits for a producer that is closing already', async (t) =
 test('client: what is asked of a closed client, producer or reader is refused', async (t) => {
   const cluster = await clusterOf(t)
   const client = await cluster.connect()
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const reader = client.reader({ topic: 'orders' })
   await client.close()
-  t.throws(() => client.producer(), { code: 'CLOSED' })
+  t.throws(() => client.producer({ timeoutMs: LIMIT_MS }), { code: 'CLOSED' })
   t.throws(() => client.consumer({ group: 'g' }), { code: 'CLOSED' })
   t.throws(() => client.admin(), { code: 'CLOSED' })
   t.throws(() => producer.sendOneway({ topic: 'orders', body: 'x' }), { code: 'CLOSED' })
@@ -239,7 +239,7 @@ test('cluster: after close() nothing keeps the process, whatever was going on', 
     const { createTestCluster } = await import(${JSON.stringify(library)})
     const cluster = await createTestCluster({ brokers: 2 })
     const client = await cluster.connect()
-    const producer = client.producer()
+    const producer = client.producer({ timeoutMs: LIMIT_MS })
     for (let i = 0; i < 10; i++) await producer.send({ topic: 'orders', body: 'x' })
     const failing = client.consumer({ group: 'failing', from: 'first' })
     failing.subscribe('orders')

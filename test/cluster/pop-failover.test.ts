@@ -4,7 +4,7 @@
  */
 import test from 'ava'
 import type { ReceivedMessage, SimpleConsumer, SimpleConsumerOptions } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { type ReplicaSet, replicaSet } from './replicas.ts'
 import { clusterOf, hears, listen, numbers, sorted } from './support.ts'
 
@@ -32,7 +32,7 @@ async function receive(consumer: SimpleConsumer, count: number): Promise<Receive
 test('pop restart: what was acknowledged stays so, handles stay good, and what is invisible comes AFTER its time', async (t) => {
   const cluster = await clusterOf(t)
   const client = await cluster.connect()
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await Promise.all(numbers(30).map((body) => producer.send({ topic: TOPIC, body })))
   const consumer = client.simpleConsumer(options({ invisibleMs: 600_000 }))
   const before = await receive(consumer, 20)

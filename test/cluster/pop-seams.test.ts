@@ -1,7 +1,7 @@
 /** Where popping meets what the group did before: retries of consumers that owned queues. */
 import test from 'ava'
 import type { Client, ReceivedMessage, SimpleConsumer } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import {
   clientOf,
   clusterOf,
@@ -41,7 +41,7 @@ async function failed(client: Client, bodies: readonly string[]): Promise<Listen
       throw new Error('not today')
     },
   })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await Promise.all(bodies.map((body) => producer.send({ topic: TOPIC, body, tag: 'bad' })))
   await hears(listener, bodies.length)
   await until('all are sent back', () => listener.consumer.failures!.sentBack >= bodies.length)
@@ -104,9 +104,9 @@ test('pop: that another consumer of the group owns the retry topic stands in the
       if (deliveryAttempt < 3) throw new Error('not yet')
     },
   })
-  await client.producer().send({ topic: TOPIC, body: 'x' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: TOPIC, body: 'x' })
   await hears(owner, 3)
-  await client.producer().send({ topic: 'other', body: 'y' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'other', body: 'y' })
   const consumer = popper(client, { topic: 'other' })
   const [message] = await receive(consumer, 1)
   t.is(message?.text, 'y')

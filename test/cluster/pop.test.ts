@@ -5,7 +5,7 @@
  */
 import test from 'ava'
 import type { Client, ReceivedMessage, SimpleConsumer, SimpleConsumerOptions } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { clientOf, clusterOf, listen, numbers, sorted } from './support.ts'
 
 const TOPIC = 'orders'
@@ -18,7 +18,7 @@ const options = (more: Partial<SimpleConsumerOptions> = {}): SimpleConsumerOptio
 })
 
 async function send(client: Client, texts: readonly string[], more: { tag?: string } = {}): Promise<void> {
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await Promise.all(texts.map((body) => producer.send({ topic: TOPIC, body, ...more })))
 }
 
@@ -99,7 +99,7 @@ test('pop: whoever waits is given what is sent meanwhile, at whichever broker', 
   await client.admin().createTopic(TOPIC, { queues: 2 })
   const consumer = client.simpleConsumer(options({ awaitMs: 60_000 }))
   t.deepEqual(await consumer.receive(32, 0), [])
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (let i = 0; i < 12; i++) {
     const receiving = consumer.receive()
     const selectQueue = () => (i * 5) % 6
@@ -116,7 +116,7 @@ test('pop: brokers that have messages are asked in turn', async (t) => {
   const client = await cluster.connect()
   await client.admin().createTopic(TOPIC, { queues: 1 })
   const consumer = client.simpleConsumer(options())
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const sends = numbers(20).map((body, i) => producer.send({ topic: TOPIC, body, selectQueue: () => i % 2 }))
   await Promise.all(sends)
   const brokers: string[] = []
@@ -172,7 +172,7 @@ test('pop: a message that is prolonged is given again AFTER the new time, and it
 test('pop: in order, NONE of a message group is given while an earlier one is not acknowledged', async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic(TOPIC, { queues: 1 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const [body, messageGroup] of [
     ['a1', 'a'],
     ['a2', 'a'],
@@ -207,7 +207,7 @@ test('pop: in order, NONE of a message group is given while an earlier one is no
 test('pop: what is given as often as may be becomes a dead letter, which says where it came from', async (t) => {
   const client = await clientOf(t)
   const receipt = await client
-    .producer()
+    .producer({ timeoutMs: LIMIT_MS })
     .send({ topic: TOPIC, body: 'poison', tag: 'bad', keys: 'k', properties: { colour: 'red' } })
   const consumer = client.simpleConsumer(options({ invisibleMs: 100, maxAttempts: 3 }))
   const attempts: number[] = []
@@ -257,7 +257,7 @@ test('pop: what no subscription asks for is passed over, and the group goes on',
 
 test('pop: a subscription by SQL gives what it asks for, and a wrong one is refused with the column', async (t) => {
   const client = await clientOf(t)
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await Promise.all(
     numbers(20).map((body) => producer.send({ topic: TOPIC, body, properties: { price: body } })),
   )
@@ -418,7 +418,7 @@ test('pop: a group that pops owns no queues, and its consumer says why it reads 
     subscriptions: [{ topic: 'orders' }],
     from: 'first',
   })
-  await client.producer().send({ topic: 'orders', body: 'one' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'one' })
   const [message] = await popper.receive(1)
   t.is(message?.text, 'one')
   const owner = await listen(await cluster.connect(), 'orders', { group: 'workers', from: 'first' })

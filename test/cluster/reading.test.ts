@@ -1,7 +1,7 @@
 /** The reader: it goes where it is told, queue by queue, and refuses places that are not there. */
 import test, { type ExecutionContext } from 'ava'
 import type { Client, QueueRef } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { clientOf, numbers } from './support.ts'
 
 const queue = (queueId: number): QueueRef => ({ topic: 'orders', brokerName: 'broker-a', queueId })
@@ -10,7 +10,7 @@ const queue = (queueId: number): QueueRef => ({ topic: 'orders', brokerName: 'br
 async function filled(t: ExecutionContext, count: number): Promise<Client> {
   const client = await clientOf(t)
   await client.admin().createTopic('orders', { queues: 2 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of numbers(count)) {
     for (const queueId of [0, 1]) {
       await producer.send({ topic: 'orders', body, selectQueue: () => queueId })
@@ -76,7 +76,7 @@ test('reader: a poll that waits gets what a resume lets through', async (t) => {
 
 test('reader: an offset that is not there is refused with what is there, and no queue is moved', async (t) => {
   const client = await filled(t, 5)
-  await client.producer().send({ topic: 'orders', body: '5', selectQueue: () => 1 })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: '5', selectQueue: () => 1 })
   const reader = client.reader({ topic: 'orders' })
   await reader.seek({ offset: 2 })
   const error = await t.throwsAsync(reader.seek({ offset: 6 }), { code: 'PULL_OFFSET_MOVED' })

@@ -1,7 +1,7 @@
 /** What a handler cannot handle comes again, later, and ends as a dead letter. */
 import test from 'ava'
 import type { IncomingMessage, MessageContext } from '../../actors/index.ts'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { clientOf, clusterOf, hears, listen, numbers, SHORT_LEVELS, sorted } from './support.ts'
 
 const SHORT = { messageDelayLevel: SHORT_LEVELS }
@@ -23,7 +23,9 @@ test('retry: a message whose handler throws comes again as itself, and the other
     if (text === '1' && deliveryAttempt < 3) throw new Error('not yet')
   })
   const receipts = await Promise.all(
-    numbers(5).map((body) => client.producer().send({ topic: 'orders', body, tag: 'paid', keys: [body] })),
+    numbers(5).map((body) =>
+      client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body, tag: 'paid', keys: [body] }),
+    ),
   )
   await until('it is tried three times', () => heard.length === 7)
   t.deepEqual(sorted(heard.slice(0, 5).map(({ text }) => text)), numbers(5))
@@ -53,7 +55,7 @@ test('retry: after maxReconsumeTimes a message is a dead letter, once, and is no
     tries++
     throw new Error('never')
   })
-  await client.producer().send({ topic: 'orders', body: 'x' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'x' })
   await until('it is a dead letter', async () => (await endOf(client, '%DLQ%g')) === 1)
   t.is(tries, 4)
   t.like(consumer.failures, { failed: 4, sentBack: 3, deadLetters: 1 })
@@ -71,7 +73,7 @@ test('retry: a handler chooses when, or that it is the last time', async (t) => 
     context.delayLevel = text === 'never' ? -1 : text === 'late' ? 18 : 4
     if (text !== 'soon' || deliveryAttempt === 1) throw new Error('no')
   })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await Promise.all(['never', 'late', 'soon'].map((body) => producer.send({ topic: 'orders', body })))
   await until('two are done', async () => heard.includes('soon 2') && (await endOf(client, '%DLQ%g')) === 1)
   t.deepEqual([...heard].sort(), ['late 1', 'never 1', 'soon 1', 'soon 2'])
@@ -97,7 +99,7 @@ test('retry: whatever a handler throws is a failure like any other', async (t) =
       return Promise.reject(what)
     },
   })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await Promise.all(numbers(16).map((body) => producer.send({ topic: 'orders', body })))
   await hears(listener, 32)
   const again = listener.heard.filter(({ deliveryAttempt }) => deliveryAttempt === 2)
@@ -117,7 +119,7 @@ test('retry: another member of the group may get what one could not handle', asy
     ...{ group: 'g', from: 'first' },
     handle: ({ text }) => void handled.push(text),
   })
-  const producer = one.producer()
+  const producer = one.producer({ timeoutMs: LIMIT_MS })
   await Promise.all(numbers(20).map((body) => producer.send({ topic: 'orders', body })))
   await until('all are heard', () => failing.heard.length + able.heard.length >= 20)
   await failing.consumer.close()
@@ -133,7 +135,8 @@ test('retry: in broadcasting a failure is told of and passed over', async (t) =>
       if (text === '1') throw new Error('no')
     },
   })
-  for (const body of numbers(4)) await client.producer().send({ topic: 'orders', body })
+  for (const body of numbers(4))
+    await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body })
   await hears(listener, 4)
   t.like(listener.consumer.failures, { failed: 1, dropped: 1, sentBack: 0 })
   t.false((await client.admin().topics()).some(({ topic }) => topic.startsWith('%')))
@@ -148,7 +151,7 @@ test('retry: an ordered queue stands still, in order, and no other does', async 
       if (text === 'a1' && deliveryAttempt < 4) throw new Error('not yet')
     },
   })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const send = (body: string) =>
     producer.send({ topic: 'orders', body, selectQueue: () => (body.startsWith('a') ? 0 : 1) })
   await Promise.all(['a0', 'a1', 'a2', 'b0', 'b1', 'b2'].map(send))
@@ -168,7 +171,7 @@ test('retry: an ordered message that had all its tries is a dead letter, and its
       if (text === '1') throw new Error('never')
     },
   })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of numbers(4)) await producer.send({ topic: 'orders', body })
   await hears(listener, 6)
   t.deepEqual(listener.texts, ['0', '1', '1', '1', '2', '3'])
@@ -183,7 +186,7 @@ test('retry: a handler that runs for too long has failed, and what it returns la
     handle: ({ deliveryAttempt }) =>
       deliveryAttempt === 1 ? new Promise<void>((end) => ends.push(end)) : undefined,
   })
-  await client.producer().send({ topic: 'orders', body: 'x' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'x' })
   await hears(listener, 2)
   t.deepEqual(
     listener.heard.map(({ deliveryAttempt }) => deliveryAttempt),
@@ -206,7 +209,7 @@ test('retry: what waits for its next try is told of the group, and is in no lag 
     context.delayLevel = 18
     throw new Error('not within the hour')
   })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await Promise.all(numbers(8).map((body) => producer.send({ topic: 'orders', body })))
   await until('all are sent back', () => consumer.failures?.sentBack === 8)
   const { retrying, queues } = await client.admin().group('g')

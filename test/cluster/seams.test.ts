@@ -1,6 +1,6 @@
 /** Where parts meet that know little of each other: retries, allocations, resets, topics that come and go. */
 import test from 'ava'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { clientOf, clusterOf, hears, listen, numbers, SHORT_LEVELS } from './support.ts'
 
 const SHORT = { messageDelayLevel: SHORT_LEVELS }
@@ -14,7 +14,7 @@ test("seams: what fails comes again also where queues are divided 'by-config'", 
       if (deliveryAttempt === 1) throw new Error('not yet')
     },
   })
-  await client.producer().send({ topic: 'orders', body: 'x' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'x' })
   await hears(listener, 2)
   t.deepEqual(
     listener.heard.map(({ deliveryAttempt }) => deliveryAttempt),
@@ -37,7 +37,7 @@ test("seams: what fails comes again also where a user's own strategy divides the
       if (deliveryAttempt === 1) throw new Error('not yet')
     },
   })
-  await client.producer().send({ topic: 'orders', body: 'x' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'x' })
   await hears(listener, 2)
   t.deepEqual([...asked], ['orders'])
 })
@@ -58,7 +58,7 @@ test('seams: a member that owns only the queue of retries is idle, and the opera
     clientId: 'a',
     queues: ['orders/broker-z/0'],
   })
-  await one.producer().send({ topic: 'orders', body: 'x' })
+  await one.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'x' })
   await until('the retries are owned', async () => {
     const { queues } = await one.admin().group('g')
     return queues.some(({ topic, owner }) => topic === '%RETRY%g' && owner === 'a')
@@ -71,7 +71,7 @@ test('seams: a member that owns only the queue of retries is idle, and the opera
 test("seams: a topic that is made anew is read from its start, though its consumer began 'last'", async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic('orders', { queues: 1 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const listener = await listen(client, 'orders', { group: 'g', from: 'last' })
   await client.admin().deleteTopic('orders')
   await until('nothing is owned', () => listener.owned.length === 0)
@@ -86,15 +86,15 @@ test('seams: a broadcasting consumer without a name goes on where it was when it
   const client = await cluster.connect()
   await client.admin().createTopic('orders', { queues: 1 })
   const listener = await listen(client, 'orders', { group: 'g', from: 'last', messageModel: 'broadcasting' })
-  await client.producer().send({ topic: 'orders', body: 'a' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'a' })
   await hears(listener, 1)
   await cluster.restartBroker('broker-a')
-  await client.producer().send({ topic: 'orders', body: 'b' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'b' })
   await hears(listener, 2)
   await client.admin().deleteTopic('orders')
   await until('nothing is read', () => listener.owned.length === 0)
   await client.admin().createTopic('orders', { queues: 1 })
-  await client.producer().send({ topic: 'orders', body: 'c' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'c' })
   await hears(listener, 3)
   t.deepEqual(listener.texts, ['a', 'b', 'c'])
 })
@@ -102,7 +102,7 @@ test('seams: a broadcasting consumer without a name goes on where it was when it
 test('seams: in order a queue that is set back is not read again while a message of it is being handled', async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic('orders', { queues: 1 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of numbers(3)) await producer.send({ topic: 'orders', body })
   let running = 0
   let most = 0
@@ -134,7 +134,8 @@ test('seams: what waits to be asked for is not given to a caller whose queue ano
   const cluster = await clusterOf(t)
   const client = await cluster.connect()
   await client.admin().createTopic('orders', { queues: 1 })
-  for (const body of numbers(3)) await client.producer().send({ topic: 'orders', body })
+  for (const body of numbers(3))
+    await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body })
   const consumer = client.consumer({ group: 'g', from: 'first', clientId: 'b' }).subscribe('orders')
   const messages = consumer.messages()
   const first = (await messages.next()).value!
@@ -155,7 +156,9 @@ test('seams: what waits to be asked for is not given to a caller whose queue ano
 test('seams: a group that skips its backlog hears no more of what it had read ahead', async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic('orders', { queues: 1 })
-  await client.producer().sendBatch(numbers(400).map((body) => ({ topic: 'orders', body })))
+  await client
+    .producer({ timeoutMs: LIMIT_MS })
+    .sendBatch(numbers(400).map((body) => ({ topic: 'orders', body })))
   const listener = await listen(client, 'orders', {
     ...{ group: 'g', from: 'first', concurrency: 1, flow: { messages: 10 } },
     handle: () => new Promise((resolve) => setTimeout(resolve, 20)),

@@ -6,7 +6,7 @@ import { byQueue, clientOf, clusterOf, hears, listen, numbers, sorted } from './
 
 test('message: everything that the sender gave reaches the handler', async (t) => {
   const client = await clientOf(t)
-  const receipt = await client.producer().send({
+  const receipt = await client.producer({ timeoutMs: LIMIT_MS }).send({
     topic: 'orders',
     body: '{"paid":true}',
     tag: 'paid',
@@ -49,7 +49,7 @@ test('message: text of every script comes back as it was', async (t) => {
     'x'.repeat(1_023),
     'ß'.repeat(1_024),
   ]
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of texts) await producer.send({ topic: 'orders', body, messageGroup: 'one' })
   const listener = await listen(client, 'orders', { group: 'billing', from: 'first', ordered: true })
   await hears(listener, texts.length)
@@ -59,7 +59,7 @@ test('message: text of every script comes back as it was', async (t) => {
 test('message: bytes of every value come back as they were', async (t) => {
   const client = await clientOf(t)
   const body = Uint8Array.from({ length: 1_024 }, (_, i) => i % 256)
-  await client.producer().send({ topic: 'orders', body })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body })
   const [message] = await client.reader({ topic: 'orders' }).poll()
   t.deepEqual(new Uint8Array(message!.body), body)
 })
@@ -82,7 +82,7 @@ test('message: bodies of the largest size come back whole, among small ones', as
 test('message: the caller may change its bytes once send has returned', async (t) => {
   const client = await clientOf(t)
   const body = Buffer.from('before')
-  const sent = client.producer().send({ topic: 'orders', body })
+  const sent = client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body })
   body.fill('x')
   await sent
   const [message] = await client.reader({ topic: 'orders' }).poll()
@@ -91,7 +91,7 @@ test('message: the caller may change its bytes once send has returned', async (t
 
 test('producer: many sends at once are each stored once', async (t) => {
   const client = await clientOf(t, { brokers: 2 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const receipts = await Promise.all(numbers(5_000).map((body) => producer.send({ topic: 'orders', body })))
   const places = new Set(
     receipts.map(({ brokerName, queueId, queueOffset }) => `${brokerName}/${queueId}/${queueOffset}`),
@@ -122,7 +122,7 @@ test('producer: messages are spread evenly over all queues of all brokers', asyn
 
 test('producer: a topic that is made by its first message is made on every broker', async (t) => {
   const client = await clientOf(t, { brokers: 3 })
-  await client.producer().send({ topic: 'orders', body: 'x' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'x' })
   const { brokers } = await client.admin().route('orders')
   t.deepEqual(
     brokers.map(({ brokerName, writeQueues }) => [brokerName, writeQueues]),
@@ -155,7 +155,7 @@ test('producer: one that may not create topics refuses an unknown topic', async 
 
 test('batch: its messages are stored in one queue, one after the other', async (t) => {
   const client = await clientOf(t, { brokers: 2 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const noise = numbers(100).map((body) => producer.send({ topic: 'orders', body: `noise ${body}` }))
   const receipts = await producer.sendBatch(numbers(50).map((body) => ({ topic: 'orders', body })))
   await Promise.all(noise)
@@ -186,7 +186,7 @@ test('batch: 4 MiB in many messages are stored, with tag, keys and properties of
 
 test('producer: messages of one group keep the order of their sends', async (t) => {
   const client = await clientOf(t, { brokers: 2 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const receipts: Promise<Receipt>[] = []
   for (let i = 0; i < 2_000; i++) {
     receipts.push(producer.send({ topic: 'orders', body: `${i}`, messageGroup: `g${i % 20}` }))
@@ -207,7 +207,7 @@ test('producer: messages of one group keep the order of their sends', async (t) 
 test('producer: the caller may choose the queue', async (t) => {
   const client = await clientOf(t, { brokers: 2 })
   await client.admin().createTopic('orders', { queues: 2 })
-  const receipt = await client.producer().send({
+  const receipt = await client.producer({ timeoutMs: LIMIT_MS }).send({
     topic: 'orders',
     body: 'x',
     selectQueue: (queues) =>
@@ -218,7 +218,7 @@ test('producer: the caller may choose the queue', async (t) => {
 
 test('producer: a one-way message is stored', async (t) => {
   const client = await clientOf(t)
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   producer.sendOneway({ topic: 'orders', body: 'x' })
   await producer.close()
   const listener = await listen(client, 'orders', { group: 'billing', from: 'first' })
@@ -228,7 +228,7 @@ test('producer: a one-way message is stored', async (t) => {
 
 test('consumer: only messages with the tags of the expression reach the handler', async (t) => {
   const client = await clientOf(t)
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   // 'Aa' and 'BB' have one hash in Java: the broker's number alone does not tell them apart.
   for (const tag of ['Aa', 'BB', 'paid', 'created', undefined]) {
     await producer.send({ topic: 'orders', body: `${tag}`, ...(tag === undefined ? {} : { tag }) })
@@ -248,7 +248,7 @@ test('consumer: only messages with the tags of the expression reach the handler'
 test('consumer: an ordered queue waits for a message whose handler failed, and only that queue', async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic('orders', { queues: 2 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of numbers(20))
     await producer.send({ topic: 'orders', body, selectQueue: () => Number(body) % 2 })
   const done: IncomingMessage[] = []
@@ -275,7 +275,7 @@ test('consumer: an ordered queue waits for a message whose handler failed, and o
 test('consumer: a message that is being handled holds the committed offset back', async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic('orders', { queues: 1 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of numbers(10)) await producer.send({ topic: 'orders', body })
   let end = () => {}
   const ended = new Promise<void>((resolve) => {
@@ -301,7 +301,7 @@ test('consumer: broadcasting gives every message to every consumer', async (t) =
   const options = { group: 'readers', messageModel: 'broadcasting', from: 'first' } as const
   const one = await listen(await cluster.connect(), 'news', options)
   const two = await listen(await cluster.connect(), 'news', options)
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of numbers(100)) await producer.send({ topic: 'news', body })
   await Promise.all([hears(one, 100), hears(two, 100)])
   t.deepEqual(sorted(one.texts), numbers(100))
@@ -311,7 +311,7 @@ test('consumer: broadcasting gives every message to every consumer', async (t) =
 test('consumer: messages() gives one message after the other, and what was acknowledged is committed', async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic('orders', { queues: 1 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of numbers(50)) await producer.send({ topic: 'orders', body })
   const consumer = client.consumer({ group: 'billing', from: 'first' })
   consumer.subscribe('orders')
@@ -332,7 +332,7 @@ test('consumer: messages() gives one message after the other, and what was ackno
 test('consumer: what messages() gave out and nobody acknowledged is given out again', async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic('orders', { queues: 1 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of numbers(5)) await producer.send({ topic: 'orders', body })
   const consumer = client.consumer({ group: 'billing', from: 'first' })
   for await (const message of consumer.subscribe('orders').messages()) {
@@ -346,7 +346,7 @@ test('consumer: what messages() gave out and nobody acknowledged is given out ag
 
 test('consumer: close() ends the loop over messages() and waits for nothing that nobody will acknowledge', async (t) => {
   const client = await clientOf(t)
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of numbers(50)) await producer.send({ topic: 'orders', body })
   const consumer = client.consumer({ group: 'billing', from: 'first' })
   let seen = 0
@@ -360,7 +360,8 @@ test('consumer: close() ends the loop over messages() and waits for nothing that
 
 test('consumer: to acknowledge a message twice is nothing, and AFTER its consumer let go of it is refused', async (t) => {
   const client = await clientOf(t)
-  for (const body of ['a', 'b']) await client.producer().send({ topic: 'orders', body, messageGroup: 'g' })
+  for (const body of ['a', 'b'])
+    await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body, messageGroup: 'g' })
   const consumer = client.consumer({ group: 'billing', from: 'first', closeTimeoutMs: 0 }).subscribe('orders')
   const messages = consumer.messages()
   const first = (await messages.next()).value!
@@ -374,7 +375,8 @@ test('consumer: to acknowledge a message twice is nothing, and AFTER its consume
 
 test('consumer: a second loop over messages() is refused, and the first goes on', async (t) => {
   const client = await clientOf(t)
-  for (const body of numbers(2)) await client.producer().send({ topic: 'orders', body })
+  for (const body of numbers(2))
+    await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body })
   const consumer = client.consumer({ group: 'billing', from: 'first' }).subscribe('orders')
   const messages = consumer.messages()
   await (await messages.next()).value!.ack()
@@ -387,7 +389,7 @@ test('consumer: a second loop over messages() is refused, and the first goes on'
 test('consumer: a client that is closed ends a loop over messages() that waits', async (t) => {
   const cluster = await clusterOf(t)
   const client = await cluster.connect()
-  await client.producer().send({ topic: 'orders', body: '1' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: '1' })
   const consumer = client.consumer({ group: 'billing', from: 'first' })
   let closing: Promise<void> | null = null
   for await (const message of consumer.subscribe('orders').messages()) {
@@ -401,7 +403,7 @@ test('consumer: a client that is closed ends a loop over messages() that waits',
 test('reader: reads a topic from its start, from its end, from an offset and from a time', async (t) => {
   const client = await clientOf(t)
   await client.admin().createTopic('orders', { queues: 1 })
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   for (const body of numbers(5)) await producer.send({ topic: 'orders', body })
   const border = Date.now() + 1
   await until('the clock has moved on', () => Date.now() > border)
@@ -428,7 +430,7 @@ test('reader: reads a topic from its start, from its end, from an offset and fro
 
 test('reader: leaves no trace in any group', async (t) => {
   const client = await clientOf(t)
-  await client.producer().send({ topic: 'orders', body: 'x' })
+  await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'x' })
   t.is((await client.reader({ topic: 'orders' }).poll()).length, 1)
   t.deepEqual(await client.admin().groups(), [])
 })

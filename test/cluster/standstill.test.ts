@@ -1,6 +1,6 @@
 /** A process that stands still for longer than its session: its own handler holds it up, brokers and all. */
 import test from 'ava'
-import { until } from '../support/until.ts'
+import { LIMIT_MS, until } from '../support/until.ts'
 import { clientOf, hears, listen, numbers, sorted } from './support.ts'
 
 const SESSION_MS = 6_000
@@ -17,7 +17,7 @@ test('standstill: a group of one asks for its queues again, and hears every mess
   await until('it owns both queues', () => reader.owned.length === 2)
   reader.consumer.assignment$.subscribe((queues) => void owned.push(queues.length))
   reader.consumer.suspend()
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await Promise.all(numbers(50).map((body) => producer.send({ topic: 'orders', body })))
   reader.consumer.resume()
   await hears(reader, 50)

@@ -115,7 +115,8 @@ test('broker process: one that hangs is killed AFTER the limit', async (t) => {
 
 async function started(t: ExecutionContext, ...flags: string[]): Promise<Running & { replicas: Replica[] }> {
   const dir = await temporaryFolder(t)
-  const running = await new Processes(t).start('start', '--port', '0', '--dir', dir, ...flags)
+  const where = flags.includes('--nats') ? [] : ['--port', '0']
+  const running = await new Processes(t).start('start', ...where, '--dir', dir, ...flags)
   // In good order, so that no replica still writes when its folder is removed.
   t.teardown(() => running.stop())
   return Object.assign(running, { replicas: running.ready.replicas as Replica[] })

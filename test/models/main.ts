@@ -19,7 +19,8 @@ Of a consumer group (default 2 members, 2 queues):
   --group             a consumer group, with
   --members N, --queues N, --brokers N, --messages N, --allocation NAME (averagely)
   so often: --joins N, --closes N, --crashes N, --pauses N, --losses N (of messages), --delays N, --forces N,
-            --expiries N, --resets N, --coordinator-crashes N, --broker-crashes N
+            --expiries N, --resets N, --doubts N (whether an owner is gone), --coordinator-crashes N,
+            --broker-crashes N
   allowed:  --takes-over, --is-hasty; --is-clean: nothing that entitles anybody to read a message twice
 Of both:
   --worlds N          gives up after so many; default 20,000,000

@@ -23,7 +23,7 @@ import { realDisk } from '../../actors/node/disk.ts'
 import { type DiskOperation, SimulatedDisk } from '../../actors/node/simulated-disk.ts'
 import type { Clock, Disk, DiskFile } from '../../actors/node/world.ts'
 import type { Json } from '../../machines/effect.ts'
-import type { Failure, Outcome } from '../../transport/failures.ts'
+import { type Failure, type Outcome, succeed } from '../../transport/failures.ts'
 import {
   countAt,
   FRAME_HEAD_BYTES,
@@ -368,8 +368,16 @@ export class Running {
     this.store.appendControl(kinds.epoch, Buffer.from('{}'))
   }
 
+  /** A copy, which stays true. */
   readLog(position: number, maxBytes = 64 * 1024): Promise<Outcome<LogBytes>> {
-    return this.machine.until(ask((done) => this.store.readLog(position, maxBytes, done)))
+    const copy = ({ bytes, end }: LogBytes): LogBytes => ({ bytes: Buffer.from(bytes), end })
+    return this.machine.until(
+      ask((done) =>
+        this.store.readLog(position, maxBytes, (outcome) =>
+          done(outcome.ok ? succeed(copy(outcome.value)) : outcome),
+        ),
+      ),
+    )
   }
 
   /** Takes over what another store's log holds beyond this one's, up to a position, in pieces. */

@@ -40,10 +40,10 @@ function createProgram(cli: Cli): Command {
     .description('RocketMQ-style messaging as an actor runtime over NATS.')
     .version(cli.version, '-V, --version', 'print the version')
     .addOption(
-      new Option('--servers <url>', 'where NATS listens').default(
-        servers,
-        JSON.stringify(withoutLogin(servers)),
-      ),
+      new Option(
+        '--servers <urls>',
+        'where NATS listens: one address, or several with commas between',
+      ).default(servers, JSON.stringify(withoutLogin(servers))),
     )
     .option('--cluster <name>', 'name of the cluster', terminal.env.STATEMQ_CLUSTER || 'default')
     .option('--json', 'print JSON for machines', false)

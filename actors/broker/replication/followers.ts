@@ -23,7 +23,7 @@ import { Confirmation, type ConfirmationHooks, type FollowersStart } from './con
 import { type FollowersContext, type MasterContext, pulse, settled } from './context.ts'
 import { answerTo, judge } from './follow-requests.ts'
 import { Follower } from './follower.ts'
-import { LogStream, SharedReads } from './log-stream.ts'
+import { LogStream } from './log-stream.ts'
 
 export type FollowersHooks = ConfirmationHooks & {
   /**
@@ -44,7 +44,6 @@ const ALARM_MS = 60_000
 export class Followers {
   readonly #context: MasterContext
   readonly #hooks: FollowersHooks
-  readonly #reads: SharedReads
   /** Every other replica. */
   readonly #others = new Map<number, Follower>()
   readonly #alarms = new Map<string, number>()
@@ -57,10 +56,9 @@ export class Followers {
 
   constructor(given: FollowersContext, start: FollowersStart, hooks: FollowersHooks) {
     const context = settled(given)
-    const { clock, settings, brokerId, store } = context
+    const { clock, settings, brokerId } = context
     this.#context = context
     this.#hooks = hooks
-    this.#reads = new SharedReads(store)
     const now = clock.monotonic()
     // A member that the settings do not know any more counts until it is dropped.
     const ids = new Set(start.members.map((member) => member.brokerId))
@@ -169,7 +167,7 @@ export class Followers {
     const granted = answerTo(request, store.lineage, store.minPosition)
     answer(accept(granted))
     if (granted.result !== 'streaming') return
-    const stream = new LogStream(this.#context, this.#reads, request, {
+    const stream = new LogStream(this.#context, request, {
       confirm: () => this.#confirmation.term.confirm,
       ended: ({ code, message }) => {
         // Whoever hears nothing more asks again, and is told where the log begins now.

@@ -8,32 +8,10 @@
  *
  * RocketMQ: store/ha/autoswitch/AutoSwitchHAConnection.java (WriteSocketService)
  */
-import type { Failure, Outcome } from '../../../transport/failures.ts'
+import type { Failure } from '../../../transport/failures.ts'
 import { DATA_HEAD_BYTES, writeDataHead } from '../../../transport/stream.ts'
 import type { LogBytes } from '../store/store.ts'
 import type { MasterContext } from './context.ts'
-
-/** The chunk that was read last: followers that keep up all want the same one. */
-export class SharedReads {
-  readonly #store: Pick<MasterContext['store'], 'readLog'>
-  #from = -1
-  #last: Outcome<LogBytes> | null = null
-
-  constructor(store: Pick<MasterContext['store'], 'readLog'>) {
-    this.#store = store
-  }
-
-  read(from: number, maxBytes: number, done: (outcome: Outcome<LogBytes>) => void): void {
-    if (this.#last !== null && this.#from === from) return done(this.#last)
-    this.#store.readLog(from, maxBytes, (outcome) => {
-      if (outcome.ok && outcome.value.bytes.length > 0) {
-        this.#from = from
-        this.#last = outcome
-      }
-      done(outcome)
-    })
-  }
-}
 
 export type LogStreamHooks = {
   /** Of the whole log, at this moment. */
@@ -47,13 +25,12 @@ export class LogStream {
   /** The end of what was sent. */
   sent: number
   readonly #context: MasterContext
-  readonly #reads: SharedReads
   readonly #hooks: LogStreamHooks
   readonly #subject: string
   readonly #chunkBytes: number
   /** What the follower has for certain: the window begins here. */
   #received: number
-  /** Read ahead, and larger than what may be on its way now. */
+  /** A frame that is larger than what may be on its way now. */
   #kept: LogBytes | null = null
   #isReading = false
   #isDeferred = false
@@ -63,13 +40,11 @@ export class LogStream {
 
   constructor(
     context: MasterContext,
-    reads: SharedReads,
     to: { readonly brokerId: number; readonly session: number; readonly position: number },
     hooks: LogStreamHooks,
   ) {
     const { transport, subjects, brokerName, epoch, settings } = context
     this.#context = context
-    this.#reads = reads
     this.#hooks = hooks
     this.session = to.session
     this.sent = this.#received = to.position
@@ -85,44 +60,48 @@ export class LogStream {
 
   /** Sends what there is, as far as the window allows; little is gathered first, where nobody waits for it. */
   push(): void {
-    if (!this.#isOpen || this.#isReading || this.#isDeferred) return
-    if (this.#kept !== null) return this.#send(this.#kept)
+    if (!this.#isReady) return
     const { store, settings, clock } = this.#context
+    if (this.#kept !== null) return this.#fits(this.#kept.bytes.length) ? this.#send(this.#kept) : undefined
     const bytes = store.endPosition - this.sent
-    if (bytes <= 0) return
+    if (bytes <= 0 || !this.#fits(Math.min(bytes, this.#chunkBytes))) return
     if (settings.replication === 'sync' || bytes >= this.#chunkBytes) return this.#read()
     this.#gathering ??= clock.setTimeout(() => {
       this.#gathering = null
-      if (this.#isOpen && !this.#isReading && !this.#isDeferred && this.#kept === null) this.#read()
+      if (this.#isReady && this.#kept === null) this.#read()
     }, settings.gatherMs)
+  }
+
+  get #isReady(): boolean {
+    return this.#isOpen && !this.#isReading && !this.#isDeferred
+  }
+
+  /** Alone on its way goes whatever is there. */
+  #fits(bytes: number): boolean {
+    const onItsWay = this.sent - this.#received
+    return onItsWay === 0 || onItsWay + bytes <= this.#context.settings.windowBytes
   }
 
   #read(): void {
     this.#isReading = true
-    this.#reads.read(this.sent, this.#chunkBytes, (outcome) => {
+    this.#context.store.readLog(this.sent, this.#chunkBytes, (outcome) => {
       this.#isReading = false
       if (!this.#isOpen) return
-      if (outcome.ok) this.#send(outcome.value)
-      else {
+      if (!outcome.ok) {
         this.close()
-        this.#hooks.ended(outcome.failure)
+        return this.#hooks.ended(outcome.failure)
       }
+      const { bytes, end } = outcome.value
+      if (this.#fits(bytes.length)) this.#send(outcome.value)
+      else this.#kept = { bytes: Buffer.from(bytes), end }
     })
   }
 
-  get #room(): number {
-    return this.#context.settings.windowBytes - (this.sent - this.#received)
-  }
-
-  #send(read: LogBytes): void {
-    if (read.bytes.length === 0) return
-    if (read.bytes.length > this.#room && this.sent > this.#received) {
-      this.#kept = read
-      return
-    }
+  #send({ bytes, end }: LogBytes): void {
     this.#kept = null
-    this.#publish(read.bytes)
-    this.sent = read.end
+    if (bytes.length === 0) return
+    this.#publish(bytes)
+    this.sent = end
     if (this.sent < this.#context.store.endPosition) this.#pushLater()
   }
 

@@ -3,8 +3,8 @@
  *
  * Appended bytes are copied into slabs of one piece. That costs less than to keep them where they arrived: a write is one
  * buffer in place of thousands, no network buffer stays alive for one small frame in it, and an append makes no object.
- * A slab of which a reader got a view is NEVER used again for other bytes: views stay true for ever. The others are, so
- * that a backlog that nobody reads costs no memory.
+ * A slab of which a consumer's read got a view is NEVER used again for other bytes: those views stay true for ever. The
+ * others are, so that neither a backlog that nobody reads nor a slave costs memory.
  */
 import { frameBytesAt, isHeadAt } from '../../../transport/frames.ts'
 
@@ -70,7 +70,10 @@ export class HotTail {
     return this.#slabs[0]?.start ?? Number.POSITIVE_INFINITY
   }
 
-  /** Whole frames from one that begins at `position`: as many as fit and one slab holds, at least one. BEFORE: held. */
+  /**
+   * Whole frames from one that begins at `position`: as many as fit and one slab holds, at least one; null when none
+   * begins there. True ONLY until this turn ends: then the slab may be used again. BEFORE: held.
+   */
   frames(position: number, maxBytes: number): Buffer | null {
     const slab = this.#slabs[this.#slabOf(position)]!
     const { bytes, used } = slab
@@ -82,7 +85,6 @@ export class HotTail {
       if (next - from > maxBytes) break
       to = next
     }
-    slab.isShared = true
     return bytes.subarray(from, to)
   }
 

@@ -90,7 +90,7 @@ export type ReadResult = {
   readonly maxOffset: number
 }
 
-/** The bytes stay valid for ever. `end` is the position after them. */
+/** The bytes are true ONLY until the turn of the loop ends in which they are given. `end` is the position after them. */
 export type LogBytes = { readonly bytes: Buffer; readonly end: number }
 
 export type Bounds = { readonly minOffset: number; readonly maxOffset: number }
