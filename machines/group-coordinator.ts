@@ -1,8 +1,9 @@
 /**
  * GroupCoordinator: who belongs to one consumer group, and which queues are whose share. Hosted by one broker.
  *
- * Every member sees the same division under the same generation: a coordinator NEVER uses a generation for two divisions,
- * and never goes back. What is then between two members is settled by the broker of each queue, whatever they were told.
+ * Every member sees the same division under the same generation: a generation is NEVER used for two divisions, not even by
+ * two coordinators, and none goes back. What is then between two members is settled by the broker of each queue, whatever
+ * they were told.
  * A coordinator keeps nothing on disk. One that starts anew learns that it had a predecessor from a member that remembers
  * a later generation; it leaps ahead of all that one may have said, and gathers: those who only lost their coordinator
  * still hold their queues, and a division without them would move queues for nothing. Nobody is told one until they had
@@ -64,8 +65,8 @@ const leaving = { guard: ofMember, actions: [markLeaving, outdate] } as const
 
 export const groupCoordinatorMachine = coordinator.createMachine({
   id: 'groupCoordinator',
-  context: ({ input: { group } }) => ({
-    group,
+  context: ({ input }) => ({
+    ...input,
     members: {},
     queues: {},
     target: {},

@@ -16,6 +16,7 @@
  */
 import { setup } from 'xstate'
 import { effect } from './effect.ts'
+import { isLater } from './generation.ts'
 
 /** `generation`: of the list of members that the claim rests on. `instance`: tells two processes of one client id apart. */
 export type QueueClaim = { clientId: string; generation: number; instance: string }
@@ -60,11 +61,11 @@ const queueOwner = setup({
   guards: {
     /**
      * The owner again: it has not heard the answer, or was started anew. An older claim of its own proves nothing; nor does
-     * another process of its name that rests on the same list: a coordinator that knew neither has used the number again.
+     * another process of its name that rests on no later list: coordinators that knew nothing of each other took both in.
      */
     isOwners: ({ context: { owner } }, claim: QueueClaim) => covers(claim, owner),
     isForced: ({ context: { owner } }, claim: QueueClaim & { force: boolean }) =>
-      claim.force && claim.generation > (owner?.generation ?? 0),
+      claim.force && isLater(claim.generation, owner?.generation ?? 0),
     mayWait: ({ context: { waiting } }, claim: QueueClaim & { waits: boolean }) =>
       claim.waits && claim.generation >= (waiting?.generation ?? 0),
     /** A release that comes late NEVER undoes a newer claim. */
@@ -95,7 +96,9 @@ export const isSameClaim = (claim: QueueClaim, other: QueueClaim | null): boolea
 
 /** Whether who says this speaks for what was claimed before, too: by itself, or by a process of its name that is gone. */
 const covers = (said: QueueClaim, before: QueueClaim | null): boolean =>
-  before?.clientId === said.clientId && (said.generation > before.generation || isSameClaim(said, before))
+  before?.clientId === said.clientId &&
+  (isLater(said.generation, before.generation) ||
+    (said.instance === before.instance && said.generation >= before.generation))
 
 const isReleased = ({ owner, assignEpoch }: QueueOwnerContext, release: Release): boolean =>
   release.assignEpoch === 0

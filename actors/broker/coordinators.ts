@@ -5,6 +5,7 @@
  * after a restart the members' next beat is rejected, and they join again and tell what they hold.
  */
 import { bind } from '../../machines/effect.ts'
+import { COORDINATORS, countOf } from '../../machines/generation.ts'
 import {
   type Assignment,
   allocationOf,
@@ -76,7 +77,7 @@ export class Coordinators {
       ]),
     )
     return {
-      generation: context.told.generation,
+      generation: countOf(context.told.generation),
       members: members.map(({ subscriptions, ...member }) => {
         const { clientId, instance, allocation, isStatic, isSilent, sessionMs } = member
         // Every member reads the retry topic, too: that tells nobody anything.
@@ -128,7 +129,7 @@ export class Coordinators {
 
   #start(group: string): Coordinator {
     const { world, directory } = this.#process
-    const { clock, log } = world
+    const { clock, random, log } = world
     const machine = bind(groupCoordinatorMachine, {
       acceptMember: () => this.#joining?.(accept({ accepted: true })),
       refuseMember: ({ isFinal, message }) => this.#joining?.(accept({ accepted: false, isFinal, message })),
@@ -152,7 +153,7 @@ export class Coordinators {
     const hosted = host({
       address: `group-coordinator/${this.#address}/${group}`,
       machine,
-      input: { group },
+      input: { group, number: random.below(COORDINATORS) },
       clock,
       directory,
       failed: (cause) => {

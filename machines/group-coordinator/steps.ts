@@ -1,4 +1,5 @@
 /** What a coordinator does, step by step: each a change of what it knows, or an order. */
+import { laterBy } from '../generation.ts'
 import { own } from '../own.ts'
 import { rebalanced, wantedTopics } from './division.ts'
 import {
@@ -25,7 +26,7 @@ export const outdate = coordinator.raise({ type: 'division.outdated' })
 
 const join = coordinator.assign(({ context, event }) => {
   const { type: _, generation, held, ...member } = event as EventOf<'member.joined'>
-  const { members, told } = context
+  const { members, told, number } = context
   const known = own(members, member.clientId)
   const isOvertaken = generation > told.generation
   const target = { ...context.target }
@@ -45,7 +46,7 @@ const join = coordinator.assign(({ context, event }) => {
         ...{ unheard: [], isPassedOver: false },
       },
     },
-    told: isOvertaken ? { ...told, generation: generation + LEAP } : told,
+    told: isOvertaken ? { ...told, generation: laterBy(LEAP, generation, number) } : told,
     target,
     causes: because(context, cause),
   }
@@ -203,14 +204,16 @@ export const gone = (what: string) => [removeBecause(what), disarm, outdate] as 
 
 const doubt = ({ event }: { event: EventOf<'owners.doubted'> }) => event
 /** Those who only lost their coordinator are about to join again. */
-const leapAhead = coordinator.assign(({ context: { told }, event }) => {
+const leapAhead = coordinator.assign(({ context: { told, number }, event }) => {
   const { generation } = event as EventOf<'owners.doubted'>
-  return generation < told.generation ? {} : { told: { ...told, generation: generation + LEAP } }
+  if (generation < told.generation) return {}
+  return { told: { ...told, generation: laterBy(LEAP, generation, number) } }
 })
 /** The last one is gone: nobody has a share any more, in a generation of its own. */
 const divideAmongNobody = coordinator.assign(({ context, event }) => {
+  const { told, number } = context
   const isProven = goneOf(context, event as EventOf<'owners.doubted'>) !== null
-  return isProven ? {} : { told: { generation: context.told.generation + 1, members: [] } }
+  return isProven ? {} : { told: { generation: laterBy(1, told.generation, number), members: [] } }
 })
 const reportGone = {
   type: 'reportGone',

@@ -2,6 +2,7 @@
 import { setup } from 'xstate'
 import type { Allocation } from '../allocation/index.ts'
 import { effect } from '../effect.ts'
+import { areRivals, isLater } from '../generation.ts'
 import { own } from '../own.ts'
 import type { QueueRef } from '../topic.ts'
 import { allocationOf, wantedTopics } from './division.ts'
@@ -53,9 +54,12 @@ export type Standing = Member & {
   isPassedOver: boolean
 }
 
-export type GroupCoordinatorInput = { group: string }
-export type GroupCoordinatorContext = {
+export type GroupCoordinatorInput = {
   group: string
+  /** Below COORDINATORS, by chance: no other coordinator of the group has it, neither before nor after. */
+  number: number
+}
+export type GroupCoordinatorContext = GroupCoordinatorInput & {
   members: Record<string, Standing>
   /** Of each topic that is known, the queues to read. */
   queues: Record<string, QueueRef[]>
@@ -89,6 +93,7 @@ export type Doubt = { clientIds: string[]; generation: number }
 export type EventOf<T> = Extract<GroupCoordinatorEvent, { type: T }>
 
 export type RebalanceNote = {
+  /** How many divisions there were with this one. */
   generation: number
   causes: string[]
   members: number
@@ -109,13 +114,8 @@ export function goneOf({ members, told }: GroupCoordinatorContext, doubt: Doubt)
 }
 
 /** The claims rest on a division that was not made here: another coordinator has made it, and its members may live. */
-const isBehind = ({ members, told }: GroupCoordinatorContext, { clientIds, generation }: Doubt): boolean =>
-  generation > told.generation ||
-  (generation === told.generation &&
-    clientIds.some(
-      (clientId) =>
-        own(members, clientId) === undefined && !told.members.some((member) => member.clientId === clientId),
-    ))
+const isBehind = ({ told }: GroupCoordinatorContext, { generation }: Doubt): boolean =>
+  isLater(generation, told.generation) || areRivals(generation, told.generation)
 
 export const coordinator = setup({
   types: {} as {

@@ -1,6 +1,7 @@
 /** What a rebalancer knows, hears and orders. */
 import { setup } from 'xstate'
 import { effect } from '../effect.ts'
+import { areRivals, laterBy } from '../generation.ts'
 import type { Member } from '../group-coordinator.ts'
 
 /**
@@ -78,18 +79,13 @@ export const ownedOf = ({ held }: Pick<RebalancerContext, 'held'>): Grant[] =>
     .map(([queue, { assignEpoch }]) => ({ queue, assignEpoch }))
 
 /**
- * The generation that the group must have reached for a broker to refuse us like this. An owner that our list does not
- * have, or another process of our name, cannot come from our coordinator: a predecessor made another list of the same
- * generation.
+ * The generation that the group must have reached for a broker to refuse us like this. A rival of ours is a predecessor's,
+ * whose members may live: our coordinator is to hear of it.
  */
 export const generationBehind = (
-  { generation, members, member }: RebalancerContext,
-  { owner, ownerGeneration, generation: claimed }: Refusal,
-): number => {
-  const isStranger = owner === null || !members.includes(owner)
-  const isNamesake = owner === member.clientId && ownerGeneration === claimed
-  return ownerGeneration === generation && (isStranger || isNamesake) ? ownerGeneration + 1 : ownerGeneration
-}
+  { generation }: Pick<RebalancerContext, 'generation'>,
+  { ownerGeneration }: Pick<Refusal, 'ownerGeneration'>,
+): number => (areRivals(ownerGeneration, generation) ? laterBy(1, ownerGeneration, 0) : ownerGeneration)
 
 const isSettled = ({ target, held }: RebalancerContext): boolean =>
   target.length === Object.keys(held).length && target.every((queue) => held[queue]?.status === 'owned')

@@ -1,4 +1,5 @@
 import test from 'ava'
+import { countOf, generationOf } from '../../machines/generation.ts'
 import {
   disagreementsOf,
   type GroupCoordinatorEvent,
@@ -15,8 +16,12 @@ const member = (clientId: string, part: Partial<Member> = {}): Member => ({
   ...part,
 })
 
+/** Of these machines' own, or of another coordinator's. */
+const OWN = 5
+const nth = (count: number, number = OWN): number => (count === 0 ? 0 : generationOf(count, number))
+
 function started() {
-  const coordinator = stepper(groupCoordinatorMachine, { group: 'billing' })
+  const coordinator = stepper(groupCoordinatorMachine, { group: 'billing', number: OWN })
   const who = (clientId: string, instance = `${clientId}-1`) => ({ clientId, instance })
   const is = (leaf: string) => JSON.stringify(coordinator.state).includes(`"${leaf}"`)
   return {
@@ -24,14 +29,23 @@ function started() {
     join: (
       clientId: string,
       { generation = 0, held = [] as string[], ...part }: Partial<Told & Member> = {},
-    ) => coordinator.send({ type: 'member.joined', ...member(clientId, part), generation, held }),
+    ) =>
+      coordinator.send({
+        type: 'member.joined',
+        ...member(clientId, part),
+        generation: nth(generation),
+        held,
+      }),
     beat: (clientId: string, generation: number, instance?: string) =>
-      coordinator.send({ type: 'member.beat', ...who(clientId, instance), generation }),
+      coordinator.send({ type: 'member.beat', ...who(clientId, instance), generation: nth(generation) }),
     say: (type: 'member.leaving' | 'member.left' | 'member.silent', clientId: string, instance?: string) =>
       coordinator.send({ type, ...who(clientId, instance) }),
     route: (count: number, topic = 't') =>
       coordinator.send({ type: 'queues.changed', topic, queues: queuesOf(topic, count) }),
     doubt: (generation: number, ...clientIds: string[]) =>
+      coordinator.send({ type: 'owners.doubted', clientIds, generation: nth(generation) }),
+    /** By a broker whose owners follow the division of another coordinator. */
+    doubtOf: (generation: number, ...clientIds: string[]) =>
       coordinator.send({ type: 'owners.doubted', clientIds, generation }),
     lags: (lags: Record<string, number>) => coordinator.send({ type: 'lags.measured', lags }),
     /** Nothing more happens: whatever has happened becomes a division. */
@@ -47,13 +61,13 @@ function started() {
           case 'rejectBeat':
             return `reject ${order.params.clientId}`
           case 'pushAssignment':
-            return `tell ${order.params.generation}: ${order.params.members.map(sharesOf).join(', ')}`
+            return `tell ${countOf(order.params.generation)}: ${order.params.members.map(sharesOf).join(', ')}`
           case 'watchTopics':
             return `watch ${order.params.topics.join(' ')}`.trim()
           case 'measureLags':
             return 'measure'
           case 'reportGone':
-            return `gone ${order.params.generation}: ${order.params.gone?.join(' ') ?? 'not known'}`
+            return `gone ${countOf(order.params.generation)}: ${order.params.gone?.join(' ') ?? 'not known'}`
           default:
             return []
         }
@@ -61,7 +75,7 @@ function started() {
     notes: () =>
       coordinator.take().flatMap((order) => (order.type === 'noteRebalance' ? [order.params] : [])),
     get generation() {
-      return coordinator.context.told.generation
+      return countOf(coordinator.context.told.generation)
     },
     get members() {
       return Object.keys(coordinator.context.members)
@@ -404,7 +418,7 @@ test('group: another instance takes the place of a member that is silent, withou
       { params: { causes: ['c1 was started anew'], moves: 0 } },
       {
         params: {
-          generation: 2,
+          generation: nth(2),
           members: [
             { clientId: 'c1', instance: 'again', queues: ['t/b/0', 't/b/1'] },
             { clientId: 'c2', queues: ['t/b/2', 't/b/3'] },
@@ -490,7 +504,7 @@ test('group: what a member was given and falls silent BEFORE it knows goes to an
   group.expire('silence/c2')
   group.settle()
   t.like(group.context.told, {
-    generation: 3,
+    generation: nth(3),
     members: [
       { clientId: 'c2', queues: [] },
       { clientId: 'c3', queues: ['t/b/0', 't/b/1', 't/b/2', 't/b/3'] },
@@ -561,6 +575,32 @@ test('group: a new coordinator leaps over all that its predecessor may have said
   group.route(2)
   group.expire('gatherWindow')
   t.is(group.generation, 1_008)
+})
+
+test('group: NEVER do two coordinators make the same generation, however they count', (t) => {
+  const made = [3, 4].map((number) => {
+    const coordinator = stepper(groupCoordinatorMachine, { group: 'billing', number })
+    const generations: number[] = []
+    const happens = (event: GroupCoordinatorEvent, delay?: string) => {
+      coordinator.send(event)
+      if (delay) coordinator.expire(delay)
+      generations.push(coordinator.context.told.generation)
+    }
+    happens({ type: 'member.joined', ...member('c1'), generation: 0, held: [] })
+    happens({ type: 'queues.changed', topic: 't', queues: queuesOf('t', 1) }, 'settleWindow')
+    happens({ type: 'member.joined', ...member('c2'), generation: nth(7, 9), held: [] }, 'gatherWindow')
+    happens({ type: 'owners.doubted', clientIds: ['c3'], generation: nth(9_000, 9) })
+    happens({ type: 'member.left', clientId: 'c1', instance: 'c1-1' })
+    happens({ type: 'member.left', clientId: 'c2', instance: 'c2-1' })
+    happens({ type: 'owners.doubted', clientIds: ['c3'], generation: nth(10_000, number) })
+    return new Set(generations.filter((generation) => generation > 0))
+  })
+  t.true(made[0]!.size > 3)
+  t.deepEqual([...made[0]!].map(countOf), [...made[1]!].map(countOf))
+  t.deepEqual(
+    [...made[0]!].filter((generation) => made[1]!.has(generation)),
+    [],
+  )
 })
 
 test('group: a new coordinator tells nobody a division until all had time to join again', (t) => {
@@ -691,13 +731,17 @@ test('group: whoever only lost its coordinator joins again, and is not gone', (t
 })
 
 test('group: an owner of a division that another coordinator made: it gathers, and keeps its members', (t) => {
-  for (const generation of [1, 9]) {
+  for (const [count, number, told] of [
+    [1, OWN - 1, 1],
+    [1, OWN + 1, 1_001],
+    [9, OWN - 1, 1_009],
+  ] as const) {
     const group = stable('c1')
-    group.doubt(generation, 'stranger')
+    group.doubtOf(nth(count, number), 'stranger')
     t.is(group.state, 'gathering')
-    t.deepEqual(group.orders(), [`gone ${generation + 1_000}: not known`])
+    t.deepEqual(group.orders(), [`gone ${told}: not known`])
     group.expire('gatherWindow')
-    t.deepEqual(group.orders(), [`tell ${generation + 1_001}: c1 0 1 2 3`])
+    t.deepEqual(group.orders(), [`tell ${told + 1}: c1 0 1 2 3`])
   }
 })
 

@@ -1,12 +1,13 @@
 import test from 'ava'
 import fc from 'fast-check'
+import { generationOf, isLater } from '../../machines/generation.ts'
 import { type QueueOwnerEvent, type QueueOwnerInput, queueOwnerMachine } from '../../machines/queue-owner.ts'
 import { stepper } from '../support/stepper.ts'
 
 /** By default there is one process of a name: its instance is called as it is. */
-const claimOf = (clientId: string, generation: number, instance = clientId) => ({
+const claimOf = (clientId: string, count: number, instance = clientId, number = 1) => ({
   clientId,
-  generation,
+  generation: generationOf(count, number),
   instance,
 })
 
@@ -25,7 +26,8 @@ function started(input: QueueOwnerInput = { assignEpoch: 0, owner: null }) {
     ) => queue.send({ type: 'queue.released', ...claimOf(clientId, generation, by), assignEpoch, offset }),
     expire: (clientId: string, generation: number, by = clientId) =>
       queue.send({ type: 'claim.expired', ...claimOf(clientId, generation, by) }),
-    gone: (clientId: string, generation: number) => queue.send({ type: 'owner.gone', clientId, generation }),
+    gone: (clientId: string, count: number) =>
+      queue.send({ type: 'owner.gone', clientId, generation: generationOf(count, 1) }),
     unseat: (offset: number) => queue.send({ type: 'owner.unseated', offset }),
     /** The orders in short: 'record a 1', 'record nobody 1 at 9', 'grant a 1', 'refuse b for a'. */
     orders: () =>
@@ -211,6 +213,25 @@ test('queue owner: only a later list takes a queue by force', (t) => {
   t.deepEqual(queue.orders(), ['record b 5', 'grant b 5'])
 })
 
+test('queue owner: of two lists that count alike neither takes a queue by force', (t) => {
+  for (const number of [0, 2]) {
+    const queue = started({ assignEpoch: 4, owner: claimOf('a', 5) })
+    queue.send({ type: 'queue.claimed', ...claimOf('b', 5, 'b', number), force: true, waits: false })
+    t.deepEqual(queue.orders(), ['refuse b for a'])
+  }
+})
+
+test('queue owner: another process of the name is another one by a list that counts alike, the same one goes on', (t) => {
+  for (const [by, order] of [
+    ['a2', ['refuse a for a']],
+    ['a', ['record a 5', 'grant a 5']],
+  ] as const) {
+    const queue = started({ assignEpoch: 4, owner: claimOf('a', 5) })
+    queue.send({ type: 'queue.claimed', ...claimOf('a', 5, by, 2), force: false, waits: false })
+    t.deepEqual(queue.orders(), order as unknown as string[])
+  }
+})
+
 test('queue owner: whoever waited and then takes the queue by force is answered twice, and waits no more', (t) => {
   const queue = owned()
   queue.claim('b', 2, { waits: true })
@@ -308,7 +329,9 @@ test('queue owner: whoever waits for an owner that is gone is granted the queue'
 /** What a broker and its log know, beside the machine: whom it told what. */
 const members = fc.constantFrom('a', 'b', 'c')
 const instances = fc.constantFrom('i1', 'i2')
-const generations = fc.integer({ min: 1, max: 4 })
+const generations = fc
+  .tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 0, max: 1 }))
+  .map(([count, number]) => generationOf(count, number))
 const epochs = fc.integer({ min: 0, max: 6 })
 const events: fc.Arbitrary<QueueOwnerEvent> = fc.oneof(
   fc.record({
@@ -370,7 +393,7 @@ test('queue owner: AT MOST ONE member owns the queue under one assignEpoch, what
         if (open !== (waiting ? 1 : 0) || (waiting && !owner)) return false
         const isTaken = before.owner && owner && before.owner.clientId !== owner.clientId
         if (isTaken && step.type === 'queue.claimed') {
-          if (!step.force || step.generation <= before.owner!.generation) return false
+          if (!step.force || !isLater(step.generation, before.owner!.generation)) return false
         }
       }
       return true

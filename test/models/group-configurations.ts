@@ -51,6 +51,14 @@ export type GroupModel = { name: string; configuration: GroupConfiguration; worl
 
 const alone = { members: 1, queues: 2, messages: 1 }
 const two = { members: 2, queues: 2, messages: 1 }
+/** Two coordinators that count alike divide one queue among the same two, each by what it knows of who has it. */
+export const reused = {
+  queues: 1,
+  messages: 0,
+  joins: 1,
+  allocation: 'sticky',
+  coordinatorCrashes: 1,
+} as const
 const waits = 'a waiting claim is granted by a release'
 const forced = 'a forced hand-over'
 const freed = 'a queue is freed whose owner is gone'
@@ -112,19 +120,25 @@ export const clean: GroupModel[] = [
   {
     name: 'another coordinator follows, messages are lost',
     configuration: { ...two, coordinatorCrashes: 1, losses: 2, isClean: true },
-    worlds: 7_084,
+    worlds: 13_632,
     sees: ['a gathering'],
   },
   {
     name: 'three consumers with three queues, another coordinator follows',
     configuration: { members: 3, queues: 3, messages: 0, coordinatorCrashes: 1, isClean: true },
-    worlds: 36,
+    worlds: 71,
     sees: ['a gathering'],
+  },
+  {
+    name: 'a consumer joins and another coordinator follows, while divisions of the first one are on their way',
+    configuration: { ...alone, ...reused, isClean: true },
+    worlds: 23_325,
+    sees: [waits, 'a gathering'],
   },
   {
     name: 'whoever pops asks after consumers that live, a message is lost and another coordinator follows',
     configuration: { ...two, doubts: 2, coordinatorCrashes: 1, losses: 1, isClean: true },
-    worlds: 7_650,
+    worlds: 14_820,
     sees: ['a gathering', 'a doubt is not settled yet'],
   },
 ]
@@ -188,7 +202,7 @@ export const overtaken: GroupModel[] = [
   {
     name: 'a consumer crashes and another coordinator follows',
     configuration: { ...two, messages: 0, crashes: 1, coordinatorCrashes: 1 },
-    worlds: 3_572,
+    worlds: 7_115,
     sees: ['a gathering', forced],
   },
   {
@@ -206,19 +220,19 @@ export const overtaken: GroupModel[] = [
   {
     name: 'whoever pops asks a coordinator that knows nothing after a consumer that has crashed',
     configuration: { ...two, messages: 0, crashes: 1, doubts: 2, coordinatorCrashes: 1 },
-    worlds: 36_208,
+    worlds: 72_209,
     sees: ['a gathering', freed, 'a doubt is not settled yet', forced],
   },
   {
     name: 'a consumer is closed and another coordinator follows',
     configuration: { ...two, messages: 0, closes: 1, coordinatorCrashes: 1 },
-    worlds: 17_970,
+    worlds: 35_499,
     sees: ['a gathering', waits],
   },
   {
     name: 'a new coordinator divides BEFORE all have joined again',
     configuration: { ...two, messages: 0, coordinatorCrashes: 1, isHasty: true },
-    worlds: 1_113,
+    worlds: 2_225,
     sees: ['a gathering', forced],
   },
   {
@@ -236,7 +250,7 @@ export const overtaken: GroupModel[] = [
   {
     name: 'a client id is taken over at a coordinator that knows nothing',
     configuration: { ...alone, queues: 1, messages: 0, takesOver: true, joins: 1, coordinatorCrashes: 1 },
-    worlds: 350,
+    worlds: 693,
     sees: ['a client id that is in use is refused', 'two believe to own a queue', 'a zombie is fenced'],
   },
 ]

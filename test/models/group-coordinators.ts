@@ -97,7 +97,8 @@ export function coordinators(rules: GroupRules, own: readonly Member[], keys: re
     contextOf,
     slotOf,
     /** One that knows nothing. */
-    fresh: all.of({ state: table.start({ group: GROUP }).state, timers: {} }),
+    fresh: (number: number): number =>
+      all.of({ state: table.start({ group: GROUP, number }).state, timers: {} }),
     react(coordinator: number, key: string, happening: CoordinatorHappening): CoordinatorOutcome {
       known[coordinator] ??= new Map()
       let outcome = known[coordinator].get(key)

@@ -8,7 +8,7 @@ import type { GroupConfiguration } from './group-configurations.ts'
 import { type CoordinatorHappening, coordinators } from './group-coordinators.ts'
 import { queues } from './group-queues.ts'
 import { type GroupRules, groupRules } from './group-rules.ts'
-import { hearsInTime, isOtherDivision, slots } from './group-slots.ts'
+import { isOtherDivision, slots } from './group-slots.ts'
 import type { CoordinatorOutput, Message, QueueHappening, Slot, SlotHappening } from './group-words.ts'
 import { type Interned, interned } from './interning.ts'
 
@@ -245,8 +245,7 @@ export class GroupCourse {
       const { generation, isMember, isLeaving } = this.beliefs(this.next, message.slot)
       const isOld = message.generation < generation && this.rules.rebalancer === groupRules.rebalancer
       const isRepeated = message.generation === generation && isMember
-      if (isRepeated && hearsInTime(this.configuration) && this.#isOther(message))
-        this.broken ??= 'OneDivisionPerGeneration'
+      if (isRepeated && this.#isOther(message)) this.broken ??= 'OneDivisionPerGeneration'
       if (isOld || isLeaving || isRepeated) this.taken(id)
     }
   }

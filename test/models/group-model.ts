@@ -8,7 +8,7 @@ import type { System } from '../support/explore.ts'
 import type { GroupConfiguration } from './group-configurations.ts'
 import { GroupCourse } from './group-course.ts'
 import { type GroupRules, groupRules } from './group-rules.ts'
-import { groupSteps } from './group-steps.ts'
+import { FIRST, groupSteps } from './group-steps.ts'
 import type { MachineTable } from './interning.ts'
 
 export type ConsumerGroup = System & {
@@ -54,7 +54,7 @@ function systemOf(course: GroupCourse, first: Int32Array, messages: number): Sys
 function settled(course: GroupCourse): Int32Array {
   const { configuration, next } = course
   next.fill(0)
-  next[0] = course.coordinators.fresh
+  next[0] = course.coordinators.fresh(FIRST)
   for (const queue of course.queueIds) next[course.queue + queue] = course.queues.first
   for (let slot = 0; slot < configuration.members; slot++) course.toSlot(slot, { is: 'start' }, 'start')
   return firstSettled(course, next.slice())

@@ -6,7 +6,7 @@
  */
 import { type AnyStateMachine, assign } from 'xstate'
 import { type Chart, guarded, redrawn } from './faulty-machines.ts'
-import type { GroupConfiguration } from './group-configurations.ts'
+import { type GroupConfiguration, reused } from './group-configurations.ts'
 import { type GroupRules, groupRules } from './group-rules.ts'
 
 export type GroupMutant = {
@@ -36,6 +36,11 @@ const joins = (change: (learned: any, before: any) => unknown): AnyStateMachine 
       way.actions[0] = assign((args: any) => change(assignment(args), args.context) as never)
     }
   })
+/** Coordinators that all have one number. */
+const alike = redrawn(coordinator, (chart) => {
+  const { context } = chart
+  chart.context = ({ input, ...rest }: any) => context({ ...rest, input: { ...input, number: 0 } })
+})
 const isSameClient = ({ context, event }: any) => context.owner?.clientId === event.clientId
 
 export const groupMutants: GroupMutant[] = [
@@ -79,8 +84,8 @@ export const groupMutants: GroupMutant[] = [
     breaks: 'AtMostOneOwner',
   },
   {
-    name: 'another process of the owner is taken for the owner',
-    rules: { claimant: (claim) => ({ ...claim, instance: '' }) },
+    name: 'another process of the owner is taken for the owner, when chance gives two coordinators one number',
+    rules: { claimant: (claim) => ({ ...claim, instance: '' }), coordinator: alike },
     configuration: { ...joining, queues: 1, messages: 0, takesOver: true, coordinatorCrashes: 1 },
     breaks: 'R1 OneMemberPerEpoch',
   },
@@ -178,7 +183,24 @@ export const groupMutants: GroupMutant[] = [
     name: 'a new coordinator does not leap ahead of its predecessor',
     rules: { coordinator: joins((learned, { told }) => ({ ...learned, told })) },
     configuration: { ...two, messages: 0, coordinatorCrashes: 1, closes: 1 },
+    breaks: 'L1 EventuallySettled',
+  },
+  {
+    name: 'another coordinator makes generations of its predecessor',
+    rules: { coordinator: alike },
+    configuration: { ...joining, ...reused },
     breaks: 'OneDivisionPerGeneration',
+  },
+  {
+    name: 'of two lists that count alike the one with the higher number is taken for the later',
+    rules: {
+      queueOwner: guarded(queueOwner, {
+        isForced: ({ context: { owner } }: any, { force, generation }: any) =>
+          force && generation > owner.generation,
+      }),
+    },
+    configuration: { ...joining, ...reused, isClean: true },
+    breaks: 'R6 NoForceWhenClean',
   },
   {
     name: 'whoever begins to leave is no member any more',

@@ -17,13 +17,6 @@ import { type Effect, type Interned, interned, type MachineTable, machineTable }
 export const GROUP = 'g'
 export type SlotOutcome = { slot: number; outputs: SlotOutput[] }
 
-/**
- * Whether no division is heard of after a coordinator that follows has made its own. Else that one may use a generation again
- * that nobody could tell it of: members that followed both are told apart by the epochs of their queues only.
- */
-export const hearsInTime = ({ pauses = 0, delays = 0, losses = 0 }: GroupConfiguration): boolean =>
-  pauses + delays + losses === 0
-
 /** Whether we are told two things under one generation. */
 export const isOtherDivision = (
   { generation, members, target }: RebalancerContext,
@@ -78,7 +71,6 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
     sessionMs: 10_000,
   }))
   const known: Map<string, SlotOutcome>[] = []
-  const hasOneCourse = hearsInTime(configuration)
 
   const contextOf = ({ state }: Slot): RebalancerContext => table.at(state).context
 
@@ -248,7 +240,7 @@ export function slots(rules: GroupRules, configuration: GroupConfiguration) {
     const hearEvent = (event: { type: string }) => {
       if (event.type !== 'members.changed') return tell(event)
       const { target, held, generation } = contextOf(it)
-      if (hasOneCourse && isOtherDivision(contextOf(it), event as never)) broke('OneDivisionPerGeneration')
+      if (isOtherDivision(contextOf(it), event as never)) broke('OneDivisionPerGeneration')
       const owned = keys.filter((key) => held[key]?.status === 'owned' && target.includes(key))
       const isLeaving = table.at(it.state).matches('leaving')
       tell(event)

@@ -6,6 +6,9 @@ import { addresseeOf } from './group-course.ts'
 import { roundsOf } from './group-slots.ts'
 import type { Slot } from './group-words.ts'
 
+/** Of the first coordinator. Those that follow have lower ones and higher ones, in turn. */
+export const FIRST = 10
+
 export function groupSteps(course: GroupCourse) {
   const { configuration, slots, queues, coordinators, slotIds, queueIds } = course
   const { messages = 0, brokers = 1, isHasty = false } = configuration
@@ -194,9 +197,16 @@ export function groupSteps(course: GroupCourse) {
       if (!mayElapse(id, event as never)) continue
       step(`${id} of the coordinator is over`, null, () => course.toCoordinator({ is: 'timer', id }))
     }
-    step('another coordinator, that knows nothing', 'coordinatorCrashes', () => {
-      course.next[0] = coordinators.fresh
-    })
+    const { coordinatorCrashes = 0 } = configuration
+    const nth = coordinatorCrashes - course.left('coordinatorCrashes') + 1
+    for (const [what, number] of [
+      ['lower', FIRST - nth],
+      ['higher', FIRST + nth],
+    ] as const) {
+      step(`another coordinator, that knows nothing, of a ${what} number`, 'coordinatorCrashes', () => {
+        course.next[0] = coordinators.fresh(number)
+      })
+    }
   }
 
   /** Whoever beats is not dropped; and a new coordinator waits until all that beat have joined again. */

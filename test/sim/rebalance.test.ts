@@ -8,6 +8,7 @@ import { BrokerState } from '../../actors/broker/broker-state.ts'
 import { type ClaimOutcome, QueueOwners } from '../../actors/broker/queue-owners.ts'
 import type { Allocation } from '../../machines/allocation/index.ts'
 import { bind } from '../../machines/effect.ts'
+import { COORDINATORS } from '../../machines/generation.ts'
 import {
   type Assignment,
   type GroupCoordinatorEvent,
@@ -143,7 +144,7 @@ function simulate(seed: number, queueCount: number, allocation: Allocation = 'av
         moves += note.moves
       },
     })
-    coordinator = createActor(machine, { input: { group: 'g' }, clock })
+    coordinator = createActor(machine, { input: { group: 'g', number: random.below(COORDINATORS) }, clock })
     coordinator.start()
   }
   function tell(event: GroupCoordinatorEvent, reply: Reply<Answered>): void {
