@@ -239,7 +239,7 @@ test('cluster: after close() nothing keeps the process, whatever was going on', 
     const { createTestCluster } = await import(${JSON.stringify(library)})
     const cluster = await createTestCluster({ brokers: 2 })
     const client = await cluster.connect()
-    const producer = client.producer({ timeoutMs: LIMIT_MS })
+    const producer = client.producer({ timeoutMs: ${LIMIT_MS} })
     for (let i = 0; i < 10; i++) await producer.send({ topic: 'orders', body: 'x' })
     const failing = client.consumer({ group: 'failing', from: 'first' })
     failing.subscribe('orders')
