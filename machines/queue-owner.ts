@@ -106,7 +106,7 @@ const isReleased = ({ owner, assignEpoch }: QueueOwnerContext, release: Release)
     : owner?.clientId === release.clientId && assignEpoch === release.assignEpoch
 
 const isGone = ({ owner }: QueueOwnerContext, gone: { clientId: string; generation: number }): boolean =>
-  owner?.clientId === gone.clientId && gone.generation > owner.generation
+  owner?.clientId === gone.clientId && isLater(gone.generation, owner.generation)
 
 function grant({ context, enqueue }: Args, claim: QueueClaim): void {
   const owner = claimOf(claim)

@@ -33,7 +33,7 @@ const proposed = (context: BrokerRoleContext, change: Partial<GroupState>): Grou
   writeId: writeIdOf(context),
   ...change,
 })
-const present = ({ missing }: BrokerRoleContext, brokerId: number): readonly number[] =>
+const missingBut = ({ missing }: BrokerRoleContext, brokerId: number): readonly number[] =>
   missing.filter((id) => id !== brokerId)
 const refuse = (message: string) => ({ type: 'refuseHandover', params: { message } }) as const
 const busy = { actions: refuse('another change of this group is under way: ask again') } as const
@@ -73,13 +73,13 @@ export const master = brokerRole.createStateConfig({
                 actions: assign({
                   proposal: ({ context, event: { brokerId, lineage } }) =>
                     admit(stateOf(context), { brokerId, lineage }, writeIdOf(context)),
-                  missing: ({ context, event: { brokerId } }) => present(context, brokerId),
+                  missing: ({ context, event: { brokerId } }) => missingBut(context, brokerId),
                 }),
               },
               {
                 guard: { type: 'isBack', params: memberIn },
                 actions: assign({
-                  missing: ({ context, event: { brokerId } }) => present(context, brokerId),
+                  missing: ({ context, event: { brokerId } }) => missingBut(context, brokerId),
                 }),
               },
             ],
@@ -93,7 +93,7 @@ export const master = brokerRole.createStateConfig({
                       syncStateSet: without(context.head!.syncStateSet, brokerId),
                       cause: 'shrink',
                     }),
-                  missing: ({ context, event: { brokerId } }) => present(context, brokerId),
+                  missing: ({ context, event: { brokerId } }) => missingBut(context, brokerId),
                 }),
               },
               {

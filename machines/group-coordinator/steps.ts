@@ -8,6 +8,7 @@ import {
   type GroupCoordinatorContext,
   type GroupCoordinatorEvent,
   goneOf,
+  isBehind,
   type Standing,
   type Who,
 } from './vocabulary.ts'
@@ -204,9 +205,10 @@ export const gone = (what: string) => [removeBecause(what), disarm, outdate] as 
 
 const doubt = ({ event }: { event: EventOf<'owners.doubted'> }) => event
 /** Those who only lost their coordinator are about to join again. */
-const leapAhead = coordinator.assign(({ context: { told, number }, event }) => {
+const leapAhead = coordinator.assign(({ context, event }) => {
+  const { told, number } = context
   const { generation } = event as EventOf<'owners.doubted'>
-  if (generation < told.generation) return {}
+  if (!isBehind(context, { generation })) return {}
   return { told: { ...told, generation: laterBy(LEAP, generation, number) } }
 })
 /** The last one is gone: nobody has a share any more, in a generation of its own. */

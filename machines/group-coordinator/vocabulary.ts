@@ -110,12 +110,14 @@ export function goneOf({ members, told }: GroupCoordinatorContext, doubt: Doubt)
   const absent = doubt.clientIds.filter((clientId) => own(members, clientId) === undefined)
   if (absent.length === 0) return []
   const isTold = told.members.some(({ clientId }) => absent.includes(clientId))
-  return isTold || doubt.generation >= told.generation ? null : absent
+  return isTold || !isLater(told.generation, doubt.generation) ? null : absent
 }
 
 /** The claims rest on a division that was not made here: another coordinator has made it, and its members may live. */
-const isBehind = ({ told }: GroupCoordinatorContext, { generation }: Doubt): boolean =>
-  isLater(generation, told.generation) || areRivals(generation, told.generation)
+export const isBehind = (
+  { told }: GroupCoordinatorContext,
+  { generation }: Pick<Doubt, 'generation'>,
+): boolean => isLater(generation, told.generation) || areRivals(generation, told.generation)
 
 export const coordinator = setup({
   types: {} as {

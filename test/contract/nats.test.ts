@@ -44,6 +44,21 @@ test('nats: a server that says nothing is given up after the time to connect', a
   mute.close()
 })
 
+test('nats: of several addresses, in one text too, one where nobody listens is passed over', async (t) => {
+  const gone = await openListener({ hub: createHub({ clock, random }) })
+  await closeListener(gone)
+  const there = await openListener({ hub: createHub({ clock, random }) })
+  for (const servers of [
+    `nats://127.0.0.1:${gone.port},${there.url}`,
+    [`127.0.0.1:${gone.port}`, there.url],
+  ]) {
+    const outcome = await tryConnect(servers)
+    t.true(outcome.ok)
+    if (outcome.ok) await close(outcome.value)
+  }
+  await closeListener(there)
+})
+
 test('nats: an address that is none is a failure', async (t) => {
   for (const servers of [
     '',

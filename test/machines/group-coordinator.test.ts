@@ -692,6 +692,22 @@ test('group: when the last one is gone nobody has a share, in a generation of it
   t.deepEqual(group.orders(), ['accept c1', 'watch t', 'tell 3: c1 0 1 2 3'])
 })
 
+test('group: an owner by another coordinator that counts alike is gathered for ONCE, and is gone then', (t) => {
+  for (const number of [OWN - 1, OWN + 1]) {
+    const group = stable('c1')
+    group.expire('session/c1')
+    group.take()
+    group.doubtOf(nth(1, number), 'other')
+    t.is(group.state, 'gathering')
+    t.deepEqual(group.orders(), ['gone 1001: not known'])
+    group.expire('gatherWindow')
+    t.is(group.state, 'empty')
+    group.take()
+    group.doubtOf(nth(1, number), 'other')
+    t.regex(group.orders().join(), /^gone 100\d: other$/)
+  }
+})
+
 test('group: a static member that is away is not gone before its session is over', (t) => {
   const group = started()
   group.join('c1', { isStatic: true })
@@ -732,7 +748,7 @@ test('group: whoever only lost its coordinator joins again, and is not gone', (t
 
 test('group: an owner of a division that another coordinator made: it gathers, and keeps its members', (t) => {
   for (const [count, number, told] of [
-    [1, OWN - 1, 1],
+    [1, OWN - 1, 1_001],
     [1, OWN + 1, 1_001],
     [9, OWN - 1, 1_009],
   ] as const) {

@@ -26,8 +26,8 @@ function started(input: QueueOwnerInput = { assignEpoch: 0, owner: null }) {
     ) => queue.send({ type: 'queue.released', ...claimOf(clientId, generation, by), assignEpoch, offset }),
     expire: (clientId: string, generation: number, by = clientId) =>
       queue.send({ type: 'claim.expired', ...claimOf(clientId, generation, by) }),
-    gone: (clientId: string, count: number) =>
-      queue.send({ type: 'owner.gone', clientId, generation: generationOf(count, 1) }),
+    gone: (clientId: string, count: number, number = 1) =>
+      queue.send({ type: 'owner.gone', clientId, generation: generationOf(count, number) }),
     unseat: (offset: number) => queue.send({ type: 'owner.unseated', offset }),
     /** The orders in short: 'record a 1', 'record nobody 1 at 9', 'grant a 1', 'refuse b for a'. */
     orders: () =>
@@ -307,6 +307,13 @@ test('queue owner: a queue whose owner is gone, says a LATER list, is free, and 
   t.deepEqual(queue.orders(), [])
   queue.claim('a', 3)
   t.deepEqual(queue.orders(), ['record a 2', 'grant a 2'])
+})
+
+test('queue owner: of a list of another coordinator that counts alike none is gone', (t) => {
+  const queue = owned()
+  queue.gone('a', 1, 9)
+  t.deepEqual(queue.orders(), [])
+  t.is(queue.owner, 'a')
 })
 
 test('queue owner: an owner that has claimed anew is not taken for the one that went', (t) => {
