@@ -2,6 +2,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { messagesIn, type ReceivedMessage } from '../../actors/consumer/simple/received-message.ts'
+import { generationOf } from '../../machines/generation.ts'
 import { committedOf } from '../../machines/pop-queue.ts'
 import type { Answer } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
@@ -14,6 +15,9 @@ import type {
   PopWaitAnswer,
 } from '../../transport/pop-messages.ts'
 import { BrokerBench, frame } from './support.ts'
+
+/** The generation of the coordinator's division of that count. */
+const division = (count: number) => generationOf(count, 7)
 
 const INVISIBLE = 10_000
 const request = (more: Partial<PopRequest> = {}): PopRequest => ({
@@ -299,7 +303,7 @@ test('pop: what an owner had sent back is done: its copy is tried again, and it 
   bench.send('s', frame(['1', '2', '3'], { producerId: 7 }))
   const place = { group: 'g', topic: 'orders', queueId: 0 }
   bench.groups.claim(
-    { ...place, clientId: 'owner', instance: 'owner', generation: 1, force: false, waits: false },
+    { ...place, clientId: 'owner', instance: 'owner', generation: division(1), force: false, waits: false },
     () => {},
   )
   bench.settle()
@@ -307,7 +311,7 @@ test('pop: what an owner had sent back is done: its copy is tried again, and it 
   const failed = { delayLevel: 0, attempts: 1, maxReconsumeTimes: 16, reason: '' }
   bench.sendBack.receive({ ...failed, topic: 'orders', queueId: 0, offset: 1, owner }, () => {})
   bench.settle()
-  bench.askCoordinator = (_, told) => told({ generation: 2, gone: ['owner'] })
+  bench.askCoordinator = (_, told) => told({ generation: division(2), gone: ['owner'] })
   const messages = receive(bench)
   t.deepEqual(texts(messages), ['1', '3'])
   settle(
@@ -522,7 +526,7 @@ async function owned(): Promise<BrokerBench> {
   bench.send('s', frame(['1', '2']))
   const place = { group: 'g', topic: 'orders', queueId: 0 }
   bench.groups.claim(
-    { ...place, clientId: 'owner', instance: 'owner', generation: 3, force: false, waits: false },
+    { ...place, clientId: 'owner', instance: 'owner', generation: division(3), force: false, waits: false },
     () => {},
   )
   bench.settle()
@@ -542,10 +546,10 @@ test('pop: a queue whose owner is gone is freed, and the group goes on where it 
   const asked: unknown[] = []
   bench.askCoordinator = (doubt, told) => {
     asked.push(doubt)
-    told({ generation: 4, gone: ['owner'] })
+    told({ generation: division(4), gone: ['owner'] })
   }
   t.deepEqual(texts(receive(bench)), ['2'])
-  t.deepEqual(asked, [{ group: 'g', clientIds: ['owner'], generation: 3 }])
+  t.deepEqual(asked, [{ group: 'g', clientIds: ['owner'], generation: division(3) }])
   t.deepEqual(texts(receive(bench)), [])
   t.is(asked.length, 1)
   // The owner that went is a zombie from now on, and so it is for the next master.
@@ -568,7 +572,7 @@ test('pop: a queue whose owner is gone is freed, and the group goes on where it 
 
 test('pop: a queue whose owner lives is its own, whoever pops', async (t) => {
   const bench = await owned()
-  bench.askCoordinator = (_, told) => told({ generation: 4, gone: [] })
+  bench.askCoordinator = (_, told) => told({ generation: division(4), gone: [] })
   const [code, text] = refusalOf(bench)
   t.is(code, codes.NO_PERMISSION)
   t.regex(text, /belongs to owner.*stop the consumers/)
@@ -578,7 +582,7 @@ test('pop: a queue whose owner lives is its own, whoever pops', async (t) => {
 
 test('pop: while it is not known whether an owner lives, whoever pops is told to ask again', async (t) => {
   const bench = await owned()
-  for (const answer of [null, { generation: 1_003, gone: null }]) {
+  for (const answer of [null, { generation: division(1_003), gone: null }]) {
     bench.askCoordinator = (_, told) => told(answer)
     const [code, text] = refusalOf(bench)
     t.is(code, codes.SERVICE_NOT_AVAILABLE)
@@ -591,27 +595,27 @@ test('pop: an owner that has claimed anew while the coordinator was asked keeps 
   const bench = await owned()
   let answer: () => void = () => {}
   bench.askCoordinator = (_, told) => {
-    answer = () => told({ generation: 4, gone: ['owner'] })
+    answer = () => told({ generation: division(4), gone: ['owner'] })
   }
   const replies = [ask(bench), ask(bench, { clientId: 'other' })]
   bench.groups.claim(
     {
-      ...{ group: 'g', topic: 'orders', queueId: 0, clientId: 'owner', instance: 'owner', generation: 5 },
-      ...{ force: false, waits: false },
+      ...{ group: 'g', topic: 'orders', queueId: 0, clientId: 'owner', instance: 'owner' },
+      ...{ generation: division(5), force: false, waits: false },
     },
     () => {},
   )
   answer()
   bench.settle()
   for (const reply of replies) t.is(answerCode(bench.answer(reply)!), codes.NO_PERMISSION)
-  t.is(bench.groups.owners.of('g', 'orders/0')?.generation, 5)
+  t.is(bench.groups.owners.of('g', 'orders/0')?.generation, division(5))
 })
 
 test('pop: a mastership that ends while the coordinator is asked gives nothing', async (t) => {
   const bench = await owned()
   let answer: () => void = () => {}
   bench.askCoordinator = (_, told) => {
-    answer = () => told({ generation: 4, gone: [] })
+    answer = () => told({ generation: division(4), gone: [] })
   }
   const reply = ask(bench)
   bench.pop.close()

@@ -32,11 +32,12 @@ async function refusalOf(
 
 /**
  * As by hand, to another machine: the lock stays behind. The log grows meanwhile: what tells how far it is synced is copied
- * first, else the copy would lack what it tells of.
+ * first, else the copy would lack what it tells of; and a draft that is about to get its name (.new) is no file yet.
  */
 async function copy(from: string, to: string): Promise<void> {
+  const filter = (path: string) => !/^(lock|checkpoint|.*\.new)$/.test(basename(path))
   await cp(join(from, 'checkpoint'), join(to, 'checkpoint'))
-  await cp(from, to, { recursive: true, filter: (path) => !['lock', 'checkpoint'].includes(basename(path)) })
+  await cp(from, to, { recursive: true, filter })
 }
 
 const registerFile = (cluster: ClusterOfProcesses): string => join(cluster.dir, 'register', 'register.json')
