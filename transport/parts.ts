@@ -161,6 +161,7 @@ export function createJoiner(clock: Clock, log: Log): Joiner {
       joining.clear()
       heldBytes = 0
       clock.clearTimeout(timer)
+      timer = undefined
     },
   }
 }

@@ -145,3 +145,14 @@ test('parts: one that lies is dropped', (t) => {
   t.is(take(lie('s-2 0 1 50')), undefined, 'a last part that leaves a gap')
   t.is(joiner.heldBytes, 0)
 })
+
+test('parts: what is incomplete is held for AT MOST 10 s, also AFTER a connection broke', (t) => {
+  const { clock, joiner, take } = place()
+  take(partsOf(payload, 1_000, 's-1')[0]!)
+  joiner.clear()
+  t.is(joiner.heldBytes, 0)
+  take(partsOf(payload, 1_000, 's-2')[0]!)
+  clock.advance(11_000)
+  t.is(joiner.heldBytes, 0)
+  t.is(clock.timers, 0)
+})
