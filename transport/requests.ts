@@ -38,6 +38,8 @@ export type RequestsOptions = {
   readonly publish: (subject: string, payload: Uint8Array, reply: string, headers?: Headers) => void
   /** Hears what an answer's hearer throws. */
   readonly report: (error: unknown) => void
+  /** The number of the first request, 1 to CALLS_MAX; default 1. */
+  readonly firstCall?: number
 }
 
 const TICK_MS = 10
@@ -47,8 +49,10 @@ type Waiting = { token: number; subject: string; timeoutMs: number; due: number;
 
 /** Tokens count up in steps of this; what is below names the place in the table. */
 const PLACES_MAX = 2 ** 20
+/** A token is a whole number that a float holds exactly. A busy process has made so many requests within weeks. */
+export const CALLS_MAX: number = 2 ** 33 - 1
 
-export function createRequests({ clock, id, publish, report }: RequestsOptions): Requests {
+export function createRequests({ clock, id, publish, report, firstCall = 1 }: RequestsOptions): Requests {
   const prefix = `_INBOX.${id}.`
   // A request has a place in a table, and its token in a slot of the wheel. No Map: one from which entries come and go
   // all the time leaves its outgrown tables linked to the newer ones, and the young generation fills with the dead.
@@ -56,7 +60,7 @@ export function createRequests({ clock, id, publish, report }: RequestsOptions):
   const free: number[] = []
   const slots = Array.from({ length: SLOTS }, (): number[] => [])
   let pending = 0
-  let calls = 1 // No token is 0, which an empty text would pass for.
+  let call = firstCall // NEVER 0: that token an empty text would pass for.
   let hand = 0 // The tick up to which the wheel has been read.
   let turning = false
 
@@ -73,7 +77,8 @@ export function createRequests({ clock, id, publish, report }: RequestsOptions):
     const due = Math.max(hand + 1, Math.ceil((clock.monotonic() + timeoutMs) / TICK_MS))
     const place = free.length > 0 ? free.pop()! : waiting.length
     if (place >= PLACES_MAX) throw new Error(`more than ${PLACES_MAX} requests are under way`)
-    const token = calls++ * PLACES_MAX + place
+    const token = call * PLACES_MAX + place
+    call = call < CALLS_MAX ? call + 1 : 1
     waiting[place] = undefined
     try {
       publish(subject, payload, prefix + token, headers) // BEFORE it is noted: a malformed subject throws.
@@ -136,8 +141,11 @@ export function createRequests({ clock, id, publish, report }: RequestsOptions):
     if (turning) clock.setTimeout(turn, TICK_MS)
   }
 
+  /** How many calls ago. */
+  const ageOf = ({ token }: Waiting) => (call - Math.floor(token / PLACES_MAX) + CALLS_MAX) % CALLS_MAX
+
   function failAll(code: RefusalCode): void {
-    const all = waiting.filter((one) => one !== undefined).sort((a, b) => a.token - b.token) // In the order of the calls.
+    const all = waiting.filter((one) => one !== undefined).sort((a, b) => ageOf(b) - ageOf(a))
     for (const { token } of all) take(token)
     for (const one of all) settle(one, code)
   }

@@ -1,16 +1,17 @@
 /** The multiplexer of requests, on a clock that the test moves. */
 import test from 'ava'
 import type { Outcome } from '../../transport/failures.ts'
-import { createRequests } from '../../transport/requests.ts'
+import { CALLS_MAX, createRequests } from '../../transport/requests.ts'
 import { virtualClock } from '../support/virtual-clock.ts'
 
-function place() {
+function place(firstCall?: number) {
   const clock = virtualClock()
   const sent: { subject: string; reply: string }[] = []
   const errors: unknown[] = []
   const requests = createRequests({
     clock,
     id: 'x',
+    ...(firstCall === undefined ? {} : { firstCall }),
     publish(subject, _payload, reply) {
       if (subject === 'bad subject') throw new TypeError('a bug')
       sent.push({ subject, reply })
@@ -206,4 +207,27 @@ test('requests: an answer on a reply subject that was never given out is ignored
     requests.hear(Buffer.alloc(0), '', `_INBOX.x.${token}`, undefined)
   t.deepEqual(answers, [])
   t.is(requests.pending, 1)
+})
+
+test('requests: where their numbers end they begin anew, and each is still answered EXACTLY ONCE, in order', (t) => {
+  const names = ['a', 'b', 'c', 'd', 'e', 'f']
+  const { clock, ask, answers, requests, reply } = place(CALLS_MAX - 2)
+  for (const name of names) ask(name, 1_000)
+  requests.failAll('disconnected')
+  t.deepEqual(
+    answers.splice(0),
+    names.map((name) => `${name} disconnected at 0`),
+  )
+  const second = place(CALLS_MAX - 2)
+  for (const name of names) second.ask(name, 1_000)
+  for (const i of [5, 1, 3]) second.reply(i, 'x')
+  second.clock.advance(1_020)
+  t.deepEqual(
+    second.answers.map((answer) => answer.slice(0, 3)),
+    ['f x', 'b x', 'd x', 'a t', 'c t', 'e t'],
+  )
+  t.is(second.requests.pending, 0)
+  reply(0, 'late')
+  clock.advance(2_000)
+  t.deepEqual(answers, [])
 })
