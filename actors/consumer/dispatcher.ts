@@ -81,6 +81,7 @@ export class Dispatcher {
   #running = 0
   #isGiving = false
   #isTurnOver = false
+  #isStopped = false
   /** Timers of messages that failed and wait here for their next try. */
   readonly #retries = new Set<unknown>()
 
@@ -164,7 +165,9 @@ export class Dispatcher {
     }
     if (!isThenable(result)) return this.#finished(run)
     const place = this.#handlers.begin(run)
-    result.then(
+    // One of another make may throw, or tell twice.
+    const promise = result instanceof Promise ? result : Promise.resolve(result)
+    promise.then(
       (value) => {
         if (!this.#handlers.end(place, run)) return this.#late()
         if (value !== unhandled) return this.#finished(run)
@@ -267,6 +270,7 @@ export class Dispatcher {
 
   /** Of a queue that is another one's by then nothing is tried: it is the next owner's. */
   #tryHere({ processQueue, message }: Run, ms: number): void {
+    if (this.#isStopped) return
     const retry = this.#clock.setTimeout(() => {
       this.#retries.delete(retry)
       processQueue.redeliver(message)
@@ -281,6 +285,7 @@ export class Dispatcher {
 
   /** Nothing is tried again: a process that closed its consumer ends without waiting for it. */
   stop(): void {
+    this.#isStopped = true
     this.#handlers.stop()
     for (const retry of this.#retries) this.#clock.clearTimeout(retry)
     this.#retries.clear()

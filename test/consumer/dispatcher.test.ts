@@ -1,4 +1,5 @@
 /** What becomes of a message whose handler fails, without a broker and in virtual time. */
+import { setImmediate } from 'node:timers/promises'
 import test from 'ava'
 import { settingsOf } from '../../actors/consumer/consumer-options.ts'
 import { Dispatcher, type Handler, type MessageContext } from '../../actors/consumer/dispatcher.ts'
@@ -199,4 +200,42 @@ test('dispatcher: no timer runs while no handler does', async (t) => {
   clock.advance(2_000)
   t.is(queue.position, 5)
   t.is(clock.timers, 0)
+})
+
+test('dispatcher: AFTER stop nothing waits for another try, however the handlers end that were left', async (t) => {
+  for (const ordered of [false, true]) {
+    const rejects: ((error: Error) => void)[] = []
+    const handler: Handler = () => new Promise((_, reject) => void rejects.push(reject))
+    const { dispatcher, queue, backs, clock } = bench(handler, { ordered })
+    queue.stop()
+    dispatcher.stop()
+    const timers = clock.timers
+    for (const reject of rejects) reject(new Error('no'))
+    await setImmediate()
+    for (const { tell } of backs) tell('failed')
+    t.is(backs.length, ordered ? 0 : 3)
+    t.is(clock.timers, timers)
+  }
+})
+
+test('dispatcher: what a handler returns may be any kind of promise, and fail in any way; the others go on', async (t) => {
+  const odd = {
+    // biome-ignore lint/suspicious/noThenProperty: such are what handlers return
+    then() {
+      throw new Error('no')
+    },
+  }
+  const twice = {
+    // biome-ignore lint/suspicious/noThenProperty: such are what handlers return
+    then(resolve: () => void) {
+      resolve()
+      resolve()
+    },
+  }
+  const { dispatcher, backs, queue } = bench(({ queueOffset }) => [odd, twice][queueOffset])
+  await setImmediate()
+  t.like(dispatcher.counts, { failed: 1, late: 0 })
+  t.is(backs[0]!.reason, 'Error: no')
+  backs[0]!.tell('retry')
+  t.is(queue.position, 5)
 })
