@@ -61,7 +61,8 @@ export class Reader {
   #routed: (() => void)[] = []
   #hasRoute = false
   #started: Promise<void> | null = null
-  #wake: (() => void) | null = null
+  /** Polls that wait. */
+  readonly #waiting = new Set<() => void>()
   #isClosed = false
 
   constructor(process: Process, options: ReaderOptions, released: () => void) {
@@ -132,7 +133,7 @@ export class Reader {
       reader.want()
     }
     const hasCached = ({ ref, cachedMessages }: QueueReader) => cachedMessages > 0 && !this.#isPaused(ref)
-    if (this.#order.some(hasCached)) this.#wake?.()
+    if (this.#order.some(hasCached)) this.#wake()
   }
 
   #readerOf(queue: QueueRef): QueueReader {
@@ -180,14 +181,19 @@ export class Reader {
       const left = until - clock.monotonic()
       if (found.length > 0 || left <= 0 || this.#isClosed) return found
       await new Promise<void>((resolve) => {
-        const timer = clock.setTimeout(resolve, left)
-        this.#wake = () => {
+        const wake = () => {
+          this.#waiting.delete(wake)
           clock.clearTimeout(timer)
           resolve()
         }
+        const timer = clock.setTimeout(wake, left)
+        this.#waiting.add(wake)
       })
-      this.#wake = null
     }
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake()
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<IncomingMessage, void, undefined> {
@@ -200,7 +206,7 @@ export class Reader {
     this.#route.stop()
     this.#probe.stop()
     for (const reader of this.#order) reader.stop()
-    this.#wake?.()
+    this.#wake()
     this.#tellRouted()
     this.#released()
   }
@@ -280,7 +286,7 @@ export class Reader {
         ref,
         {
           epoch: () => this.#epochs.get(ref.brokerName) ?? 0,
-          arrived: () => this.#wake?.(),
+          arrived: () => this.#wake(),
           unreachable: (epoch) => this.#route.unreachable(ref.brokerName, epoch),
           fenced: () => {},
           mayPull: () => !this.#isPaused(ref),

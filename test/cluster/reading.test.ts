@@ -134,3 +134,18 @@ test('reader: a poll for no message, or for a time that is none, is refused', as
   ] as const)
     await t.throwsAsync(reader.poll(max, waitMs), { code: 'INVALID_PARAMETER' })
 })
+
+test('reader: of several polls that wait at once each is woken, by a message and by the close', async (t) => {
+  const client = await filled(t, 0)
+  const reader = client.reader({ topic: 'orders' })
+  const long = reader.poll(1, 2 * LIMIT_MS)
+  t.deepEqual(await reader.poll(1, 50), [])
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
+  await producer.send({ topic: 'orders', body: 'a' })
+  t.is((await long).length, 1)
+  let ended = 0
+  for (let i = 0; i < 3; i++) void reader.poll(1, 2 * LIMIT_MS).then(() => ended++)
+  t.deepEqual(await reader.poll(1, 50), [])
+  await reader.close()
+  await until('all polls end', () => ended === 3)
+})
