@@ -51,7 +51,8 @@ export function createDirectory(
   subjects: Subjects,
   clock: Clock,
 ): ProcessDirectory {
-  const entries = new Map<string, Entry>()
+  // Several may have one address: a producer and a consumer of a process each know the route of a topic.
+  const entries = new Set<Entry>()
   const snapshotOf = (entry: Entry) => entry.actor.getSnapshot() as MachineSnapshot
   const viewOf = (entry: Entry): ActorView => ({
     address: entry.address,
@@ -63,7 +64,7 @@ export function createDirectory(
   })
 
   const list = serve(transport, subjects.inspect.list, nothing, (_, answer) => {
-    if (entries.size > 0) answer(accept([...entries.values()].map(viewOf)))
+    if (entries.size > 0) answer(accept(Array.from(entries, viewOf)))
   })
 
   return {
@@ -87,7 +88,7 @@ export function createDirectory(
         error() {}, // The host hears of it; an observer without this would crash the process from a timer.
       })
       entry.state = stateName(snapshotOf(entry).value)
-      entries.set(address, entry)
+      entries.add(entry)
       const { show, watch } = subjects.inspect
       entry.subscriptions.push(
         serve(transport, show(address), nothing, (_, answer) => answer(accept(viewOf(entry)))),
@@ -100,16 +101,16 @@ export function createDirectory(
         }),
       )
       return () => {
-        entries.delete(address)
+        entries.delete(entry)
         for (const subscription of entry.subscriptions) subscription.unsubscribe()
         // An actor that comes to its end is taken off within its last transition, which is told just after.
         clock.defer(() => entry.watched?.stop())
       }
     },
-    views: () => [...entries.values()].map(viewOf),
+    views: () => Array.from(entries, viewOf),
     close() {
       list.unsubscribe()
-      for (const entry of entries.values()) {
+      for (const entry of entries) {
         for (const subscription of entry.subscriptions) subscription.unsubscribe()
         entry.watched?.stop()
       }

@@ -138,3 +138,18 @@ test('inspection: a nested state is written as a path, parallel ones side by sid
   t.is(stateName({ master: 'serving' }), 'master.serving')
   t.is(stateName({ member: { heart: 'beating', balance: 'idle' } }), 'member.heart.beating, balance.idle')
 })
+
+test('inspection: of two actors under one address the one that stays is still listed', (t) => {
+  const { clock, directory, lamp, answerTo, subjects } = inspected()
+  const other = host({
+    ...{ address: 'lamp/desk', machine: lampMachine, input: undefined, clock, directory },
+    failed() {},
+  })
+  other.start()
+  const listed = () => answerTo<ActorView[]>(subjects.inspect.list, {}).map(({ address }) => address)
+  t.deepEqual(listed(), ['lamp/desk', 'lamp/desk'])
+  lamp.stop()
+  t.deepEqual(listed(), ['lamp/desk'])
+  other.stop()
+  t.deepEqual(directory.views(), [])
+})
