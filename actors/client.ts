@@ -73,7 +73,7 @@ export class Client {
   readonly #open = new Set<Closeable>()
   #inspect: Inspect | null = null
   #consumers = 0
-  #isClosed = false
+  #closing: Promise<void> | null = null
 
   /** Use `connect`. */
   constructor(id: string, cluster: string, world: World, leave: () => Promise<void>) {
@@ -131,9 +131,12 @@ export class Client {
   }
 
   /** Drains: handlers that run end and are committed, sends that were accepted are settled; then it disconnects. */
-  async close(): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
     const open = [...this.#open]
     await Promise.all(open.filter((one) => !(one instanceof Producer)).map((one) => one.close()))
     await Promise.all(open.filter((one) => one instanceof Producer).map((one) => one.close()))
@@ -143,6 +146,6 @@ export class Client {
   }
 
   #refuseWhenClosed(): void {
-    if (this.#isClosed) throw new StateMQError('CLOSED', 'the client is closed: connect() again')
+    if (this.#closing) throw new StateMQError('CLOSED', 'the client is closed: connect() again')
   }
 }

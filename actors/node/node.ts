@@ -114,7 +114,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
   const member: Process = { id, world, subjects, directory }
   const supervisions: Supervision[] = []
 
-  const close = async () => {
+  const end = async () => {
     for (const supervision of supervisions.splice(0).reverse()) {
       await new Promise<void>((stopped) => supervision.stop(stopped))
     }
@@ -123,6 +123,8 @@ export async function startNode(options: NodeOptions): Promise<Node> {
     directory.close()
     await way.leave()
   }
+  let ending: Promise<void> | null = null
+  const close = () => (ending ??= end())
   let links: Promise<GroupLinks> | null = null
   const groupLinks = () => (links ??= openGroupLinks(way, local, subjects, options))
   try {

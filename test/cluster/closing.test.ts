@@ -1,6 +1,12 @@
 /** Closing: what runs ends and is committed, and the next consumer of the group gets exactly the rest. */
 import test from 'ava'
-import type { Client, ConsumerOptions, IncomingMessage } from '../../actors/index.ts'
+import {
+  type Client,
+  type ConsumerOptions,
+  connect,
+  type IncomingMessage,
+  startNode,
+} from '../../actors/index.ts'
 import { seededRandom, seedOfRun } from '../support/seeded-random.ts'
 import { LIMIT_MS, until } from '../support/until.ts'
 import { clientOf, clusterOf, hears, listen, numbers, sorted } from './support.ts'
@@ -216,3 +222,30 @@ for (const closeTimeoutMs of [-1, Number.NaN, '5', 2 ** 31]) {
     t.regex(error!.message, /^closeTimeoutMs .* give 0 to 2147483647 milliseconds$/)
   })
 }
+
+test('close: whoever closes a client again waits for the same end', async (t) => {
+  const client = await clientOf(t)
+  await send(client, 'orders', numbers(1))
+  let hasHandled = false
+  const listener = await listen(client, 'orders', {
+    ...{ group: 'billing', from: 'first' },
+    handle: async () => {
+      await moment(100)
+      hasHandled = true
+    },
+  })
+  await hears(listener, 1)
+  const first = client.close()
+  await client.close()
+  t.true(hasHandled)
+  await first
+})
+
+test('close: a node that is closed twice ends once, and both hear of it', async (t) => {
+  const node = await startNode({ roles: ['nameServer'], listen: { port: 0 } })
+  const client = await connect({ servers: node.servers })
+  let ended = 0
+  for (let i = 0; i < 2; i++) void node.close().then(() => ended++)
+  await until('both are told', () => ended === 2)
+  await t.notThrowsAsync(client.close())
+})
