@@ -19,7 +19,7 @@ const penalties = [
 /** A send that failed counts as an answer that took this long. */
 const isolationLatencyMs = 10_000
 
-export type Fault = { latencyMs: number; availableFrom: number; reachable: boolean }
+type Fault = { latencyMs: number; availableFrom: number; reachable: boolean }
 export type FaultTable = Readonly<Record<string, Fault>>
 
 /** How long a broker that answered after `latencyMs` is avoided. */
@@ -43,7 +43,7 @@ export function observe(
 export const isAvailable = (table: FaultTable, brokerName: string, nowMs: number): boolean =>
   nowMs >= (table[brokerName]?.availableFrom ?? 0)
 
-export const isReachable = (table: FaultTable, brokerName: string): boolean =>
+const isReachable = (table: FaultTable, brokerName: string): boolean =>
   table[brokerName]?.reachable ?? true
 
 /**

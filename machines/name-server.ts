@@ -42,9 +42,9 @@ export type NameServerEvent =
   | ({ type: 'broker.expired' } & BrokerRun)
 
 /** How what was just heard of a broker stands to what is registered. 'foreign': another store is. */
-export type Standing = 'unknown' | 'foreign' | 'newer' | 'same' | 'older'
+type Standing = 'unknown' | 'foreign' | 'newer' | 'same' | 'older'
 
-export function standingOf({ brokers }: Directory, heard: BrokerRun & Version): Standing {
+function standingOf({ brokers }: Directory, heard: BrokerRun & Version): Standing {
   const known = brokers[brokerKey(heard)]
   if (!known) return 'unknown'
   if (known.storeId !== heard.storeId) return 'foreign'
@@ -53,19 +53,19 @@ export function standingOf({ brokers }: Directory, heard: BrokerRun & Version): 
 }
 
 /** Whether that very run of the broker is the one that is registered. */
-export function isRegistered({ brokers }: Directory, run: BrokerRun): boolean {
+function isRegistered({ brokers }: Directory, run: BrokerRun): boolean {
   const known = brokers[brokerKey(run)]
   return known?.storeId === run.storeId && known.incarnation === run.incarnation
 }
 
 /** The topics of a broker whose route differs between two directories; a new dataVersion alone is no difference. */
-export function changedTopics(before: Directory, after: Directory, key: string): string[] {
+function changedTopics(before: Directory, after: Directory, key: string): string[] {
   const topics = { ...before.brokers[key]?.topics, ...after.brokers[key]?.topics }
   return Object.keys(topics).filter((topic) => !isSameRoute(routeOf(before, topic), routeOf(after, topic)))
 }
 
 /** The route of a topic; one without brokers when no broker has it. */
-export const routeNow = (directory: Directory, topic: string): TopicRoute =>
+const routeNow = (directory: Directory, topic: string): TopicRoute =>
   routeOf(directory, topic) ?? {
     topic,
     nameServerId: directory.nameServerId,
@@ -74,7 +74,7 @@ export const routeNow = (directory: Directory, topic: string): TopicRoute =>
   }
 
 /** Whether another set of brokers, or another master, is to be seen; the number of topics alone is no difference. */
-export function isClusterChanged(before: Directory, after: Directory): boolean {
+function isClusterChanged(before: Directory, after: Directory): boolean {
   const shown = (directory: Directory) =>
     JSON.stringify(clusterOf(directory).brokers.map((broker) => ({ ...broker, topics: 0 })))
   return shown(before) !== shown(after)

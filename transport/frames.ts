@@ -40,7 +40,6 @@ export const MAX_BODY_BYTES = 4 * 1024 * 1024
 export const MAX_PROPERTY_BYTES = 32_767
 /** No frame is larger: one largest message with its head, topic and properties. */
 export const MAX_FRAME_BYTES = MAX_BODY_BYTES + MAX_PROPERTY_BYTES + 4_096
-export const MAX_FRAME_COUNT = 65_535
 
 /** What is special about a frame of messages; 0 for nearly all. A sender sets `scheduled` only, of one message. */
 export const flags = {

@@ -48,7 +48,7 @@ export function propertiesAt(bytes: Buffer, at: number): Properties {
   return properties
 }
 
-export function encodedProperties(properties: Properties): Buffer {
+function encodedProperties(properties: Properties): Buffer {
   let text = ''
   for (const [name, value] of properties) text += `${name}\u0001${value}\u0002`
   return Buffer.from(text)

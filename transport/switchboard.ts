@@ -74,7 +74,7 @@ export interface Switchboard {
   report(error: unknown): void
 }
 
-export const DEFAULT_MAX_PAYLOAD: number = 8 * 1024 * 1024
+const DEFAULT_MAX_PAYLOAD: number = 8 * 1024 * 1024
 
 export function createSwitchboard(options: SwitchboardOptions): Switchboard {
   const { clock, random, maxPayload = DEFAULT_MAX_PAYLOAD, log, route } = options

@@ -101,7 +101,7 @@ export async function promote(
 }
 
 /** Throws what stands against it, as a sentence. Pure. */
-export function checkPromotion(before: BrokerOverview, brokerId: number, unclean: boolean): void {
+function checkPromotion(before: BrokerOverview, brokerId: number, unclean: boolean): void {
   const { brokerName, masterId, syncStateSet, replicas } = before
   const ids = replicas.map((replica) => replica.brokerId)
   if (!ids.includes(brokerId)) {

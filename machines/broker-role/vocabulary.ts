@@ -216,7 +216,7 @@ const isNewer = (head: Head, known: Head | null): boolean =>
 
 export const epochOf = ({ context: { epoch } }: Own) => ({ epoch })
 export const epochIn = ({ event: { epoch } }: { event: { epoch: number } }) => ({ epoch })
-export const headIn = ({ event: { head } }: { event: EventOf<'head.changed'> }) => ({ head })
+const headIn = ({ event: { head } }: { event: EventOf<'head.changed'> }) => ({ head })
 export const writeIdIn = ({ event: { writeId } }: { event: { writeId: string } }) => ({ writeId })
 const held = ({ event: { head } }: { event: EventOf<'swap.conflicted'> }) => ({ head })
 export const memberIn = ({
@@ -259,7 +259,7 @@ const noteAlarm = brokerRole.assign({
   alarm: ({ event }) => ('message' in event ? { code: event.code, message: event.message } : null),
 })
 export const forgetAlarm = brokerRole.assign({ alarm: null })
-export const alert = [noteAlarm, tellAlarm] as const
+const alert = [noteAlarm, tellAlarm] as const
 /** From where there is no gate to drain. */
 export const leave = { target: '#closing', actions: 'unregisterBroker' } as const
 export const failed = { target: '#halted', actions: alert } as const
@@ -284,7 +284,7 @@ const alertRegression = [
   tellAlarm,
 ] as const
 
-export const regressed = {
+const regressed = {
   guard: { type: 'isRegressed', params: headIn },
   actions: alertRegression,
 } as const

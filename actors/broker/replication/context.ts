@@ -28,7 +28,7 @@ export type ReplicationSettings = Pick<Failover, 'beatMs' | 'detectMs' | 'lateMs
   readonly followRetryMaxMs: number
 }
 
-export const REPLICATION: ReplicationSettings = {
+const REPLICATION: ReplicationSettings = {
   ...failoverOf(),
   replicas: 1,
   replication: 'sync',

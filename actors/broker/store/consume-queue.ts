@@ -34,7 +34,7 @@ export class StoredQueue {
   }
 }
 
-export const queueHash = (topic: string, queueId: number): number => crc32(topic, queueId)
+const queueHash = (topic: string, queueId: number): number => crc32(topic, queueId)
 
 export class QueuePart {
   readonly queue: StoredQueue

@@ -7,7 +7,7 @@ import type { Disk, Log, Random } from '../../node/world.ts'
 import { need, refuse } from './asking.ts'
 import { identityPath } from './layout.ts'
 
-export const FORMAT = 1
+const FORMAT = 1
 
 export type Identity = {
   readonly format: number

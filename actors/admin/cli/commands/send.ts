@@ -177,7 +177,7 @@ async function* fromLines(
 }
 
 /** What a line says of a message; it wins over the options, which stand for all lines. */
-export function messageOfLine(line: string): Pick<Outgoing, 'body'> & Partial<Outgoing> {
+function messageOfLine(line: string): Pick<Outgoing, 'body'> & Partial<Outgoing> {
   const parsed = line.startsWith('{') ? parse(line) : undefined
   if (parsed === undefined || !('body' in parsed)) return { body: line }
   const { body, bodyBase64, tag, keys, properties, messageGroup, delayLevel } = parsed
