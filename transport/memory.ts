@@ -10,7 +10,7 @@ import { keepable } from './bytes.ts'
 import { fail, done as succeeded } from './failures.ts'
 import { decodeHeaders, encodeHeaders } from './headers.ts'
 import { createRequests } from './requests.ts'
-import { isPattern, isSubject } from './subject-trie.ts'
+import { checkPublish, checkSubscribe } from './subject-checks.ts'
 import { createSwitchboard, type Ear, type Switchboard, type SwitchboardOptions } from './switchboard.ts'
 import type { ConnectionState, Headers, Hear, Subscription, Transport } from './transport.ts'
 
@@ -52,10 +52,7 @@ function connectTo(board: Switchboard, name: string): MemoryTransport {
   subscribe(requests.inbox, requests.hear)
 
   function publish(subject: string, payload: Uint8Array, reply = '', headers?: Headers): void {
-    if (state === 'closed') throw new Error(`publish on '${subject}' AFTER the transport was closed`)
-    if (!isSubject(subject))
-      throw new TypeError(`'${subject}' is no subject: tokens without blanks, joined by dots`)
-    if (reply !== '' && !isSubject(reply)) throw new TypeError(`'${reply}' is no subject for a reply`)
+    checkPublish(state === 'closed', subject, reply)
     const block = headers && encodeHeaders(headers)
     if (payload.length > board.maxPayload)
       board.report(
@@ -65,9 +62,7 @@ function connectTo(board: Switchboard, name: string): MemoryTransport {
   }
 
   function subscribe(pattern: string, hear: Hear, queue = ''): Subscription {
-    if (closers !== undefined) throw new Error(`subscribe to '${pattern}' AFTER the transport was closed`)
-    if (!isPattern(pattern)) throw new TypeError(`'${pattern}' is no subject to subscribe to`)
-    if (queue !== '' && !/^\S+$/.test(queue)) throw new TypeError(`'${queue}' is no name of a queue group`)
+    checkSubscribe(closers !== undefined, pattern, queue)
     const ear: Ear = {
       member,
       pattern,

@@ -29,7 +29,8 @@ import { Lifetime } from './nats-lifetime.ts'
 import { createJoiner, type Joiner, MAX_WHOLE_BYTES, PART_HEADER, split } from './parts.ts'
 import type { Clock, Log, Random } from './ports.ts'
 import { createRequests } from './requests.ts'
-import { isPattern, isSubject } from './subject-trie.ts'
+import { checkPublish, checkSubscribe } from './subject-checks.ts'
+import { isSubject } from './subject-trie.ts'
 import type { Hear, Transport } from './transport.ts'
 
 export type NatsOptions = {
@@ -155,10 +156,7 @@ function publisherOver({ connection, lifetime, id, report }: Parts): Transport['
   let messages = 0
 
   return function publish(subject, payload, reply = '', headers) {
-    if (lifetime.state === 'closed') throw new Error(`publish on '${subject}' AFTER the transport was closed`)
-    if (!isSubject(subject))
-      throw new TypeError(`'${subject}' is no subject: tokens without blanks, joined by dots`)
-    if (reply !== '' && !isSubject(reply)) throw new TypeError(`'${reply}' is no subject for a reply`)
+    checkPublish(lifetime.state === 'closed', subject, reply)
     const head = headers && packageHeaders(headers)
     if (lifetime.state !== 'connected') return
     if (payload.length + (head === undefined ? 0 : headBytes(head)) <= lifetime.maxPayload)
@@ -198,9 +196,7 @@ function subscriberOver(
   publish: Transport['publish'],
 ): Transport['subscribe'] {
   return function subscribe(pattern: string, hear: Hear, queue = '') {
-    if (lifetime.isEnding) throw new Error(`subscribe to '${pattern}' AFTER the transport was closed`)
-    if (!isPattern(pattern)) throw new TypeError(`'${pattern}' is no subject to subscribe to`)
-    if (queue !== '' && !/^\S+$/.test(queue)) throw new TypeError(`'${queue}' is no name of a queue group`)
+    checkSubscribe(lifetime.isEnding, pattern, queue)
     const literal = isSubject(pattern)
     let open = true
 
