@@ -41,6 +41,9 @@ export type Popped = { messages: ReceivedMessage[]; error: StateMQError | null }
 
 const nothing: Popped = { messages: [], error: null }
 
+/** Of which mastership, and in which turn of this source. */
+type Asked = { epoch: number; turn: number }
+
 export class PopSource {
   readonly topic: string
   readonly brokerName: string
@@ -81,7 +84,10 @@ export class PopSource {
       const { popReceive } = subjects.broker(this.brokerName, epoch)
       world.transport.request(popReceive, encode(request), ANSWER_MS, (outcome) => {
         if (!this.#receiving.delete(giveUp)) return
-        if (outcome.ok) return this.#answered(outcome.value, request, epoch, turn, resolve, reject)
+        if (outcome.ok) {
+          const answered = this.#answered(outcome.value, request, { epoch, turn })
+          return answered instanceof StateMQError ? reject(answered) : resolve(answered)
+        }
         const { failure } = outcome
         this.#lost(failure.code, epoch)
         const message = `${this.brokerName} does not answer: ${failure.message}`
@@ -90,33 +96,31 @@ export class PopSource {
     })
   }
 
-  #answered(
-    answer: Buffer,
-    request: PopRequest,
-    epoch: number,
-    turn: number,
-    resolve: (popped: Popped) => void,
-    reject: (error: StateMQError) => void,
-  ): void {
+  /** What became of the request; an error where a repetition does not help. */
+  #answered(answer: Buffer, request: PopRequest, asked: Asked): Popped | StateMQError {
     const code = answer.length < POP_HEAD_BYTES ? codes.SYSTEM_ERROR : answerCode(answer)
-    if (code === codes.SUCCESS) {
-      this.#hasTold = false
-      const messages = messagesIn(answer, this.brokerName, request.group)
-      if (messages) return resolve({ messages, error: null })
-      const { topic, brokerName } = this
-      this.#process.world.log.error('an answer was damaged on its way: its messages come again', {
-        topic,
-        brokerName,
-      })
-      return resolve(nothing)
-    }
-    if (code === codes.PULL_NOT_FOUND) {
-      const wasTaken = this.#hasTold && !popHasMore(answer)
-      this.#hasTold = false
-      if (wasTaken) this.#rest(TAKEN_MS)
-      else if (!popHasMore(answer) && turn === this.#turn) this.#wait(request, epoch)
-      return resolve(nothing)
-    }
+    if (code === codes.SUCCESS) return this.#given(answer, request.group)
+    if (code !== codes.PULL_NOT_FOUND) return this.#refused(code, answer, asked.epoch)
+    const wasTaken = this.#hasTold && !popHasMore(answer)
+    this.#hasTold = false
+    if (wasTaken) this.#rest(TAKEN_MS)
+    else if (!popHasMore(answer) && asked.turn === this.#turn) this.#wait(request, asked.epoch)
+    return nothing
+  }
+
+  #given(answer: Buffer, group: string): Popped {
+    this.#hasTold = false
+    const { topic, brokerName } = this
+    const messages = messagesIn(answer, brokerName, group)
+    if (messages) return { messages, error: null }
+    this.#process.world.log.error('an answer was damaged on its way: its messages come again', {
+      topic,
+      brokerName,
+    })
+    return nothing
+  }
+
+  #refused(code: number, answer: Buffer, epoch: number): Popped | StateMQError {
     const error = errorOfRefusal(
       code,
       `receiving from '${this.topic}' on ${this.brokerName}: ${textOf(answer)}`,
@@ -125,12 +129,12 @@ export class PopSource {
       code === codes.NOT_MASTER || (isRetryable(error.code as 'NOT_MASTER') && code !== codes.NO_PERMISSION)
     if (!isPassing && this.#hooks.mayBeRefused()) {
       this.#rest(REFUSED_MS)
-      return resolve(nothing)
+      return nothing
     }
-    if (!isPassing) return reject(new StateMQError(error.code, error.message, { retryable: false }))
+    if (!isPassing) return new StateMQError(error.code, error.message, { retryable: false })
     if (code === codes.NOT_MASTER) this.#hooks.unreachable(epoch)
     if (code === codes.TOPIC_NOT_EXIST) this.#hooks.deleted()
-    resolve(this.#failed(error))
+    return this.#failed(error)
   }
 
   #failed(error: StateMQError): Popped {
