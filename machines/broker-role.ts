@@ -24,8 +24,6 @@ import { master } from './broker-role/master.ts'
 import { slave } from './broker-role/slave.ts'
 import {
   adoptEpoch,
-  type BrokerRoleContext,
-  brokerRole,
   deposed,
   drainGate,
   dropGate,
@@ -36,10 +34,10 @@ import {
   forgetAlarm,
   hearHead,
   leave,
-  type Own,
   routed,
   withoutRoom,
-} from './broker-role/vocabulary.ts'
+} from './broker-role/transitions.ts'
+import { type BrokerRoleContext, brokerRole, type Own } from './broker-role/vocabulary.ts'
 
 export type { BrokerRoleContext, BrokerRoleEvent, BrokerRoleInput } from './broker-role/vocabulary.ts'
 

@@ -9,19 +9,16 @@
 import { assign } from 'xstate'
 import { admit, type GroupState, without } from '../group-state.ts'
 import {
-  type BrokerRoleContext,
-  brokerRole,
   deposed,
-  type EventOf,
   followerIn,
   memberIn,
-  type Own,
   registerAs,
   swapOutcomes,
   swapProposal,
   writeIdIn,
   writeIdOf,
-} from './vocabulary.ts'
+} from './transitions.ts'
+import { type BrokerRoleContext, brokerRole, type EventOf, type Own } from './vocabulary.ts'
 
 function stateOf({ head }: BrokerRoleContext): GroupState {
   const { revision: _, ...state } = head!

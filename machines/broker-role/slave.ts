@@ -8,20 +8,18 @@
  */
 import { assign } from 'xstate'
 import {
-  brokerRole,
-  type EventOf,
   epochIn,
   epochOf,
   failed,
   forgetAlarm,
   heard,
   leave,
-  type Own,
   registerAs,
   routedAnew,
   tellAlarm,
   withoutRoom,
-} from './vocabulary.ts'
+} from './transitions.ts'
+import { brokerRole, type EventOf, type Own } from './vocabulary.ts'
 
 const ofThisEpoch = { type: 'isMine', params: epochIn } as const
 const positionOf = ({ context: { position } }: Own) => ({ position })
