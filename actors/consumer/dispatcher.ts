@@ -15,38 +15,12 @@ import {
   suspensionOf,
   TO_DEAD_LETTERS,
 } from '../../machines/retry-policy.ts'
-import type { QueueRef } from '../../machines/topic.ts'
 import type { Clock, Log } from '../node/world.ts'
 import type { ConsumerSettings } from './consumer-options.ts'
-import type { IncomingMessage } from './incoming-message.ts'
+import { type Handler, Try, unhandled } from './handler.ts'
 import type { ProcessQueue } from './process-queue.ts'
 import { RunningHandlers } from './running-handlers.ts'
 import { type FailureCounts, reasonOf, type SendMessageBack, type SentBackTo } from './send-back.ts'
-
-export type MessageContext = {
-  readonly group: string
-  readonly queue: QueueRef
-  /** Messages of the queue that were stored after this one, when the broker last told. */
-  readonly behind: number
-  /** Of the ownership under which it is handled. It rises with each owner: others can refuse what an older one writes. */
-  readonly assignEpoch: number
-  /**
-   * BEFORE it throws, a handler may say when the message is tried again: 0 (default) as the ladder says (10 s, 30 s, 1
-   * min, …), 1 to 18 that delay level, -1 never again: it becomes a dead letter. Not heard in order.
-   */
-  delayLevel: number
-  /**
-   * In order, BEFORE it throws: how long its queue stands still this time, milliseconds, kept within 10 and 30,000. 0
-   * (default): as the consumer's `suspendMs` says, twice as long each time.
-   */
-  suspendMs: number
-}
-
-/** What it returns, or its promise resolves to, is ignored, except `unhandled`. */
-export type Handler = (message: IncomingMessage, context: MessageContext) => unknown
-
-/** Of a queue that is given back, or lost: the message was not handled, and is not given to this handler again. */
-export const unhandled = Symbol('unhandled')
 
 /** RocketMQ tries here again so long after it could not send a message back. */
 const TRY_HERE_MS = 5_000
@@ -75,7 +49,7 @@ export class Dispatcher {
   readonly #handler: Handler
   readonly #sendBack: SendMessageBack | null
   readonly #look: () => unknown
-  readonly #handlers: RunningHandlers<Run>
+  readonly #handlers: RunningHandlers<Try>
   #queues: readonly ProcessQueue[] = []
   #cursor = 0
   #running = 0
@@ -148,13 +122,13 @@ export class Dispatcher {
       const message = queue.take(this.#ordered)
       if (message === null || this.#ordered) this.#cursor++
       if (message === null) continue
-      this.#handle(new Run(this.#settings.group, queue, message))
+      this.#handle(new Try(this.#settings.group, queue, message))
       return true
     }
     return false
   }
 
-  #handle(run: Run): void {
+  #handle(run: Try): void {
     this.#running++
     let result: unknown
     try {
@@ -183,7 +157,7 @@ export class Dispatcher {
     )
   }
 
-  #finished({ processQueue, message }: Run): void {
+  #finished({ processQueue, message }: Try): void {
     this.#running--
     if (processQueue.isLost) this.counts.fenced++
     processQueue.finished(message)
@@ -197,7 +171,7 @@ export class Dispatcher {
     this.give()
   }
 
-  #timedOut(run: Run): void {
+  #timedOut(run: Try): void {
     this.counts.timedOut++
     this.counts.failed++
     const reason = `the handler ran longer than ${this.#settings.consumeTimeoutMs} ms`
@@ -205,7 +179,7 @@ export class Dispatcher {
     this.#giveBack(run, TIMED_OUT_LEVEL, reason)
   }
 
-  #failed(run: Run, error: unknown): void {
+  #failed(run: Try, error: unknown): void {
     this.counts.failed++
     const reason = reasonOf(error)
     if (this.#sendBack === null) this.#drop(run, reason)
@@ -219,7 +193,7 @@ export class Dispatcher {
     this.give()
   }
 
-  #drop(run: Run, reason: string): void {
+  #drop(run: Try, reason: string): void {
     this.counts.dropped++
     this.#tell(
       run,
@@ -230,7 +204,7 @@ export class Dispatcher {
   }
 
   /** In order: nothing of the queue is given out until this message has another try. */
-  #suspend(run: Run, reason: string): void {
+  #suspend(run: Try, reason: string): void {
     const { maxReconsumeTimes, suspendMs } = this.#settings
     if (run.message.deliveryAttempt > maxReconsumeTimes) {
       this.#tell(run, 'the handler failed for the last time; the message becomes a dead letter', reason)
@@ -245,7 +219,7 @@ export class Dispatcher {
   }
 
   /** The queue is not given back while the answer is awaited: whoever read it next would handle the message again. */
-  #giveBack(run: Run, delayLevel: number, reason: string): void {
+  #giveBack(run: Try, delayLevel: number, reason: string): void {
     const { processQueue, message } = run
     this.#sendBack!(processQueue, message, { delayLevel, reason }, (to, why) => {
       this.#count(to)
@@ -269,7 +243,7 @@ export class Dispatcher {
   }
 
   /** Of a queue that is another one's by then nothing is tried: it is the next owner's. */
-  #tryHere({ processQueue, message }: Run, ms: number): void {
+  #tryHere({ processQueue, message }: Try, ms: number): void {
     if (this.#isStopped) return
     const retry = this.#clock.setTimeout(() => {
       this.#retries.delete(retry)
@@ -279,7 +253,7 @@ export class Dispatcher {
     this.#retries.add(retry)
   }
 
-  #tell({ message: { messageId, deliveryAttempt } }: Run, what: string, error: string): void {
+  #tell({ message: { messageId, deliveryAttempt } }: Try, what: string, error: string): void {
     this.#log.warn(`'${this.#settings.group}': ${what}`, { messageId, deliveryAttempt, error })
   }
 
@@ -291,36 +265,6 @@ export class Dispatcher {
     this.#retries.clear()
   }
 }
-
-/** One try. Looked at by few handlers: it costs one small object and computes on demand. */
-class Run implements MessageContext {
-  readonly group: string
-  /** Set by few; without a slot in each object. */
-  declare delayLevel: number
-  declare suspendMs: number
-  /** @internal */ readonly processQueue: ProcessQueue
-  /** @internal */ readonly message: IncomingMessage
-
-  constructor(group: string, queue: ProcessQueue, message: IncomingMessage) {
-    this.group = group
-    this.processQueue = queue
-    this.message = message
-  }
-
-  get queue(): QueueRef {
-    return this.processQueue.reader.ref
-  }
-
-  get assignEpoch(): number {
-    return this.processQueue.assignEpoch
-  }
-
-  get behind(): number {
-    return Math.max(0, this.processQueue.reader.maxOffset - this.message.queueOffset - 1)
-  }
-}
-Run.prototype.delayLevel = 0
-Run.prototype.suspendMs = 0
 
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'

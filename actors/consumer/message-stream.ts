@@ -5,7 +5,7 @@
  */
 import { type QueueRef, queueKey } from '../../machines/topic.ts'
 import { badInput } from '../errors.ts'
-import { type MessageContext, unhandled } from './dispatcher.ts'
+import { type MessageContext, unhandled } from './handler.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 
 /** A message of `messages()`: the offset moves when it is acknowledged. FENCED_OWNER after the consumer was closed, or its queue was lost. */

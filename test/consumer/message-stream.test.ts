@@ -1,6 +1,6 @@
 /** Messages that are asked for, without a consumer: what becomes of those that are given, and of those that are not. */
 import test from 'ava'
-import { type MessageContext, unhandled } from '../../actors/consumer/dispatcher.ts'
+import { type MessageContext, unhandled } from '../../actors/consumer/handler.ts'
 import type { IncomingMessage } from '../../actors/consumer/incoming-message.ts'
 import { MessageStream, type PulledMessage } from '../../actors/consumer/message-stream.ts'
 
