@@ -13,6 +13,7 @@ import {
   SUSPEND_MS_MAX,
   SUSPEND_MS_MIN,
 } from '../../machines/retry-policy.ts'
+import { TIMER_MS_MAX } from '../../transport/ports.ts'
 import { badInput } from '../errors.ts'
 import { defaultOffsetsDir } from '../node/surroundings.ts'
 import { type Names, refuseUnknown } from '../options.ts'
@@ -95,8 +96,6 @@ export type ConsumerSettings = Required<Omit<ConsumerOptions, Reshaped>> & {
 /** Three beats. */
 const SESSION_MS_MIN = 6_000
 const SESSION_MS_MAX = 30 * 60_000
-/** A timer of more milliseconds fires at once. */
-export const TIMER_MS_MAX = 2 ** 31 - 1
 const SUSPEND_MS = 1_000
 const CONSUME_TIMEOUT_MS = 15 * 60_000
 

@@ -14,6 +14,7 @@ import {
   readQueuesOf,
   type TopicRoute,
 } from '../../machines/topic.ts'
+import { TIMER_MS_MAX } from '../../transport/ports.ts'
 import { badInput, StateMQError } from '../errors.ts'
 import type { Process } from '../node/process.ts'
 import { type Names, refuseUnknown } from '../options.ts'
@@ -39,8 +40,6 @@ const readerOptions: Names<ReaderOptions> = { topic: true, queues: true, from: t
 
 const LIMITS = { messages: 500, bytes: 16 * 1024 * 1024 }
 const ASK_MS = 3_000
-/** A timer of more milliseconds fires at once. */
-const WAIT_MS_MAX = 2 ** 31 - 1
 
 export class Reader {
   readonly topic: string
@@ -169,8 +168,8 @@ export class Reader {
   async poll(max = 32, waitMs = 1_000): Promise<IncomingMessage[]> {
     if (!(Number.isInteger(max) && max > 0))
       throw badInput(`poll: max ${max}: give 1 or more`, 'INVALID_PARAMETER')
-    if (!(waitMs >= 0 && waitMs <= WAIT_MS_MAX)) {
-      throw badInput(`poll: waitMs ${waitMs}: give 0 to ${WAIT_MS_MAX} milliseconds`, 'INVALID_PARAMETER')
+    if (!(waitMs >= 0 && waitMs <= TIMER_MS_MAX)) {
+      throw badInput(`poll: waitMs ${waitMs}: give 0 to ${TIMER_MS_MAX} milliseconds`, 'INVALID_PARAMETER')
     }
     await this.#ready()
     await this.#begin(this.#order)

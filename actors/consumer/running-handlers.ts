@@ -6,6 +6,7 @@
  *
  * RocketMQ: client/impl/consumer/ProcessQueue.java (cleanExpiredMsg, which looks every 15 minutes)
  */
+import { TIMER_MS_MAX } from '../../transport/ports.ts'
 import type { Clock } from '../node/world.ts'
 
 const TICKS = 8
@@ -22,7 +23,7 @@ export class RunningHandlers<Run extends object> {
   #tick = 0
   #timer: unknown = null
 
-  /** `timeoutMs` Infinity: nothing is ever late. */
+  /** `timeoutMs` Infinity, or so long that no timer counts to it: nothing is ever late. */
   constructor(clock: Clock, timeoutMs: number, isLate: (run: Run) => void) {
     this.#clock = clock
     this.#tickMs = timeoutMs / TICKS
@@ -34,7 +35,7 @@ export class RunningHandlers<Run extends object> {
     const place = this.#free.pop() ?? this.#runs.length
     this.#runs[place] = run
     this.#began[place] = this.#tick
-    if (this.#timer === null && this.#tickMs < Number.POSITIVE_INFINITY) this.#arm()
+    if (this.#timer === null && this.#tickMs <= TIMER_MS_MAX) this.#arm()
     return place
   }
 

@@ -29,7 +29,9 @@ export function virtualClock(startsAt = 1_700_000_000_000): VirtualClock {
     now: () => startsAt + elapsed,
     monotonic: () => elapsed,
     setTimeout(run, ms) {
-      const timer = { at: elapsed + Math.max(0, ms), run }
+      // As Node does: what it cannot count to fires at once.
+      const waits = ms <= 2 ** 31 - 1 ? Math.max(0, ms) : 1
+      const timer = { at: elapsed + waits, run }
       let low = 0
       for (let high = timers.length; low < high; ) {
         const middle = (low + high) >>> 1
