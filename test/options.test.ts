@@ -34,6 +34,8 @@ test('options: what is no object is refused', (t) => {
   t.throws(call, { code: 'INVALID_PARAMETER', message: 'the options of a producer are an object' })
 })
 
+const nodeWith = (broker: object) => startNode({ roles: ['broker'], broker: { name: 'a', ...broker } })
+
 const wrong: [what: string, call: (client: Client) => unknown, says: RegExp][] = [
   ['servers', () => connect({ servers: 5 as never }), /^servers: give 'nats:/],
   ['no server', () => connect({ servers: [] }), /^servers: give 'nats:/],
@@ -50,6 +52,18 @@ const wrong: [what: string, call: (client: Client) => unknown, says: RegExp][] =
     "a reader's queues",
     (client) => client.reader({ topic: 't', queues: 3 as never }),
     /^queues: give a function/,
+  ],
+  ['hours of retention', () => nodeWith({ retentionHours: 0 }), /^broker.retentionHours 0: give a number/],
+  ['hours at all', () => nodeWith({ retentionHours: Number.NaN }), /^broker.retentionHours NaN: give/],
+  [
+    "a segment's bytes",
+    () => nodeWith({ segmentBytes: 8 * 2 ** 30 }),
+    /^broker.segmentBytes 8589934592: give/,
+  ],
+  [
+    'a time in which a silence is noticed',
+    () => startNode({ roles: ['nameServer'], failover: { detectMs: Number.POSITIVE_INFINITY } }),
+    /^failover.detectMs Infinity: give milliseconds, 100 to 3600000$/,
   ],
   ["a reader's beginning", (client) => client.reader({ topic: 't', from: 'x' as never }), /^from 'x': give/],
 ]

@@ -30,8 +30,9 @@ export type NodeOptions = {
     /** 'sync': acknowledged when on disk. 'async' (default): acknowledged when written, synced soon after. */
     flush?: 'sync' | 'async'
     autoCreateTopic?: boolean
+    /** Of one file of the log: 4,096 bytes to 2 GiB; default 256 MiB. */
     segmentBytes?: number
-    /** How long messages are kept, hours; default 72. */
+    /** How long messages are kept, hours, more than 0; default 72. */
     retentionHours?: number
     /** RocketMQ's messageDelayLevel: the pauses of the 18 delay levels. THE SAME on all brokers of a cluster. */
     messageDelayLevel?: string
@@ -92,8 +93,9 @@ export function checkNodeOptions(options: NodeOptions): void {
   for (const role of roles as readonly string[]) {
     if (!ROLES.includes(role as Role)) invalid(`role '${role}': give one of ${ROLES.join(', ')}`)
   }
-  if (failover?.detectMs !== undefined && !(failover.detectMs >= DETECT_MS_MIN))
-    invalid(`failover.detectMs ${failover.detectMs}: give milliseconds, ${DETECT_MS_MIN} at least`)
+  const { detectMs = DETECT_MS_MIN } = failover ?? {}
+  if (!(detectMs >= DETECT_MS_MIN && detectMs <= DETECT_MS_MAX))
+    invalid(`failover.detectMs ${detectMs}: give milliseconds, ${DETECT_MS_MIN} to ${DETECT_MS_MAX}`)
   if ([servers, listen, transport].filter((way) => way !== undefined).length > 1) {
     invalid('give one of servers, listen and transport, not several')
   }
@@ -103,6 +105,7 @@ export function checkNodeOptions(options: NodeOptions): void {
   const fault = brokerNameFault(broker.name)
   if (fault) invalid(fault.message)
   checkReplicas(broker, invalid)
+  checkLog(broker, invalid)
   if (broker.flush !== undefined && broker.flush !== 'sync' && broker.flush !== 'async') {
     invalid(`flush '${broker.flush}': give 'sync' or 'async'`)
   }
@@ -113,6 +116,23 @@ export function checkNodeOptions(options: NodeOptions): void {
 const ROLES: readonly Role[] = ['nameServer', 'controller', 'register', 'broker']
 const REPLICAS_MAX = 9
 const DETECT_MS_MIN = 100
+const DETECT_MS_MAX = 3_600_000
+const SEGMENT_BYTES_MIN = 4_096
+/** Places in a segment are 32 bits in its index, and its last frame may go beyond. */
+const SEGMENT_BYTES_MAX = 2 ** 31
+
+function checkLog(
+  { retentionHours = 1, segmentBytes = SEGMENT_BYTES_MIN }: NonNullable<NodeOptions['broker']>,
+  invalid: (message: string) => never,
+): void {
+  if (!(Number.isFinite(retentionHours) && retentionHours > 0))
+    invalid(`broker.retentionHours ${retentionHours}: give a number above 0`)
+  if (!isWhole(segmentBytes, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX))
+    invalid(`broker.segmentBytes ${segmentBytes}: give ${SEGMENT_BYTES_MIN} to ${SEGMENT_BYTES_MAX} bytes`)
+}
+
+const isWhole = (value: number, least: number, most: number): boolean =>
+  Number.isInteger(value) && value >= least && value <= most
 
 function checkReplicas(
   { id = 0, replication = 'none', replicas, minInSync, maxLagBytes }: NonNullable<NodeOptions['broker']>,
@@ -126,8 +146,6 @@ function checkReplicas(
     return
   }
   const count = replicas ?? 2
-  const isWhole = (value: number, least: number, most: number) =>
-    Number.isInteger(value) && value >= least && value <= most
   if (!isWhole(count, 2, REPLICAS_MAX)) invalid(`replicas ${count}: give 2 to ${REPLICAS_MAX}`)
   if (!isWhole(id, 0, count - 1)) invalid(`id ${id}: the ${count} replicas have the ids 0 to ${count - 1}`)
   if (!isWhole(minInSync ?? 1, 1, count)) invalid(`minInSync ${minInSync}: give 1 to ${count}`)
