@@ -7,14 +7,19 @@ import { facts, json, table } from '../table.ts'
 import { age, bytes, list, whole } from '../values.ts'
 
 export function addDeadLetter(program: Command, cli: Cli): void {
-  const { terminal, clock } = cli
   const letters = program
     .command('dead-letter')
     .description('Look at what a group could not handle in all its tries, and send it again.')
     .helpCommand(false)
     .addHelpText('after', examples('statemq dead-letter list billing'))
+  addList(letters, cli)
+  addShow(letters, cli)
+  addResend(letters, cli)
+}
 
-  const all = letters
+function addList(letters: Command, cli: Cli): void {
+  const { terminal, clock } = cli
+  const command = letters
     .command('list')
     .description('List the dead letters of a group, the newest first.')
     .argument('<group>')
@@ -23,7 +28,7 @@ export function addDeadLetter(program: Command, cli: Cli): void {
       'after',
       examples('statemq dead-letter list billing', 'statemq dead-letter list billing --max 5 --json'),
     )
-  carriesOut<{ max: number }>(all, async (settings, { max }, [group]) => {
+  carriesOut<{ max: number }>(command, async (settings, { max }, [group]) => {
     const found = await withClient(cli, settings, `list the dead letters of '${group}'`, (client) =>
       client.admin().deadLetters(group!, { max }),
     )
@@ -40,14 +45,17 @@ export function addDeadLetter(program: Command, cli: Cli): void {
     terminal.write(table(terminal, ['message', 'topic', 'tries', 'died', 'keys', 'reason'], rows))
     if (found.length === max) terminal.write(`\nThere may be more than ${max}: add --max.\n`)
   })
+}
 
-  const show = letters
+function addShow(letters: Command, cli: Cli): void {
+  const { terminal } = cli
+  const command = letters
     .command('show')
     .description('Show a dead letter with its body.')
     .argument('<group>')
     .argument('<message>', 'its id, as the list shows it')
     .addHelpText('after', examples('statemq dead-letter show billing 1d0f3a5b7c9e21-17'))
-  carriesOut(show, async (settings, _, [group, id]) => {
+  carriesOut(command, async (settings, _, [group, id]) => {
     const { body, ...letter } = await withClient(cli, settings, `show the dead letter '${id}'`, (client) =>
       client.admin().deadLetter(group!, id!),
     )
@@ -70,8 +78,11 @@ export function addDeadLetter(program: Command, cli: Cli): void {
     )
     terminal.write(`\n${text ?? `(${bytes(body.length)} that are no text: --json shows them)`}\n`)
   })
+}
 
-  const resend = letters
+function addResend(letters: Command, cli: Cli): void {
+  const { terminal } = cli
+  const command = letters
     .command('resend')
     .description('Send dead letters again to the topics that they were sent to; every group there gets them.')
     .argument('<group>')
@@ -84,7 +95,7 @@ export function addDeadLetter(program: Command, cli: Cli): void {
         'statemq dead-letter resend billing --all',
       ),
     )
-  carriesOut<{ message?: string[]; all: boolean }>(resend, async (settings, options, [group]) => {
+  carriesOut<{ message?: string[]; all: boolean }>(command, async (settings, options, [group]) => {
     const { message: messageIds } = options
     if ((messageIds === undefined) !== options.all) throw new UsageError('say which: --message ID, or --all')
     const which = messageIds === undefined ? { all: true as const } : { messageIds }

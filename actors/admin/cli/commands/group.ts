@@ -3,24 +3,33 @@ import type { Command } from 'commander'
 import { type Cli, carriesOut, examples, withClient } from '../cli.ts'
 import type { GroupDescription, OffsetChange, Position } from '../face.ts'
 import { facts, json, table } from '../table.ts'
+import type { Terminal } from '../terminal.ts'
 import { age, target } from '../values.ts'
 
 const REBALANCES_SHOWN = 8
 const CONTESTED_SHOWN = 8
 
 export function addGroup(program: Command, cli: Cli): void {
-  const { terminal, clock } = cli
   const group = program
     .command('group')
     .description('Show consumer groups, how far they are, and set them back.')
     .helpCommand(false)
     .addHelpText('after', examples('statemq group list', 'statemq group show billing'))
+  addList(group, cli)
+  addShow(group, cli)
+  addLag(group, cli)
+  addReset(group, cli)
+  addSkip(group, cli)
+  addClone(group, cli)
+}
 
-  const all = group
+function addList(group: Command, cli: Cli): void {
+  const { terminal } = cli
+  const command = group
     .command('list')
     .description('List the consumer groups and how far each is behind.')
     .addHelpText('after', examples('statemq group list'))
-  carriesOut(all, async (settings) => {
+  carriesOut(command, async (settings) => {
     const groups = await withClient(cli, settings, 'list the groups', async (client) => {
       const admin = client.admin()
       const found: GroupDescription[] = []
@@ -42,15 +51,18 @@ export function addGroup(program: Command, cli: Cli): void {
     ])
     terminal.write(table(terminal, ['group', 'topics', 'members', 'idle', 'queues', 'lag'], rows))
   })
+}
 
-  const show = group
+function addShow(group: Command, cli: Cli): void {
+  const { terminal, clock } = cli
+  const command = group
     .command('show')
     .description(
       'Show who owns which queue, who idles and why, how far each queue is, and the last rebalances.',
     )
     .argument('<group>')
     .addHelpText('after', examples('statemq group show billing'))
-  carriesOut(show, async (settings, _, [name]) => {
+  carriesOut(command, async (settings, _, [name]) => {
     const found = await withClient(cli, settings, `show the group '${name}'`, (client) =>
       client.admin().group(name!),
     )
@@ -75,7 +87,7 @@ export function addGroup(program: Command, cli: Cli): void {
       const headings = ['member', 'subscriptions', 'queues', 'share', 'idle because']
       terminal.write(`\n${table(terminal, idle.length > 0 ? headings : headings.slice(0, 4), rows)}`)
     }
-    terminal.write(`\n${queueTable(found, clock.now())}`)
+    terminal.write(`\n${queueTable(terminal, found, clock.now())}`)
     if (found.rebalances.length > 0) {
       const rows = found.rebalances
         .slice(0, REBALANCES_SHOWN)
@@ -91,24 +103,30 @@ export function addGroup(program: Command, cli: Cli): void {
       )
     }
   })
+}
 
-  const lag = group
+function addLag(group: Command, cli: Cli): void {
+  const { terminal, clock } = cli
+  const command = group
     .command('lag')
     .description('Show how many messages wait for a group, queue by queue.')
     .argument('<group>')
     .addHelpText('after', examples('statemq group lag billing', 'statemq group lag billing --json'))
-  carriesOut(lag, async (settings, _, [name]) => {
+  carriesOut(command, async (settings, _, [name]) => {
     const found = await withClient(cli, settings, `show the lag of '${name}'`, (client) =>
       client.admin().group(name!),
     )
     const { retrying, queues } = found
     if (settings.json)
       return terminal.write(json({ group: found.group, lag: summary(found).lag, retrying, queues }))
-    terminal.write(queueTable(found, clock.now()))
+    terminal.write(queueTable(terminal, found, clock.now()))
     terminal.write(`\n${facts(terminal, { total: summary(found).lag, retrying })}`)
   })
+}
 
-  const reset = group
+function addReset(group: Command, cli: Cli): void {
+  const { terminal, clock } = cli
+  const command = group
     .command('reset')
     .description(
       'Set the place from which a group reads on. Its consumers may run: they go on there at once.',
@@ -132,18 +150,21 @@ export function addGroup(program: Command, cli: Cli): void {
       ),
     )
   carriesOut<{ to: Position | number; dryRun: boolean; create: boolean; topic?: string }>(
-    reset,
+    command,
     async (settings, { to, dryRun, create, topic: option }, [name, argument]) => {
-      const topic = oneTopic(reset, option, argument)
+      const topic = oneTopic(command, option, argument)
       const changes = await withClient(cli, settings, `reset the group '${name}' on '${topic}'`, (client) =>
         client.admin().resetOffsets(name!, topic, to, { dryRun, create }),
       )
       if (settings.json) return terminal.write(json({ group: name, topic, dryRun, changes }))
-      writeChanges(changes, dryRun)
+      writeChanges(terminal, changes, dryRun)
     },
   )
+}
 
-  const skip = group
+function addSkip(group: Command, cli: Cli): void {
+  const { terminal } = cli
+  const command = group
     .command('skip')
     .description(
       'Skip the backlog: the group goes on at the end of the topic, and never reads what waits now.',
@@ -154,19 +175,22 @@ export function addGroup(program: Command, cli: Cli): void {
     .option('--dry-run', 'show what would be skipped, change nothing', false)
     .addHelpText('after', examples('statemq group skip billing --topic orders --dry-run'))
   carriesOut<{ dryRun: boolean; topic?: string }>(
-    skip,
+    command,
     async (settings, { dryRun, topic: option }, [name, argument]) => {
-      const topic = oneTopic(skip, option, argument)
+      const topic = oneTopic(command, option, argument)
       const doing = `skip the backlog of '${name}' on '${topic}'`
       const changes = await withClient(cli, settings, doing, (client) =>
         client.admin().resetOffsets(name!, topic, 'last', { dryRun }),
       )
       if (settings.json) return terminal.write(json({ group: name, topic, dryRun, changes }))
-      writeChanges(changes, dryRun)
+      writeChanges(terminal, changes, dryRun)
     },
   )
+}
 
-  const clone = group
+function addClone(group: Command, cli: Cli): void {
+  const { terminal } = cli
+  const command = group
     .command('clone')
     .description('Let another group go on where this one is.')
     .argument('<group>')
@@ -175,7 +199,7 @@ export function addGroup(program: Command, cli: Cli): void {
     .option('--dry-run', 'show what would change, change nothing', false)
     .addHelpText('after', examples('statemq group clone billing billing-test --topic orders'))
   carriesOut<{ dryRun: boolean; topic?: string }>(
-    clone,
+    command,
     async (settings, { dryRun, topic }, [name, other]) => {
       const options = topic === undefined ? { dryRun } : { dryRun, topic }
       const changes = await withClient(
@@ -187,43 +211,47 @@ export function addGroup(program: Command, cli: Cli): void {
       if (settings.json) return terminal.write(json({ group: other, from: name, dryRun, changes }))
       if (changes.length === 0)
         return terminal.write(`'${name}' has committed nothing there: nothing to clone.\n`)
-      writeChanges(changes, dryRun)
+      writeChanges(terminal, changes, dryRun)
     },
   )
+}
 
-  function writeChanges(changes: readonly (OffsetChange & { topic?: string })[], dryRun: boolean): void {
-    const hasTopics = changes.some(({ topic }) => topic !== undefined)
-    const rows = changes.map(({ topic, brokerName, queueId, from, to }) => [
-      ...(hasTopics ? [topic] : []),
-      brokerName,
-      queueId,
-      from,
-      to,
-      from === null ? null : to - from,
-    ])
-    const headings = ['broker', 'queue', 'from', 'to', 'change']
-    terminal.write(table(terminal, hasTopics ? ['topic', ...headings] : headings, rows))
-    if (dryRun) terminal.write('\nNothing was changed. Without --dry-run it will be.\n')
-  }
+function writeChanges(
+  terminal: Terminal,
+  changes: readonly (OffsetChange & { topic?: string })[],
+  dryRun: boolean,
+): void {
+  const hasTopics = changes.some(({ topic }) => topic !== undefined)
+  const rows = changes.map(({ topic, brokerName, queueId, from, to }) => [
+    ...(hasTopics ? [topic] : []),
+    brokerName,
+    queueId,
+    from,
+    to,
+    from === null ? null : to - from,
+  ])
+  const headings = ['broker', 'queue', 'from', 'to', 'change']
+  terminal.write(table(terminal, hasTopics ? ['topic', ...headings] : headings, rows))
+  if (dryRun) terminal.write('\nNothing was changed. Without --dry-run it will be.\n')
+}
 
-  function queueTable(found: GroupDescription, now: number): string {
-    const rows = found.queues.map((queue) => [
-      queue.topic,
-      queue.brokerName,
-      queue.queueId,
-      ownerText(queue),
-      queue.assignEpoch,
-      queue.committed,
-      queue.maxOffset,
-      queue.lag,
-      queue.behindSince === null ? null : age(now - queue.behindSince),
-    ])
-    return table(
-      terminal,
-      ['topic', 'broker', 'queue', 'owner', 'epoch', 'committed', 'max offset', 'lag', 'behind'],
-      rows,
-    )
-  }
+function queueTable(terminal: Terminal, found: GroupDescription, now: number): string {
+  const rows = found.queues.map((queue) => [
+    queue.topic,
+    queue.brokerName,
+    queue.queueId,
+    ownerText(queue),
+    queue.assignEpoch,
+    queue.committed,
+    queue.maxOffset,
+    queue.lag,
+    queue.behindSince === null ? null : age(now - queue.behindSince),
+  ])
+  return table(
+    terminal,
+    ['topic', 'broker', 'queue', 'owner', 'epoch', 'committed', 'max offset', 'lag', 'behind'],
+    rows,
+  )
 }
 
 /** Who owns a queue, and who waits for it. */

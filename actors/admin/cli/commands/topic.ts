@@ -8,21 +8,28 @@ import { facts, json, table } from '../table.ts'
 import { permission, permissionName, whole } from '../values.ts'
 
 export function addTopic(program: Command, cli: Cli): void {
-  const { terminal } = cli
   const topic = program
     .command('topic')
     .description('Create, list, show and delete topics.')
     .helpCommand(false)
     .addHelpText('after', examples('statemq topic create orders', 'statemq topic show orders'))
+  addCreate(topic, cli)
+  addList(topic, cli)
+  addShow(topic, cli)
+  addRoute(topic, cli)
+  addDelete(topic, cli)
+}
 
-  const create = topic
+function addCreate(topic: Command, cli: Cli): void {
+  const { terminal } = cli
+  const command = topic
     .command('create')
     .description('Create a topic on every broker, or change it.')
     .argument('<topic>')
     .option('--queues <count>', 'queues on each broker', whole(1, 65_535), 8)
     .addOption(new Option('--perm <rights>', 'r, w or rw').argParser(permission).default(6, 'rw'))
     .addHelpText('after', examples('statemq topic create orders --queues 8'))
-  carriesOut<{ queues: number; perm: number }>(create, async (settings, { queues, perm }, [name]) => {
+  carriesOut<{ queues: number; perm: number }>(command, async (settings, { queues, perm }, [name]) => {
     await withClient(cli, settings, `create the topic '${name}'`, (client) =>
       client.admin().createTopic(name!, { queues, perm }),
     )
@@ -32,12 +39,15 @@ export function addTopic(program: Command, cli: Cli): void {
         : `Created the topic '${name}' with ${queues} ${queues === 1 ? 'queue' : 'queues'} on each broker.\n`,
     )
   })
+}
 
-  const all = topic
+function addList(topic: Command, cli: Cli): void {
+  const { terminal } = cli
+  const command = topic
     .command('list')
     .description('List the topics of the cluster.')
     .addHelpText('after', examples('statemq topic list', 'statemq topic list --json'))
-  carriesOut(all, async (settings) => {
+  carriesOut(command, async (settings) => {
     const topics = await withClient(cli, settings, 'list the topics', (client) => client.admin().topics())
     if (settings.json) return terminal.write(json(topics))
     if (topics.length === 0) return terminal.write('No topics yet. Make one: statemq topic create orders\n')
@@ -52,13 +62,16 @@ export function addTopic(program: Command, cli: Cli): void {
     ])
     terminal.write(table(terminal, ['topic', 'read queues', 'write queues', 'perm', 'brokers'], rows))
   })
+}
 
-  const show = topic
+function addShow(topic: Command, cli: Cli): void {
+  const { terminal } = cli
+  const command = topic
     .command('show')
     .description('Show the queues of a topic and what they hold.')
     .argument('<topic>')
     .addHelpText('after', examples('statemq topic show orders'))
-  carriesOut(show, async (settings, _, [name]) => {
+  carriesOut(command, async (settings, _, [name]) => {
     const found = await withClient(cli, settings, `show the topic '${name}'`, (client) =>
       client.admin().topic(name!),
     )
@@ -73,13 +86,16 @@ export function addTopic(program: Command, cli: Cli): void {
     terminal.write(facts(terminal, durabilityFacts(found.durability)))
     terminal.write(`\n${table(terminal, ['broker', 'queue', 'min offset', 'max offset', 'messages'], rows)}`)
   })
+}
 
-  const route = topic
+function addRoute(topic: Command, cli: Cli): void {
+  const { terminal } = cli
+  const command = topic
     .command('route')
     .description('Show where clients send and read a topic, as a name server tells them.')
     .argument('<topic>')
     .addHelpText('after', examples('statemq topic route orders'))
-  carriesOut(route, async (settings, _, [name]) => {
+  carriesOut(command, async (settings, _, [name]) => {
     const found = await withClient(cli, settings, `find the route of '${name}'`, (client) =>
       client.admin().route(name!),
     )
@@ -94,14 +110,17 @@ export function addTopic(program: Command, cli: Cli): void {
     terminal.write(facts(terminal, { 'name server': found.nameServerId, revision: found.revision }))
     terminal.write(`\n${table(terminal, ['broker', 'epoch', 'read queues', 'write queues', 'perm'], rows)}`)
   })
+}
 
-  const remove = topic
+function addDelete(topic: Command, cli: Cli): void {
+  const { terminal } = cli
+  const command = topic
     .command('delete')
     .description('Delete a topic and its messages on every broker.')
     .argument('<topic>')
     .option('--yes', 'do not ask', false)
     .addHelpText('after', examples('statemq topic delete orders --yes'))
-  carriesOut<{ yes: boolean }>(remove, async (settings, { yes }, [name]) => {
+  carriesOut<{ yes: boolean }>(command, async (settings, { yes }, [name]) => {
     if (!yes) {
       if (terminal.hasInput)
         throw new UsageError(`deleting '${name}' deletes its messages: add --yes to do it`)
