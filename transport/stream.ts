@@ -16,7 +16,7 @@ import { readU64, writeU64 } from './frames.ts'
 
 const CRC_AT = 40
 export const DATA_HEAD_BYTES = 44
-const ACK_BYTES = 44
+export const ACK_BYTES = 44
 
 export type DataHead = {
   epoch: number
