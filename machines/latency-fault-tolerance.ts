@@ -43,7 +43,9 @@ export function observe(
 export const isAvailable = (table: FaultTable, brokerName: string, nowMs: number): boolean =>
   nowMs >= (table[brokerName]?.availableFrom ?? 0)
 
-const isReachable = (table: FaultTable, brokerName: string): boolean => table[brokerName]?.reachable ?? true
+/** Whether it answered last, however slowly; one that nothing is known of counts as reachable. */
+export const isReachable = (table: FaultTable, brokerName: string): boolean =>
+  table[brokerName]?.reachable ?? true
 
 /**
  * Those of `queues` to choose from: of available brokers, else of reachable ones, else all; within the first two,

@@ -6,7 +6,13 @@
  *
  * RocketMQ: client/latency/MQFaultStrategy.java
  */
-import { type FaultTable, isAvailable, observe } from '../../machines/latency-fault-tolerance.ts'
+import {
+  candidates,
+  type FaultTable,
+  isAvailable,
+  isReachable,
+  observe,
+} from '../../machines/latency-fault-tolerance.ts'
 import type { Clock } from '../../transport/ports.ts'
 
 /** Below this RocketMQ's table isolates nobody. */
@@ -15,7 +21,7 @@ const FAULT_LATENCY_MS = 550
 const RECHECK_MS = 500
 
 export class BrokerHealth {
-  /** Changes whenever an answer of `isUsable` may have changed. */
+  /** Changes whenever an answer of `isUsable`, or of `preferred`, may have changed. */
   version = 0
   readonly #clock: Pick<Clock, 'monotonic'>
   #faults: FaultTable = {}
@@ -29,9 +35,14 @@ export class BrokerHealth {
     return isAvailable(this.#faults, brokerName, this.#clock.monotonic())
   }
 
+  /** Those of usable brokers; where there are none, those of brokers that answer, though slowly; else all. */
+  preferred<Q extends { readonly brokerName: string }>(queues: readonly Q[]): readonly Q[] {
+    return candidates(this.#faults, queues, this.#clock.monotonic())
+  }
+
   /** A request to the broker took so long; infinitely long when it failed. */
   observe(brokerName: string, tookMs: number): void {
-    if (tookMs < FAULT_LATENCY_MS) return
+    if (tookMs < FAULT_LATENCY_MS && isReachable(this.#faults, brokerName)) return
     const failed = tookMs === Number.POSITIVE_INFINITY
     const now = this.#clock.monotonic()
     this.#faults = observe(this.#faults, brokerName, failed ? 0 : tookMs, now, {

@@ -72,6 +72,10 @@ export class Lane {
     this.#producerId = owner.newProducerId()
   }
 
+  get brokerName(): string {
+    return this.pipe.brokerName
+  }
+
   get isOpen(): boolean {
     return this.#mode === 'open'
   }

@@ -2,7 +2,7 @@
  * TopicSender: which queue the next message of one topic goes to.
  *
  * Round robin over the writable queues of all masters, from a random start, as RocketMQ does; brokers that were slow
- * or failed are left out for the time that RocketMQ's table gives. Of a topic with very many queues, one loop turn
+ * or failed are left out for the time that RocketMQ's table gives, and when none is left, those that did not even answer. Of a topic with very many queues, one loop turn
  * uses a window of neighbouring queues and the next turn the window after it: the spread is as even, the frames are
  * larger.
  *
@@ -29,7 +29,7 @@ export type SenderOwner = Omit<LaneOwner, 'topic' | 'topicBytes' | 'elsewhere' |
   /** The broker has a new master: what waits for one is to be tried again, whatever its topic. */
   renewed(pipe: Pipe): void
   readonly turn: Pick<Turn, 'number'>
-  readonly health: Pick<BrokerHealth, 'version' | 'isUsable'>
+  readonly health: Pick<BrokerHealth, 'version' | 'isUsable' | 'preferred'>
 }
 
 export class TopicSender {
@@ -40,7 +40,7 @@ export class TopicSender {
   readonly #lanesByQueue = new Map<string, Lane>()
   #lanes: Lane[] = []
   #queues: QueueRef[] = []
-  #usable: Lane[] = []
+  #usable: readonly Lane[] = []
   #healthVersion = -1
   #turn = -1
   #first: number
@@ -130,18 +130,10 @@ export class TopicSender {
   }
 
   #look(): void {
-    this.#healthVersion = this.#owner.health.version
-    const health = new Map<string, boolean>()
-    const isUsable = (brokerName: string): boolean => {
-      let usable = health.get(brokerName)
-      if (usable === undefined) {
-        usable = this.#owner.health.isUsable(brokerName)
-        health.set(brokerName, usable)
-      }
-      return usable
-    }
-    const usable = this.#lanes.filter(({ pipe }) => pipe.epoch > 0 && isUsable(pipe.brokerName))
-    this.#usable = usable.length > 0 ? usable : this.#lanes
+    const { health } = this.#owner
+    this.#healthVersion = health.version
+    const led = this.#lanes.filter(({ pipe }) => pipe.epoch > 0)
+    this.#usable = led.length > 0 ? health.preferred(led) : this.#lanes
   }
 
   #selected(select: (queues: readonly QueueRef[]) => number): Lane {
@@ -154,12 +146,13 @@ export class TopicSender {
   }
 
   #elsewhere(lane: Lane): Lane | null {
-    const { brokerName } = lane.pipe
     const { health, random } = this.#owner
     const others = this.#lanes.filter(
-      ({ pipe, isOpen }) =>
-        pipe.brokerName !== brokerName && pipe.epoch > 0 && isOpen && health.isUsable(pipe.brokerName),
+      ({ brokerName, pipe, isOpen }) => brokerName !== lane.brokerName && pipe.epoch > 0 && isOpen,
     )
-    return others.length === 0 ? null : others[random(others.length)]!
+    const usable = others.filter(({ brokerName }) => health.isUsable(brokerName))
+    // Between brokers that are only slow nothing moves: it would go to and fro.
+    const preferred = usable.length > 0 ? usable : health.preferred([lane, ...others])
+    return preferred.length === 0 || preferred.includes(lane) ? null : preferred[random(preferred.length)]!
   }
 }

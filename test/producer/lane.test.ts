@@ -246,6 +246,26 @@ test('lane: a message without order leaves a broker that does not answer to anot
   )
 })
 
+test('lane: a message leaves a broker that does not answer for one that is slow, and a slow one for none that is', (t) => {
+  for (const isDead of [true, false]) {
+    const bench = new Bench()
+    bench.route({ name: 'a' }, { name: 'b' })
+    bench.unusable.add('b')
+    bench.health.version++
+    bench.send('first')
+    const [first] = bench.endTurn()
+    t.is(first!.brokerName, 'a')
+    bench.unusable.add('a')
+    if (isDead) bench.dead.add('a')
+    bench.health.version++
+    first!.fail('noResponders')
+    t.deepEqual(
+      bench.endTurn().map(({ brokerName }) => brokerName),
+      isDead ? ['b'] : [],
+    )
+  }
+})
+
 test('lane: a message that is due later travels in a frame of its own, which says so, to whichever broker', (t) => {
   const bench = new Bench()
   bench.route({ name: 'a' }, { name: 'b' })

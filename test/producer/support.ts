@@ -139,6 +139,8 @@ export class Bench {
   readonly subjects: Subjects = subjectsOf('test')
   readonly pipes = new Map<string, Pipe>()
   readonly unusable = new Set<string>()
+  /** Did not answer at all; they are unusable, too. */
+  readonly dead = new Set<string>()
   readonly observed: [brokerName: string, tookMs: number][] = []
   readonly unreachable: [brokerName: string, epoch: number][] = []
   readonly silent: [brokerName: string, epoch: number][] = []
@@ -150,7 +152,15 @@ export class Bench {
   /** Bytes that the lanes say are in use. */
   buffered = 0
   readonly turn = { number: 0 }
-  readonly health = { version: 0, isUsable: (brokerName: string) => !this.unusable.has(brokerName) }
+  readonly health = {
+    version: 0,
+    isUsable: (brokerName: string) => !this.unusable.has(brokerName),
+    preferred: <Q extends { readonly brokerName: string }>(queues: readonly Q[]): readonly Q[] => {
+      const usable = queues.filter(({ brokerName }) => !this.unusable.has(brokerName))
+      const alive = queues.filter(({ brokerName }) => !this.dead.has(brokerName))
+      return usable.length > 0 ? usable : alive.length > 0 ? alive : queues
+    },
+  }
   readonly budgetMs: number
   #wanted: Pipe[] = []
   #ids = 0

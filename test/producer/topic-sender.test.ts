@@ -78,6 +78,15 @@ test('round robin: uses all brokers when all are thought to fail', (t) => {
   t.is(new Set(Array.from({ length: 10 }, () => pick(bench))).size, 2)
 })
 
+test('round robin: when all are avoided, uses those that answer, though slowly, and not those that do not', (t) => {
+  const bench = new Bench()
+  bench.route({ name: 'a' }, { name: 'b' })
+  bench.unusable.add('a').add('b')
+  bench.dead.add('a')
+  bench.health.version++
+  t.deepEqual([...new Set(Array.from({ length: 10 }, () => pick(bench)))], ['b/0'])
+})
+
 test('queues: one that may not be written to is not used', (t) => {
   const bench = new Bench()
   bench.route({ name: 'a', perm: 4 }, { name: 'b', perm: 2 })
