@@ -10,6 +10,7 @@ import { badInput } from './errors.ts'
 import { type Node, startNode } from './node/node.ts'
 import { consoleLog, realClock, realRandom } from './node/real-world.ts'
 import { SimulatedDisk } from './node/simulated-disk.ts'
+import type { Clock } from './node/world.ts'
 import { type Names, refuseUnknown } from './options.ts'
 
 export type TestClusterOptions = {
@@ -49,7 +50,11 @@ type Running = { node: Node; transport: MemoryTransport }
 
 const COLLECT_MS = 1
 
-export async function createTestCluster(options: TestClusterOptions = {}): Promise<TestCluster> {
+export const createTestCluster = (options: TestClusterOptions = {}): Promise<TestCluster> =>
+  startTestCluster(options, realClock)
+
+/** The same on another clock. */
+export async function startTestCluster(options: TestClusterOptions, clock: Clock): Promise<TestCluster> {
   refuseUnknown('createTestCluster', options, testClusterOptions)
   const { brokers = 1, slaves = 0, nameServers = 1, flush = 'async', autoCreateTopic = true } = options
   const { cluster = 'test', replication = 'sync', messageDelayLevel } = options
@@ -58,8 +63,8 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
   checkCount('nameServers', nameServers, 1, 16)
   const random = realRandom()
   const log = consoleLog({ level: 'error' })
-  const disk = new SimulatedDisk({ clock: realClock, random }).mount()
-  const world = { clock: realClock, random, disk, log }
+  const disk = new SimulatedDisk({ clock, random }).mount()
+  const world = { clock, random, disk, log }
   const hub = createHub({ ...world, maxPayload: 8 * 1024 * 1024 })
   const registers = createRegisterHub(world)
   const clients: Client[] = []

@@ -6,7 +6,8 @@
 import { bind } from '../../machines/effect.ts'
 import { producerRouteMachine } from '../../machines/producer-route.ts'
 import type { TopicRoute } from '../../machines/topic.ts'
-import { ask, hear } from '../../transport/codec.ts'
+import { ask, hear, type Refusal } from '../../transport/codec.ts'
+import { codes } from '../../transport/codes.ts'
 import { topicRoute } from '../../transport/messages.ts'
 import { StateMQError } from '../errors.ts'
 import { host } from '../node/host.ts'
@@ -15,6 +16,8 @@ import type { Process } from '../node/process.ts'
 const ASK_MS = 1_000
 /** RocketMQ's DefaultMQProducer.defaultTopicQueueNums: queues of a topic made by its first send, on each broker. */
 const DEFAULT_QUEUES = 4
+/** Refusals that say nothing of the topic: another moment, or another master, may take it. */
+const passing: ReadonlySet<number> = new Set([codes.NOT_MASTER, codes.SERVICE_NOT_AVAILABLE])
 
 export type RouteWatchOptions = {
   topic: string
@@ -131,36 +134,47 @@ export function watchRoute(process: Process, options: RouteWatchOptions): RouteW
     })
   }
 
-  /** Makes the topic on EVERY broker that allows it, so that its load is spread from the first message on. */
+  function failed(code: string, message: string): void {
+    route.actor.send({ type: 'request.failed', code, message, retryable: true })
+  }
+
+  /**
+   * Makes the topic on EVERY broker that allows it, so that its load is spread from the first message on. Refused is it ONLY
+   * by brokers that say so: one that is slow, or has no master at the moment, is asked again.
+   */
   function createEverywhere(): void {
     ask(transport, subjects.nameServer.cluster, {}, ASK_MS, (outcome) => {
-      const view = outcome.ok && outcome.value.code === 0 ? outcome.value : null
-      const brokers = view && 'value' in view ? view.value.brokers : []
-      const willing = brokers.filter(({ role, autoCreateTopic }) => role === 'master' && autoCreateTopic)
-      if (willing.length === 0) {
-        const message = 'no broker creates topics by itself'
-        return route.actor.send({ type: 'topic.refused', code: 'TOPIC_NOT_EXIST', message })
-      }
-      let left = willing.length
-      const created: string[] = []
-      const config = { topic, readQueues: DEFAULT_QUEUES, writeQueues: DEFAULT_QUEUES, perm: 6 }
-      for (const { brokerName, epoch } of willing) {
-        ask(
-          transport,
-          subjects.broker(brokerName, epoch).createTopic,
-          { config, ifMissing: true },
-          ASK_MS,
-          (answered) => {
-            if (answered.ok && answered.value.code === 0) created.push(brokerName)
-            if (--left > 0) return
-            if (created.length > 0) route.actor.send({ type: 'topic.created', brokerNames: created })
-            else {
-              const message = 'no broker took the topic'
-              route.actor.send({ type: 'topic.refused', code: 'SYSTEM_ERROR', message })
-            }
-          },
-        )
-      }
+      if (!outcome.ok) return failed(outcome.failure.code, `asking a name server: ${outcome.failure.message}`)
+      if (!('value' in outcome.value)) return failed('refused', outcome.value.message)
+      const willing = outcome.value.value.brokers.filter(({ autoCreateTopic }) => autoCreateTopic)
+      const masters = willing.filter(({ role }) => role === 'master')
+      if (masters.length > 0) return createOn(masters)
+      if (willing.length > 0) return failed('noResponders', 'no broker that creates topics has a master')
+      const message = 'no broker creates topics by itself'
+      route.actor.send({ type: 'topic.refused', code: 'TOPIC_NOT_EXIST', message })
     })
+  }
+
+  function createOn(masters: readonly { brokerName: string; epoch: number }[]): void {
+    let left = masters.length
+    let trouble = ''
+    const created: string[] = []
+    const config = { topic, readQueues: DEFAULT_QUEUES, writeQueues: DEFAULT_QUEUES, perm: 6 }
+    for (const { brokerName, epoch } of masters) {
+      const to = subjects.broker(brokerName, epoch).createTopic
+      ask(transport, to, { config, ifMissing: true }, ASK_MS, (answered) => {
+        if (!answered.ok) trouble = `${brokerName} was asked to make the topic: ${answered.failure.message}`
+        else if (answered.value.code === 0) created.push(brokerName)
+        else if (passing.has(answered.value.code))
+          trouble = `${brokerName} does not make the topic now: ${(answered.value as Refusal).message}`
+        if (--left > 0) return
+        if (created.length > 0) route.actor.send({ type: 'topic.created', brokerNames: created })
+        else if (trouble !== '') failed('noResponders', trouble)
+        else {
+          const message = 'no broker took the topic'
+          route.actor.send({ type: 'topic.refused', code: 'SYSTEM_ERROR', message })
+        }
+      })
+    }
   }
 }

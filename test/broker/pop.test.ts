@@ -570,6 +570,22 @@ test('pop: a queue whose owner is gone is freed, and the group goes on where it 
   await next.stop()
 })
 
+test('pop: of several owners the coordinator is asked in the name of the latest claim', async (t) => {
+  const bench = await broker(2)
+  for (const [queueId, clientId, count] of [
+    [0, 'a', 3],
+    [1, 'b', 5],
+  ] as const) {
+    const claim = { clientId, instance: clientId, generation: division(count), force: false, waits: false }
+    bench.groups.claim({ group: 'g', topic: 'orders', queueId, ...claim }, () => {})
+  }
+  bench.settle()
+  const asked: unknown[] = []
+  bench.askCoordinator = (doubt) => void asked.push(doubt)
+  ask(bench)
+  t.deepEqual(asked, [{ group: 'g', clientIds: ['a', 'b'], generation: division(5) }])
+})
+
 test('pop: a queue whose owner lives is its own, whoever pops', async (t) => {
   const bench = await owned()
   bench.askCoordinator = (_, told) => told({ generation: division(4), gone: [] })

@@ -69,6 +69,19 @@ test('schedule: a message is not there before its time, and is there at its time
   t.deepEqual(await bodiesIn(bench), ['x'])
 })
 
+test('schedule: a message that is due a little after another one is NEVER delivered with it', async (t) => {
+  const bench = await opened()
+  for (const body of ['x', 'y']) {
+    bench.send('', delayed(body, { level: '3' }))
+    bench.settle()
+    bench.clock.advance(20)
+  }
+  bench.clock.advance(9_970)
+  t.deepEqual(await bodiesIn(bench), ['x'])
+  bench.clock.advance(20)
+  t.deepEqual(await bodiesIn(bench), ['x', 'y'])
+})
+
 test('schedule: while nothing waits no timer runs, and while something waits one', async (t) => {
   const bench = await opened()
   bench.clock.advance(2_000) // What the store has to sync, it has synced by then.

@@ -15,7 +15,7 @@ const GROUPS = 8
 
 /** Sends without a pause until it is told to stop; what is of one message group is numbered in its order. */
 function flowing(client: Client) {
-  const producer = client.producer({ timeoutMs: 30_000 })
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   const receipts: Receipt[] = []
   const errors: unknown[] = []
   let sent = 0

@@ -9,7 +9,10 @@ import { clientOf, clusterOf, hears, listen, numbers, sorted } from './support.t
 test('topic: is listed with its brokers and queues', async (t) => {
   const client = await clientOf(t, { brokers: 2 })
   await client.admin().createTopic('orders', { queues: 3 })
-  await until('a name server lists it', async () => (await client.admin().topics()).length === 1)
+  await until(
+    'a name server lists it at both',
+    async () => (await client.admin().topics())[0]?.brokers.length === 2,
+  )
   t.deepEqual(await client.admin().topics(), [
     { topic: 'orders', readQueues: 6, writeQueues: 6, perm: 6, brokers: ['broker-a', 'broker-b'] },
   ])
@@ -37,7 +40,7 @@ test('topic: one that is deleted is gone, with its messages and the offsets of i
 test('topic: a send to one that was deleted says so at once, where topics are not made by use', async (t) => {
   const client = await clientOf(t, { autoCreateTopic: false })
   await client.admin().createTopic('orders', { queues: 1 })
-  const producer = client.producer({ timeoutMs: 5_000 })
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await producer.send({ topic: 'orders', body: '1' })
   await client.admin().deleteTopic('orders')
   await until('no name server knows it', async () => (await client.admin().topics()).length === 0)
@@ -46,7 +49,7 @@ test('topic: a send to one that was deleted says so at once, where topics are no
 
 test('topic: a send to one that was deleted makes it anew, where topics are made by use', async (t) => {
   const client = await clientOf(t)
-  const producer = client.producer({ timeoutMs: 20_000 })
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
   await producer.send({ topic: 'orders', body: '1' })
   await client.admin().deleteTopic('orders')
   await until('no name server knows it', async () => (await client.admin().topics()).length === 0)

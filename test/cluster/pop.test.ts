@@ -73,7 +73,10 @@ test('pop: several consumers share ONE queue, and each message is given to one o
 test('pop: what is not acknowledged is given again AFTER its invisible time, to whoever receives', async (t) => {
   const client = await clientOf(t)
   await send(client, numbers(3))
-  const [one, two] = [client.simpleConsumer(options({ invisibleMs: 300 })), client.simpleConsumer(options())]
+  const [one, two] = [
+    client.simpleConsumer(options({ invisibleMs: 3_000 })),
+    client.simpleConsumer(options()),
+  ]
   const first: ReceivedMessage[] = []
   await until('all are received', async () => first.push(...(await one.receive())) >= 3)
   const acknowledged = first.find(({ text }) => text === '1')!

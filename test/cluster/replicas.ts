@@ -1,13 +1,14 @@
 /** A broker with replicas in memory, as the production code runs it, and what can befall its master. */
 import type { ExecutionContext } from 'ava'
 import { type Client, connect, type Node, startNode } from '../../actors/index.ts'
-import { realClock, realRandom } from '../../actors/node/real-world.ts'
+import { realRandom } from '../../actors/node/real-world.ts'
 import { SimulatedDisk } from '../../actors/node/simulated-disk.ts'
 import { ask } from '../../transport/codec.ts'
 import { createHub, type MemoryTransport } from '../../transport/memory.ts'
 import type { BrokerDescription, GroupOnBroker } from '../../transport/messages.ts'
 import { createRegisterHub } from '../../transport/register-memory.ts'
 import { type Subject, subjectsOf } from '../../transport/subjects.ts'
+import { patientClock } from '../support/patient-clock.ts'
 import { notedLog } from '../support/transports.ts'
 import { until } from '../support/until.ts'
 
@@ -46,8 +47,8 @@ export async function replicaSet(
 ): Promise<ReplicaSet> {
   const log = notedLog()
   const random = realRandom()
-  const disk = new SimulatedDisk({ clock: realClock, random }).mount()
-  const world = { clock: realClock, random, disk, log }
+  const disk = new SimulatedDisk({ clock: patientClock, random }).mount()
+  const world = { clock: patientClock, random, disk, log }
   const hub = createHub({ ...world, maxPayload: 8 * 1024 * 1024 })
   const isCutOff = new Set<string>()
   const registers = createRegisterHub({

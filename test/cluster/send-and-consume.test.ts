@@ -60,7 +60,7 @@ test('message: bytes of every value come back as they were', async (t) => {
   const client = await clientOf(t)
   const body = Uint8Array.from({ length: 1_024 }, (_, i) => i % 256)
   await client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body })
-  const [message] = await client.reader({ topic: 'orders' }).poll()
+  const [message] = await client.reader({ topic: 'orders' }).poll(1, LIMIT_MS)
   t.deepEqual(new Uint8Array(message!.body), body)
 })
 
@@ -85,7 +85,7 @@ test('message: the caller may change its bytes once send has returned', async (t
   const sent = client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body })
   body.fill('x')
   await sent
-  const [message] = await client.reader({ topic: 'orders' }).poll()
+  const [message] = await client.reader({ topic: 'orders' }).poll(1, LIMIT_MS)
   t.is(message!.text, 'before')
 })
 
@@ -136,9 +136,12 @@ test('producer: a topic that is made by its first message is made on every broke
 
 test('producer: where topics are not made by use, an unknown topic is refused', async (t) => {
   const client = await clientOf(t, { autoCreateTopic: false })
-  const error = await t.throwsAsync(client.producer().send({ topic: 'orders', body: 'x' }), {
-    instanceOf: StateMQError,
-  })
+  const error = await t.throwsAsync(
+    client.producer({ timeoutMs: LIMIT_MS }).send({ topic: 'orders', body: 'x' }),
+    {
+      instanceOf: StateMQError,
+    },
+  )
   t.is((error as StateMQError).code, 'TOPIC_NOT_EXIST')
   t.is((error as StateMQError).responseCode, 17)
   t.false((error as StateMQError).retryable)
@@ -147,7 +150,7 @@ test('producer: where topics are not made by use, an unknown topic is refused', 
 
 test('producer: one that may not create topics refuses an unknown topic', async (t) => {
   const client = await clientOf(t)
-  const producer = client.producer({ createTopics: false })
+  const producer = client.producer({ createTopics: false, timeoutMs: LIMIT_MS })
   await t.throwsAsync(producer.send({ topic: 'orders', body: 'x' }), { code: 'TOPIC_NOT_EXIST' })
   await client.admin().createTopic('orders', { queues: 1 })
   t.is((await producer.send({ topic: 'orders', body: 'x' })).queueOffset, 0)

@@ -1,12 +1,14 @@
 /** A process that stands still for longer than its session: its own handler holds it up, brokers and all. */
 import test from 'ava'
+import { realClock } from '../../actors/node/real-world.ts'
 import { LIMIT_MS, until } from '../support/until.ts'
-import { clientOf, hears, listen, numbers, sorted } from './support.ts'
+import { clusterOf, hears, listen, numbers, sorted } from './support.ts'
 
 const SESSION_MS = 6_000
 
 test('standstill: a group of one asks for its queues again, and hears every message once', async (t) => {
-  const client = await clientOf(t)
+  const cluster = await clusterOf(t, {}, realClock)
+  const client = await cluster.connect()
   await client.admin().createTopic('orders', { queues: 2 })
   const held = new Int32Array(new SharedArrayBuffer(4))
   const owned: number[] = []

@@ -1,15 +1,17 @@
 /** A cluster in memory with clients, as the tests of whole ways use it. */
 import type { ExecutionContext } from 'ava'
-import {
-  type Client,
-  type Consumer,
-  type ConsumerOptions,
-  createTestCluster,
-  type FilterExpression,
-  type IncomingMessage,
-  type TestCluster,
-  type TestClusterOptions,
+import type {
+  Client,
+  Consumer,
+  ConsumerOptions,
+  FilterExpression,
+  IncomingMessage,
+  TestCluster,
+  TestClusterOptions,
 } from '../../actors/index.ts'
+import type { Clock } from '../../actors/node/world.ts'
+import { startTestCluster } from '../../actors/test-cluster.ts'
+import { patientClock } from '../support/patient-clock.ts'
 import { until } from '../support/until.ts'
 
 /** Delay levels that a test can wait for; the last one it cannot. */
@@ -17,8 +19,12 @@ export const SHORT_LEVELS =
   '60ms 120ms 180ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 30ms 1h'
 
 /** Closed with the test. */
-export async function clusterOf(t: ExecutionContext, options: TestClusterOptions = {}): Promise<TestCluster> {
-  const cluster = await createTestCluster(options)
+export async function clusterOf(
+  t: ExecutionContext,
+  options: TestClusterOptions = {},
+  clock: Clock = patientClock,
+): Promise<TestCluster> {
+  const cluster = await startTestCluster(options, clock)
   t.teardown(() => cluster.close())
   return cluster
 }

@@ -19,7 +19,9 @@ test('register in a cluster: one order explains what six writers saw while the l
   const log = notedLog()
 
   const connect = async (first: number): Promise<Transport> => {
-    const outcome = await tryConnect([...urls.slice(first), ...urls.slice(0, first)])
+    const outcome = await tryConnect([...urls.slice(first), ...urls.slice(0, first)], {
+      connectTimeoutMs: 20_000,
+    })
     if (!outcome.ok) throw new Error(outcome.failure.message)
     t.teardown(() => close(outcome.value))
     return outcome.value

@@ -171,7 +171,7 @@ test('consumer: a group whose only consumer was killed can be moved', async (t) 
   await processes.start('node', '--roles', 'broker', '--broker', 'broker-a', '--nats', nats.url, '--dir', dir)
   const client = await clientOf(t, nats.url)
   await client.admin().createTopic('orders', { queues: 1 })
-  await client.producer().send({ topic: 'orders', body: 'x' })
+  await client.producer({ timeoutMs: 60_000 }).send({ topic: 'orders', body: 'x' })
   const module = new URL('./consuming.js', import.meta.url)
   const only = await processes.startModule(module, nats.url, 'orders', 'billing', 'only')
   await until('it is at work', () => handledBy(only).length === 1)
@@ -233,7 +233,7 @@ test('start: a folder that another process uses is refused, and it is said by wh
   t.regex(second.errors, new RegExp(`in use by process ${first.pid}`))
   t.notRegex(second.errors, /\n\s+at /)
   const client = await clientOf(t, first.ready.servers)
-  await t.notThrowsAsync(client.producer().send({ topic: 'orders', body: 'x' }))
+  await t.notThrowsAsync(client.producer({ timeoutMs: 60_000 }).send({ topic: 'orders', body: 'x' }))
 })
 
 test('start: a folder that a killed process left is taken', async (t) => {

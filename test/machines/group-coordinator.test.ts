@@ -568,6 +568,16 @@ test('group: a member that was told a later division by another coordinator is t
   t.true(group.generation > 7)
 })
 
+test('group: a member that follows a rival which counted alike is to join again, and all leap ahead of both', (t) => {
+  const rival = nth(1, OWN + 1)
+  const group = stable('c1')
+  group.send({ type: 'member.beat', clientId: 'c1', instance: 'c1-1', generation: rival })
+  t.deepEqual(group.orders(), ['reject c1'])
+  group.send({ type: 'member.joined', ...member('c1'), generation: rival, held: [] })
+  t.is(group.state, 'gathering')
+  t.true(group.generation > 1)
+})
+
 test('group: a new coordinator leaps over all that its predecessor may have said', (t) => {
   const group = started()
   group.join('c1', { generation: 7 })
@@ -675,6 +685,16 @@ test('group: an owner that is asked after is gone AFTER a later division was tol
   t.deepEqual(group.orders(), ['tell 2: c2 0 1 2 3'])
   group.doubt(1, 'c1', 'c2')
   t.deepEqual(group.orders(), ['gone 2: c1'])
+})
+
+test('group: an owner that is in the list that was told last is NEVER called gone, however old its claim is', (t) => {
+  const group = stable('c1', 'c2')
+  group.join('c3')
+  group.settle()
+  group.expire('session/c1')
+  group.take()
+  group.doubt(1, 'c1')
+  t.deepEqual(group.orders(), ['gone 2: not known'])
 })
 
 test('group: when the last one is gone nobody has a share, in a generation of its own', (t) => {

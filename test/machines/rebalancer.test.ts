@@ -228,6 +228,20 @@ test('rebalancer: a drained queue that became its share again is claimed AFTER i
   t.deepEqual(consumer.orders(), ['claim 1'])
 })
 
+test('rebalancer: the end of a drain under an earlier grant says nothing of this one', (t) => {
+  const consumer = owner()
+  consumer.told(2, ['c1', 'c2'], [0])
+  for (const [count, assignEpoch] of [
+    [1, 0],
+    [0, 1],
+  ] as const) {
+    consumer.send({ type: 'queue.drained', queue: keyOf(1), generation: nth(count), assignEpoch })
+    t.deepEqual(consumer.held, ['0 owned', '1 draining'])
+  }
+  consumer.drained(1)
+  t.deepEqual(consumer.held, ['0 owned'])
+})
+
 // ----------------------------------------------------------------------------------- a queue that another one holds
 
 test('rebalancer: while the owner is a member its claim waits at the broker, again and again', (t) => {

@@ -41,8 +41,12 @@ export class Processes {
 
   constructor(scope: Scope) {
     scope.teardown(async () => {
-      const exits = [...this.#running].map((child) => once(child, 'exit'))
-      for (const child of this.#running) child.kill('SIGKILL')
+      // One that has ended, and whose last words are still on their way, tells that no second time.
+      const living = [...this.#running].filter(
+        ({ exitCode, signalCode }) => exitCode === null && signalCode === null,
+      )
+      const exits = living.map((child) => once(child, 'exit'))
+      for (const child of living) child.kill('SIGKILL')
       await Promise.all(exits)
     })
   }

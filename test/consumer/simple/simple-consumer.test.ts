@@ -48,7 +48,7 @@ test('simple consumer: leaves no timer behind when it closes, whatever it was wa
   const clock = countedClock()
   const client = await connect({ cluster: 'test', transport: hub.connect(), world: { ...world, clock } })
   await client.admin().createTopic('orders', { queues: 2 })
-  await client.producer().send({ topic: 'orders', body: 'x' })
+  await client.producer({ timeoutMs: 60_000 }).send({ topic: 'orders', body: 'x' })
   const subscriptions = [{ topic: 'orders' }]
   const consumer = client.simpleConsumer({ group: 'g', subscriptions, from: 'first' })
   const [message] = await consumer.receive()
@@ -81,7 +81,7 @@ test('simple consumer: acknowledges while the broker is away as soon as it is ba
   t.teardown(() => names.close())
   const client = await connect({ cluster: 'test', transport: hub.connect(), world })
   t.teardown(() => client.close())
-  const producer = client.producer()
+  const producer = client.producer({ timeoutMs: 60_000 })
   await Promise.all(['a', 'b'].map((body) => producer.send({ topic: 'orders', body })))
   const consumer = client.simpleConsumer({ group: 'g', subscriptions: [{ topic: 'orders' }], from: 'first' })
   const messages: Awaited<ReturnType<typeof consumer.receive>> = []
