@@ -423,6 +423,15 @@ test('pop: a queue that appears later is read from its start', async (t) => {
   t.deepEqual(texts(receive(bench, { from: 'last' })), ['new'])
 })
 
+test('pop: a queue that appeared while the group owned its queues is read from its start', async (t) => {
+  const bench = await broker()
+  bench.state.changeOffsets({ group: 'g', offsets: [['orders', 0, 0]] })
+  bench.topic('orders', { queues: 2 })
+  bench.send('s', frame(['new'], { queueId: 1 }))
+  bench.settle()
+  t.deepEqual(texts(receive(bench, { from: 'last' })), ['new'])
+})
+
 test('pop: the first receive notes where the group begins in every queue, also in those that it gave nothing of', async (t) => {
   const bench = await broker(3)
   bench.state.changeOffsets({ group: 'g', offsets: [['orders', 0, 0]] })
