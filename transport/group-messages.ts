@@ -29,9 +29,19 @@ export const claimRequest = z.object({
   waits: z.boolean(),
 })
 export type ClaimRequest = z.infer<typeof claimRequest>
-/** `granted: false` names who holds the queue; `committed` is null when the group never committed there. */
+/**
+ * `granted: false` names who holds the queue; `committed` is null when the group never committed there. `isLater`: the queue
+ * was not there yet when the group began to read the topic.
+ */
 export type ClaimAnswer =
-  | { granted: true; assignEpoch: number; committed: number | null; minOffset: number; maxOffset: number }
+  | {
+      granted: true
+      assignEpoch: number
+      committed: number | null
+      minOffset: number
+      maxOffset: number
+      isLater: boolean
+    }
   | { granted: false; owner: string | null; ownerGeneration: number }
 
 /** `assignEpoch`: of the grant, 0 when it is not known. `offset`: of the next message to read, committed with the release. */

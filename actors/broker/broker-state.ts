@@ -40,6 +40,7 @@ type Saved = {
   owners?: [group: string, [queue: string, owner: QueueOwnership][]][]
   /** The same. */
   assignFloor?: number
+  begun?: [group: string, [topic: string, queues: number][]][]
   producers: SavedProducer[]
   /** Missing in logs of earlier versions, as what follows. */
   schedule?: number[]
@@ -54,6 +55,8 @@ export class BrokerState {
   readonly offsets = new Map<string, GroupOffsets>()
   /** By group and queue: who reads it, and how often it changed hands. */
   readonly owners = new Map<string, Map<string, QueueOwnership>>()
+  /** By group and topic: how many queues there were to read when the group began here. Later ones are read from their start. */
+  readonly #begun = new Map<string, Map<string, number>>()
   /** The highest assignEpoch of a topic that was deleted: one of the same name NEVER grants under an earlier one again. */
   assignFloor = 0
   readonly producers: ProducerStates
@@ -87,13 +90,32 @@ export class BrokerState {
         }
         if (owners.size === 0) this.owners.delete(group)
       }
+      for (const [group, topics] of this.#begun)
+        if (topics.delete(change.deleted) && topics.size === 0) this.#begun.delete(group)
     }
+  }
+
+  /** Whether the queue was not there yet when the group began to read its topic. */
+  isLater(group: string, topic: string, queueId: number): boolean {
+    return queueId >= (this.#begun.get(group)?.get(topic) ?? Number.POSITIVE_INFINITY)
+  }
+
+  #begin(group: string, topic: string): void {
+    const config = this.topics.get(topic)
+    if (config === undefined) return
+    let topics = this.#begun.get(group)
+    if (!topics) {
+      topics = new Map()
+      this.#begun.set(group, topics)
+    }
+    if (!topics.has(topic)) topics.set(topic, config.readQueues)
   }
 
   changeOffsets({ group, offsets }: OffsetChange): void {
     const known = this.#offsetsOf(group)
     for (const [topic, queueId, offset] of offsets) {
       const queue = queueOf(topic, queueId)
+      if (!known.has(queue)) this.#begin(group, topic)
       this.sentBack.committed(group, queue, known.get(queue) ?? 0, offset)
       known.set(queue, offset)
       this.pops.move(group, queue, offset)
@@ -104,6 +126,7 @@ export class BrokerState {
     for (const { group, queue, change } of record) {
       const known = this.#offsetsOf(group)
       const committed = committedOf(this.pops.apply(group, queue, change))
+      if (!known.has(queue)) this.#begin(group, topicOf(queue))
       this.sentBack.committed(group, queue, known.get(queue) ?? 0, committed)
       known.set(queue, committed)
     }
@@ -152,7 +175,9 @@ export class BrokerState {
       known = new Map()
       this.owners.set(group, known)
     }
-    known.set(queueOf(topic, queueId), { assignEpoch, owner })
+    const queue = queueOf(topic, queueId)
+    if (!known.has(queue)) this.#begin(group, topic)
+    known.set(queue, { assignEpoch, owner })
     if (offset !== null) this.changeOffsets({ group, offsets: [[topic, queueId, offset]] })
   }
 
@@ -181,6 +206,7 @@ export class BrokerState {
       offsets: [...this.offsets].map(([group, offsets]) => [group, [...offsets]]),
       owners: [...this.owners].map(([group, owners]) => [group, [...owners]]),
       assignFloor: this.assignFloor,
+      begun: [...this.#begun].map(([group, topics]) => [group, [...topics]]),
       producers: this.producers.save(),
       schedule: this.schedule.save(),
       sentBack: this.sentBack.save(),
@@ -191,7 +217,7 @@ export class BrokerState {
   }
 
   restore(json: Json): void {
-    const { topics, dataVersion, offsets, owners = [], assignFloor = 0 } = json as unknown as Saved
+    const { topics, dataVersion, offsets, owners = [], assignFloor = 0, begun } = json as unknown as Saved
     const { producers, schedule, sentBack, retrying, pops = [] } = json as unknown as Saved
     this.topics.clear()
     this.offsets.clear()
@@ -201,13 +227,26 @@ export class BrokerState {
     this.assignFloor = assignFloor
     for (const [group, queues] of offsets) this.offsets.set(group, new Map(queues))
     for (const [group, queues] of owners) this.owners.set(group, new Map(queues))
+    this.#restoreBegun(begun)
     this.producers.restore(producers)
     this.schedule.restore(schedule)
     this.sentBack.restore(sentBack)
     this.retrying.restore(retrying)
     this.pops.restore(pops)
   }
+
+  /** Where it is not told, all queues that there are were there when the group began. */
+  #restoreBegun(begun: Saved['begun']): void {
+    this.#begun.clear()
+    for (const [group, topics] of begun ?? []) this.#begun.set(group, new Map(topics))
+    if (begun !== undefined) return
+    for (const known of [this.offsets, this.owners])
+      for (const [group, queues] of known)
+        for (const queue of queues.keys()) this.#begin(group, topicOf(queue))
+  }
 }
+
+const topicOf = (queue: string): string => queue.slice(0, queue.lastIndexOf('/'))
 
 const payloadOf = (bytes: Buffer, at: number): unknown =>
   JSON.parse(bytes.toString('utf8', recordsAt(bytes, at), at + bytes.readUInt32LE(at)))

@@ -110,7 +110,8 @@ export class Groups {
         }
         const committed = this.#state.offsets.get(group)?.get(queue) ?? null
         const bounds = this.#store.bounds(this.#store.queue(topic, queueId))
-        answer(accept({ granted: true, assignEpoch: outcome.assignEpoch, committed, ...bounds }))
+        const isLater = this.#state.isLater(group, topic, queueId)
+        answer(accept({ granted: true, assignEpoch: outcome.assignEpoch, committed, ...bounds, isLater }))
       },
     )
   }

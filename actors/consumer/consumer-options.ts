@@ -42,7 +42,10 @@ export type ConsumerOptions = {
    * queues. Takes the place of `clientId`.
    */
   instanceId?: string
-  /** Where a group begins that has committed nothing; default 'last'. A queue that appears later is read from its start. */
+  /**
+   * Where a group begins that has committed nothing; default 'last'. A queue that appears later is read from its start: on
+   * a broker that is new to the group if one of its consumers is there to see it, else always.
+   */
   from?: 'first' | 'last' | Date
   /** One message of a queue at a time, in order; default false. */
   ordered?: boolean

@@ -113,7 +113,7 @@ export class OwnedQueues {
     this.#afterRunning(this.#dropped.get(queueKey(ref)), () => this.#read(ref, claim))
   }
 
-  #read(ref: QueueRef, { assignEpoch, committed, minOffset, maxOffset }: Granted): void {
+  #read(ref: QueueRef, { assignEpoch, committed, minOffset, maxOffset, isLater }: Granted): void {
     const before = this.#dropped.get(queueKey(ref))
     this.#dropped.delete(queueKey(ref))
     // Nobody else owned the queue meanwhile: what is handled is known here best.
@@ -121,7 +121,7 @@ export class OwnedQueues {
       return this.#own(ref, assignEpoch, before.position, committed ?? -1)
     }
     if (committed !== null) return this.#own(ref, assignEpoch, committed, committed)
-    this.#starts.find(ref, { bounds: { minOffset, maxOffset } }, (offset) => {
+    this.#starts.find(ref, { bounds: { minOffset, maxOffset }, isLater }, (offset) => {
       this.#own(ref, assignEpoch, offset, -1)
       // Else an owner that follows before the first commit would begin somewhere else.
       const queue = this.#queues.get(queueKey(ref))

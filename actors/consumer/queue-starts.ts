@@ -19,9 +19,13 @@ export type QueueStartsOptions = {
   /** Of a broadcasting consumer that has a name. */
   offsets: LocalOffsets | null
 }
-/** `bounds`: what is stored, where that is known. `before`: it was read already, and its broker was away. */
+/**
+ * `bounds`: what is stored, where that is known. `isLater`: the queue appeared AFTER the group had begun, whoever saw it.
+ * `before`: it was read already, and its broker was away.
+ */
 export type Sought = {
   bounds: { minOffset: number; maxOffset: number } | null
+  isLater?: boolean
   before?: ProcessQueue | undefined
 }
 type Search = { retry: unknown }
@@ -50,7 +54,7 @@ export class QueueStarts {
     routes.whenSeen(ref.topic, () => {
       if (this.#isOver(key, search)) return
       const left = before?.position
-      const isLater = !routes.isInitial(ref) || offsets?.knows(ref.topic)
+      const isLater = sought.isLater || !routes.isInitial(ref) || offsets?.knows(ref.topic)
       const from = left !== undefined ? 'last' : isLater ? 'first' : settings.from
       if (bounds && from === 'first') return end(bounds.minOffset)
       if (bounds && from === 'last') return end(bounds.maxOffset)

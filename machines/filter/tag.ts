@@ -1,6 +1,9 @@
 /**
  * Tag expressions: `*`, or tags separated by `||`. Exact, case matters.
  *
+ * Two things RocketMQ does otherwise: among other tags it takes `*` for a tag of that name, and it passes over empty parts
+ * and takes an empty expression for `*`; here `*` always wants all, and what looks like a slip is refused.
+ *
  * RocketMQ: common/filter/FilterAPI.java
  */
 import type { Filter, ParsedFilter } from './filter.ts'

@@ -386,6 +386,27 @@ test('state: the offsets of a deleted topic are gone, and those of its namesakes
   )
 })
 
+test('state: which queues were there when a group began is known after a restart, and of all when it was not saved', (t) => {
+  const state = new BrokerState(() => 0)
+  const grow = (queues: number) =>
+    state.changeTopic({ set: { topic: 'a', readQueues: queues, writeQueues: queues, perm: 6 } })
+  const later = () => [0, 1, 2, 3, 4].filter((queueId) => state.isLater('g', 'a', queueId))
+  grow(2)
+  t.deepEqual(later(), [])
+  state.changeOffsets({ group: 'g', offsets: [['a', 0, 1]] })
+  grow(4)
+  state.changeOffsets({ group: 'g', offsets: [['a', 1, 1]] })
+  t.deepEqual(later(), [2, 3, 4])
+  const saved = JSON.parse(JSON.stringify(state.save()))
+  state.changeTopic({ deleted: 'a' })
+  t.deepEqual(later(), [])
+  state.restore(saved)
+  t.deepEqual(later(), [2, 3, 4])
+  const { begun: _, ...early } = saved
+  state.restore(early)
+  t.deepEqual(later(), [4])
+})
+
 test('state: what early versions saved, without owners, can be restored', (t) => {
   const state = new BrokerState(() => 0)
   const { owners: _, assignFloor: __, ...early } = state.save() as Record<string, never>

@@ -2,6 +2,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { messagesIn, type ReceivedMessage } from '../../actors/consumer/simple/received-message.ts'
+import { simpleSettingsOf } from '../../actors/consumer/simple/simple-options.ts'
 import { generationOf } from '../../machines/generation.ts'
 import { committedOf } from '../../machines/pop-queue.ts'
 import type { Answer } from '../../transport/codec.ts'
@@ -398,6 +399,22 @@ test('pop: a message that cannot be read now is not lost', async (t) => {
   t.is(receive(bench)[0]?.deliveryAttempt, 2)
 })
 
+test('pop: a message that nobody acknowledges is given again 16 times when nothing else is asked, then it is a dead letter', async (t) => {
+  const bench = await broker()
+  bench.send('s', frame(['1']))
+  bench.settle()
+  const { maxAttempts } = simpleSettingsOf({ group: 'g' })
+  const attempts: number[] = []
+  while (!bench.state.topics.has('%DLQ%g')) {
+    for (const { deliveryAttempt } of receive(bench, { maxAttempts })) attempts.push(deliveryAttempt)
+    bench.clock.advance(INVISIBLE)
+  }
+  t.deepEqual(
+    attempts,
+    Array.from({ length: 1 + 16 }, (_, index) => index + 1),
+  )
+})
+
 test('pop: a full disk takes no dead letter, and the message waits', async (t) => {
   const bench = await broker()
   bench.send('s', frame(['1']))
@@ -417,6 +434,15 @@ test('pop: a full disk takes no dead letter, and the message waits', async (t) =
 test('pop: a queue that appears later is read from its start', async (t) => {
   const bench = await broker()
   t.deepEqual(receive(bench, { from: 'last' }), [])
+  bench.topic('orders', { queues: 2 })
+  bench.send('s', frame(['new'], { queueId: 1 }))
+  bench.settle()
+  t.deepEqual(texts(receive(bench, { from: 'last' })), ['new'])
+})
+
+test('pop: a queue that appeared while the group owned its queues is read from its start', async (t) => {
+  const bench = await broker()
+  bench.state.changeOffsets({ group: 'g', offsets: [['orders', 0, 0]] })
   bench.topic('orders', { queues: 2 })
   bench.send('s', frame(['new'], { queueId: 1 }))
   bench.settle()

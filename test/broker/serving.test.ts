@@ -329,11 +329,40 @@ test('groups: a claim tells where to go on', async (t) => {
   bench.send('', frame(['1', '2', '3']))
   bench.settle()
   t.deepEqual(claim(bench, 'a').value, {
-    ...{ granted: true, assignEpoch: 1, committed: null, minOffset: 0, maxOffset: 3 },
+    ...{ granted: true, assignEpoch: 1, committed: null, minOffset: 0, maxOffset: 3, isLater: false },
   })
   commit(bench, 'a', 2)
   t.like(claim(bench, 'a').value, { granted: true, committed: 2 })
   t.like(claim(bench, 'b').value, { granted: false, owner: 'a' })
+})
+
+test('groups: a claim tells whether the queue was there when the group began', async (t) => {
+  const bench = await broker(2)
+  const isLater = (queueId: number, group = 'g') => {
+    let answer: Answer<ClaimAnswer> | null = null
+    const request = { ...orders, group, queueId, ...who('a'), generation: 1, force: false, waits: false }
+    bench.groups.claim(request, (it) => {
+      answer = it
+    })
+    bench.settle()
+    return (answer as unknown as { value: { isLater: boolean } }).value.isLater
+  }
+  t.deepEqual([isLater(0), isLater(1)], [false, false])
+  bench.topic('orders', { queues: 4 })
+  t.deepEqual(
+    [0, 1, 2, 3].map((queueId) => isLater(queueId)),
+    [false, false, true, true],
+  )
+  t.deepEqual(
+    [0, 3].map((queueId) => isLater(queueId, 'new')),
+    [false, false],
+  )
+  bench.state.changeTopic({ deleted: 'orders' })
+  bench.topic('orders', { queues: 4 })
+  t.deepEqual(
+    [0, 3].map((queueId) => isLater(queueId)),
+    [false, false],
+  )
 })
 
 const described = (bench: BrokerBench): GroupOnBroker => {
@@ -456,7 +485,7 @@ test('groups: a release commits, and whoever waited begins there', async (t) => 
   bench.settle()
   t.deepEqual(answer, {
     code: 0,
-    value: { granted: true, assignEpoch: 2, committed: 2, minOffset: 0, maxOffset: 3 },
+    value: { granted: true, assignEpoch: 2, committed: 2, minOffset: 0, maxOffset: 3, isLater: false },
   })
 })
 

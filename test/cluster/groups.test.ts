@@ -72,6 +72,29 @@ test('group: queues that appear later are read from their start', async (t) => {
   t.is(listener.heard.length, sent)
 })
 
+test("group: queues that appear while all of a group that began 'last' are away are read from their start", async (t) => {
+  const client = await clientOf(t)
+  await client.admin().createTopic('orders', { queues: 1 })
+  await fill(client, 'orders', ['before'])
+  const first = await listen(client, 'orders', { group: 'billing', from: 'last' })
+  await first.consumer.close()
+  await client.admin().createTopic('orders', { queues: 3 })
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
+  await until('all queues are written to', async () => {
+    await producer.send({ topic: 'orders', body: 'while it was away' })
+    const { queues } = await client.admin().topic('orders')
+    return (
+      queues.length === 3 && queues.every(({ queueId, maxOffset }) => maxOffset > (queueId === 0 ? 1 : 0))
+    )
+  })
+  const { queues } = await client.admin().topic('orders')
+  const sent = queues.reduce((sum, { maxOffset }) => sum + maxOffset, 0) - 1
+  const second = await listen(client, 'orders', { group: 'billing', from: 'last' })
+  await hears(second, sent)
+  t.is(byQueue(second.heard).size, 3)
+  t.false(second.texts.includes('before'))
+})
+
 test('group: a topic that is made after its consumer started is read from its start', async (t) => {
   const cluster = await clusterOf(t)
   const client = await cluster.connect()

@@ -29,7 +29,7 @@ function bench(leaveMs = 35_000) {
       },
     ],
   }
-  const granted = { granted: true, assignEpoch: 1, committed: 0, minOffset: 0, maxOffset: 9 }
+  const granted = { granted: true, assignEpoch: 1, committed: 0, minOffset: 0, maxOffset: 9, isLater: false }
   const answers: Record<string, object | null> = {
     ...{ cluster, join: { accepted: true }, 'member-beat': {}, leave: {}, claim: granted, release: {} },
   }

@@ -66,8 +66,8 @@ function bench(options: Partial<ConsumerOptions> = {}) {
   const ref = { topic: TOPIC, brokerName: 'a', queueId: 0 }
   return {
     ...{ clock, stood, queues, log, begun, ref, dispatcher },
-    grant(assignEpoch: number, committed: number | null = 0) {
-      queues.granted(ref, { granted: true, assignEpoch, committed, minOffset: 0, maxOffset: 100 })
+    grant(assignEpoch: number, committed: number | null = 0, isLater = false) {
+      queues.granted(ref, { granted: true, assignEpoch, committed, minOffset: 7, maxOffset: 100, isLater })
       clock.settle()
     },
     /** Answers the last pull. */
@@ -188,6 +188,21 @@ test('owned queues: a handler that ends AFTER its queue was lost is counted, one
   await it.end(1)
   t.is(it.dispatcher.counts.fenced, 1)
 })
+
+for (const [from, isLater, committed, begins] of [
+  ['last', false, null, 100],
+  ['last', true, null, 7],
+  ['last', true, 50, 50],
+  ['first', false, null, 7],
+  [new Date(0), true, null, 7],
+] as const) {
+  const which = `${isLater ? 'later' : 'of the beginning'}, with ${committed ?? 'nothing'} committed`
+  test(`owned queues: a queue ${which}, from ${from}, is begun at ${begins}`, (t) => {
+    const it = bench({ from })
+    it.grant(1, committed, isLater)
+    t.is(it.pulledFrom, begins)
+  })
+}
 
 test('owned queues: in broadcasting, queues that appear while others are sought are begun, and then all is told', (t) => {
   const it = bench({ messageModel: 'broadcasting' })

@@ -169,7 +169,9 @@ class Collector {
   #start(queue: StoredQueue): number {
     const { store, state, request } = this.#options
     const { minOffset, maxOffset } = store.bounds(queue)
-    return request.from === 'first' || state.pops.knows(request.group, queue.topic) ? minOffset : maxOffset
+    const { group, topic, from } = request
+    const isLater = state.pops.knows(group, topic) || state.isLater(group, topic, queue.queueId)
+    return from === 'first' || isLater ? minOffset : maxOffset
   }
 
   /** False when there is no room for it. */

@@ -1,6 +1,7 @@
 /** What a simple consumer may be told, with what is assumed when it is not, and what is wrong with it. */
 import type { FilterExpression } from '../../../machines/filter/filter.ts'
 import { groupFault, ownTopicFault } from '../../../machines/names.ts'
+import { DEFAULT_MAX_RECONSUME_TIMES } from '../../../machines/retry-policy.ts'
 import {
   INVISIBLE_MS_MAX,
   INVISIBLE_MS_MIN,
@@ -22,7 +23,7 @@ export type SimpleConsumerOptions = {
   ordered?: boolean
   /** Where a group begins that has no offset in a queue; default 'last'. */
   from?: 'first' | 'last'
-  /** How often a message is given before it becomes a dead letter; default 16. */
+  /** How often a message is given before it becomes a dead letter; default 17: once, and 16 times again. */
   maxAttempts?: number
 }
 
@@ -50,7 +51,7 @@ export function simpleSettingsOf(options: SimpleConsumerOptions): SimpleConsumer
     return invalid('a simple consumer needs a group: client.simpleConsumer({ group })')
   refuseUnknown('a simple consumer', options, simpleConsumerOptions)
   const { group, invisibleMs = 30_000, awaitMs = 20_000, ordered = false } = options
-  const { from = 'last', maxAttempts = 16 } = options
+  const { from = 'last', maxAttempts = DEFAULT_MAX_RECONSUME_TIMES + 1 } = options
   const fault = groupFault(group)
   if (fault) throw badInput(fault.message, fault.code)
   if (typeof ordered !== 'boolean') invalid(`ordered '${ordered}': give true or false`)
