@@ -10,6 +10,7 @@ import { bind } from '../../machines/effect.ts'
 import { delaysOf } from '../../machines/retry-policy.ts'
 import { accept, serve } from '../../transport/codec.ts'
 import { type BrokerDescription, nothing } from '../../transport/messages.ts'
+import type { Subscription } from '../../transport/transport.ts'
 import { host } from '../node/host.ts'
 import type { Process } from '../node/process.ts'
 import { Agreement } from './agreement.ts'
@@ -24,6 +25,7 @@ import { ReplicaDisk } from './replica-disk.ts'
 import type { ReplicationOptions } from './replication/options.ts'
 import { beatOf, voteOf } from './signs.ts'
 import type { RetentionOptions } from './store/retention.ts'
+import { findNamesake, type Looking } from './vacancy.ts'
 
 export type BrokerOptions = {
   cluster: string
@@ -96,7 +98,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   // ------------------------------------------------------------------------------------------- what it is told
 
   const machine = bind(brokerRoleMachine, {
-    loadStore: () => disk.load(),
+    loadStore: lookAround,
     persistIncarnation: (start) =>
       disk.persistIncarnation(start, () => enter(() => tell({ type: 'incarnation.persisted', ...start }))),
     readHead: (own) => agreement.read({ ...own, lineage: disk.remembered.lineage }),
@@ -128,6 +130,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     releaseSends: () => masterships.current?.release(),
     refuseHandover: ({ message }) => handover.refuse(message),
     closeStore({ clean }) {
+      looking?.close()
       masterships.close()
       disk.closeStore(clean)
     },
@@ -157,7 +160,8 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     })
   const announcer = new Announcer(process, replica, announced)
   const { describe: question } = subjects.brokerProcess(brokerName, brokerId)
-  const described = serve(transport, question, nothing, (_, answer) => answer(accept(describe())))
+  let described: Subscription | null = null
+  let looking: Looking | null = null
 
   let isServing = false
   /** Null when all is let go of; until then whom to tell. */
@@ -201,6 +205,15 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     return role.actor.getSnapshot()
   }
 
+  /** BEFORE the data is touched, and BEFORE this one answers where it asks: a folder is made for nobody in vain. */
+  function lookAround(): void {
+    looking = findNamesake(process, replica, (isTaken) => {
+      if (isTaken) return tell({ type: 'replica.refused', code: 'inUse', message: duplicateOf(options) })
+      described = serve(transport, question, nothing, (_, answer) => answer(accept(describe())))
+      disk.load()
+    })
+  }
+
   function enter(entered: () => void): void {
     if (presence === null) return entered()
     followings!.beginLease()
@@ -229,7 +242,8 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
 
   /** Lets go of everything. `failed`: a bug ended the role, so the store is open; it is closed as it lies. */
   function end(failed: (() => void) | null): void {
-    described.unsubscribe()
+    looking?.close()
+    described?.unsubscribe()
     agreement.close()
     announcer.close()
     orphanReads?.close()
@@ -251,6 +265,10 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     else silent()
   }
 }
+
+const duplicateOf = ({ brokerName, brokerId, cluster }: BrokerOptions): string =>
+  `${brokerName}/${brokerId} runs in cluster '${cluster}' already: stop that one, or choose another cluster ` +
+  "(--cluster) or, with 'statemq node', another name (--broker); a copied data directory is not another broker"
 
 const delaysIn = ({ messageDelayLevel: levels }: BrokerOptions): number[] | undefined =>
   levels === undefined ? undefined : (delaysOf(levels) as number[])
