@@ -213,7 +213,8 @@ test.serial(
     const head = { epoch: future, session: 1, from: 0, confirm: end, end, sentAt: 0 }
     const data = Buffer.alloc(DATA_HEAD_BYTES)
     writeDataHead(data, head)
-    const ack = ackBytes({ ...request, epoch: future, position: end, unfinishedBytes: 0, echo: 0 })
+    const said = { epoch: future, position: end, unfinishedBytes: 0, echo: 0, isFull: false }
+    const ack = ackBytes({ ...request, ...said })
     for (let i = 0; i < 100; i++) {
       stranger.publish(subjects.broker('broker-a', epoch).ack, ack)
       stranger.publish(subjects.brokerProcess('broker-a', slaveId).data(epoch), data)
