@@ -7,6 +7,7 @@
 
 import { type BrokerRoleEvent, brokerRoleMachine } from '../../machines/broker-role.ts'
 import { bind } from '../../machines/effect.ts'
+import { memberOf } from '../../machines/group-state.ts'
 import { delaysOf } from '../../machines/retry-policy.ts'
 import { accept, serve } from '../../transport/codec.ts'
 import { type BrokerDescription, nothing } from '../../transport/messages.ts'
@@ -115,7 +116,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     emptyLog: ({ position }) => disk.empty(position),
     serveOrphans() {
       const { store, state } = disk
-      if (store && replication) orphanReads = new OrphanReads(process, brokerName, store.epoch, store, state)
+      if (store && replication) orphanReads = new OrphanReads(process, { brokerName, store, state, isMember })
     },
     leaveOrphans() {
       orphanReads?.close()
@@ -212,6 +213,11 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
       described = serve(transport, question, nothing, (_, answer) => answer(accept(describe())))
       disk.load()
     })
+  }
+
+  function isMember(): boolean {
+    const { head, lineage } = now().context
+    return head !== null && memberOf(head.syncStateSet, brokerId)?.lineage === lineage
   }
 
   function enter(entered: () => void): void {
