@@ -163,6 +163,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   const { describe: question } = subjects.brokerProcess(brokerName, brokerId)
   let described: Subscription | null = null
   let looking: Looking | null = null
+  let hasNamesake = false
 
   let isServing = false
   /** Null when all is let go of; until then whom to tell. */
@@ -206,13 +207,21 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     return role.actor.getSnapshot()
   }
 
-  /** BEFORE the data is touched, and BEFORE this one answers where it asks: a folder is made for nobody in vain. */
+  /**
+   * BEFORE this one answers where it asks. A folder is made for nobody in vain; what is in one that is there may tell
+   * better why this broker is not to run.
+   */
   function lookAround(): void {
     looking = findNamesake(process, replica, (isTaken) => {
-      if (isTaken) return tell({ type: 'replica.refused', code: 'inUse', message: duplicateOf(options) })
+      hasNamesake = isTaken
+      if (isTaken) return disk.hasData((hasData) => (hasData ? disk.load() : refuseNamesake()))
       described = serve(transport, question, nothing, (_, answer) => answer(accept(describe())))
       disk.load()
     })
+  }
+
+  function refuseNamesake(): void {
+    tell({ type: 'replica.refused', code: 'inUse', message: duplicateOf(options) })
   }
 
   function isMember(): boolean {
@@ -221,6 +230,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   }
 
   function enter(entered: () => void): void {
+    if (hasNamesake) return refuseNamesake()
     if (presence === null) return entered()
     followings!.beginLease()
     presence.enter(entered)
@@ -273,8 +283,8 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
 }
 
 const duplicateOf = ({ brokerName, brokerId, cluster }: BrokerOptions): string =>
-  `${brokerName}/${brokerId} runs in cluster '${cluster}' already: stop that one, or choose another cluster ` +
-  "(--cluster) or, with 'statemq node', another name (--broker); a copied data directory is not another broker"
+  `${brokerName}/${brokerId} is alive already in cluster '${cluster}': stop that one, or choose another cluster ` +
+  "(--cluster) or, with 'statemq node', another name (--broker) or id (--id); a copied data directory is not another broker"
 
 const delaysIn = ({ messageDelayLevel: levels }: BrokerOptions): number[] | undefined =>
   levels === undefined ? undefined : (delaysOf(levels) as number[])

@@ -116,13 +116,14 @@ test('broker: whoever stops it while a bug ends it is told AFTER its store is cl
 })
 
 /** Another machine with a disk of its own, on the same server. */
-function besides({ hub, clock, subjects, process }: Bench): Process & { paths(): readonly string[] } {
+function besides({ hub, clock, subjects, process }: Bench) {
   const { random, log } = process.world
   const transport = hub.connect()
   const simulated = new SimulatedDisk({ clock, random })
   const world = { clock, random, log, transport, disk: simulated.mount() }
   const directory = createDirectory('p2', transport, subjects, clock)
-  return { id: 'p2', world, subjects, directory, paths: () => simulated.paths }
+  const write = (path: string, text: string) => world.disk.replaceFile(path, Buffer.from(text), () => {})
+  return { id: 'p2', world, subjects, directory, write, paths: () => simulated.paths }
 }
 
 test('broker: one whose name is taken halts, serves NEVER, and touches NOTHING on its disk', async (t) => {
@@ -137,6 +138,24 @@ test('broker: one whose name is taken halts, serves NEVER, and touches NOTHING o
   second.stop()
   await bench.settle()
   t.deepEqual(second.said, ['inUse', 'stopped'])
+})
+
+test('broker: one whose name is taken, and whose folder is there, is told first what is wrong with that', async (t) => {
+  const bench = start()
+  run(bench.process)
+  await bench.settle()
+  const other = besides(bench)
+  const identity = '{"format":999,"storeId":"x","cluster":"test","broker":"a/0"}'
+  other.write('/data/statemq.json', identity)
+  const newer = run(other)
+  for (let i = 0; i < 100; i++) await bench.settle()
+  t.deepEqual(newer.said, ['malformed'])
+
+  const copy = besides(bench)
+  copy.write('/data/statemq.json', identity.replace('999', '1'))
+  const second = run(copy)
+  for (let i = 0; i < 100; i++) await bench.settle()
+  t.deepEqual(second.said, ['inUse'])
 })
 
 test('broker: one whose namesake is just stopping waits for that, and serves', async (t) => {

@@ -247,7 +247,7 @@ for (const replicas of [[], ['--slaves', '1']]) {
     const { code, output, errors } = await processes.run('start', ...others)
     t.is(code, 1)
     t.is(output, '')
-    t.regex(errors, /broker-a\/0 runs in cluster 'default' already/)
+    t.regex(errors, /broker-a\/0 is alive already in cluster 'default'/)
     t.regex(errors, /choose another cluster \(--cluster\)/)
     t.notRegex(errors, /\n\s+at /)
     const client = await clientOf(t, nats.url)
@@ -272,7 +272,7 @@ test('node: a broker name that is taken is refused, and it never says that it is
   const { code, output, errors } = await processes.run(...node, await temporaryFolder(t))
   t.is(code, 1)
   t.is(output, '')
-  t.regex(errors, /broker-b\/0 runs in cluster 'default' already/)
+  t.regex(errors, /broker-b\/0 is alive already in cluster 'default'/)
 })
 
 test('start: a folder that a killed process left is taken', async (t) => {
