@@ -4,8 +4,9 @@
  *
  * A watch hears pushes and looks for itself: at its start, every `pollMs`, and when its home says that pushes may have
  * been lost. Whatever the way, a value is told only when its revision is higher than all that was told BEFORE, so it
- * NEVER goes back and repeats nothing. A register that was put back, by restoring a copy of it, is the one exception: it
- * is told as what it is, AFTER two looks in a row found it so, for one look may come from a server that is behind.
+ * NEVER goes back and repeats nothing. A register that was put back, by restoring a copy of it or by emptying it, is the one
+ * exception: it is told as what it is, AFTER two looks in a row found it so, for one look may come from a server that is
+ * behind. It may have come to the same revision again by then: another value under it shows that.
  */
 import type { Json } from '../machines/effect.ts'
 import { brokerNameFault } from '../machines/names.ts'
@@ -99,8 +100,14 @@ function textOf(key: string, value: Json): string {
   throw new RangeError(`${bytes} bytes for '${key}' are refused: the register holds ${VALUE_BYTES_MAX} a key`)
 }
 
-/** So many looks in a row that find an older value than was told before they began. */
+/** So many looks in a row that find another value than was told before they began, and none that is newer. */
 const LOOKS_BACK = 2
+
+function isPutBack(found: Held | null, told: Held): boolean {
+  const revision = found?.revision ?? 0
+  if (revision !== told.revision) return revision < told.revision
+  return found !== null && JSON.stringify(found.value) !== JSON.stringify(told.value)
+}
 
 function startWatch(
   home: RegisterHome,
@@ -109,7 +116,8 @@ function startWatch(
   wentBack: (held: Held | null) => void = () => {},
 ): Subscription {
   const { clock, pollMs } = home
-  let told = 0
+  /** Revision 0: nothing. */
+  let told: Held = { revision: 0, value: null }
   let looksBack = 0
   let isOpen = true
   let isReading = false
@@ -118,17 +126,16 @@ function startWatch(
 
   // A hearer may throw: all that the watch needs for its next step is done BEFORE it is called.
   function offer(newest: Held): void {
-    if (!isOpen || newest.revision <= told) return
-    told = newest.revision
+    if (!isOpen || newest.revision <= told.revision) return
+    told = newest
     tell(newest)
   }
 
-  function found(newest: Held | null, toldBefore: number): void {
-    const revision = newest?.revision ?? 0
-    looksBack = revision < toldBefore ? looksBack + 1 : 0
+  function found(newest: Held | null, toldBefore: Held): void {
+    looksBack = isPutBack(newest, toldBefore) ? looksBack + 1 : 0
     if (looksBack < LOOKS_BACK) return newest === null ? undefined : offer(newest)
     looksBack = 0
-    told = revision
+    told = newest ?? { revision: 0, value: null }
     wentBack(newest)
   }
 

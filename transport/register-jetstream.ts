@@ -8,8 +8,9 @@
  * Reads go to the stream's leader and to nobody else. One that was deposed and does not know it yet answers with an
  * older value: a conflict is told only AFTER a value was read that is not older than the conflict itself.
  *
- * Streams are created at first use, which is when a node starts: in the middle of a failover NATS may not be able to.
- * The server tells of a stream a moment BEFORE it takes values.
+ * Streams are created at first use, which is when a node starts: in the middle of a failover NATS may not be able to. One
+ * that a read finds missing was deleted: the next use creates it. That nobody takes values is no sign of it, for a stream
+ * may be without a leader; that is looked for BESIDE the swap. The server tells of a stream a moment BEFORE it takes values.
  */
 
 import { tell } from './codec.ts'
@@ -84,6 +85,7 @@ function registerIn(
         if (!outcome.ok) return done(outcome)
         const { error } = outcome.value
         if (error?.err_code === jetStreamCodes.noMessageFound) return done(succeed(null))
+        if (error?.err_code === jetStreamCodes.streamNotFound) streams.missing(key)
         if (error !== null) return done(jetStreamFailure(`to read '${key}'`, error))
         done(heldIn(outcome.value.value))
       })
@@ -102,7 +104,10 @@ function registerIn(
     streams.open(key, (opened) => {
       if (!opened.ok) return done(unknown(opened.failure))
       store(key, expected, payload, clock.monotonic() + times.swapTimeoutMs, (outcome) => {
-        if (!outcome.ok) return done(unknown(namingStream(outcome.failure, register.stream(key))))
+        if (!outcome.ok) {
+          if (outcome.failure.code === 'noResponders') read(key, () => {})
+          return done(unknown(namingStream(outcome.failure, register.stream(key))))
+        }
         const { error } = outcome.value
         if (error !== null) return refused(key, expected, error, done)
         const { seq } = outcome.value.value
@@ -155,7 +160,7 @@ const namingStream = (failure: Failure, stream: string): Failure =>
     ? failure
     : {
         ...failure,
-        message: `no stream '${stream}' takes values: JetStream is starting, or has no leader, or the stream was deleted; a node creates it when it starts`,
+        message: `no stream '${stream}' takes values: JetStream is starting, or has no leader, or the stream was deleted; then the next try creates it`,
       }
 
 const staleRead = (key: string, stream: string) =>

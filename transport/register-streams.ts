@@ -3,7 +3,8 @@
  *
  * One that is there already is used only when it is a register's: another subject, a limit of age, or reads that any
  * copy answers would break what register-jetstream.ts promises. Nobody may delete or purge its messages: the sequence
- * would go on, and the key could never be swapped again.
+ * would go on, and the key could never be swapped again. A stream that is deleted as a whole is created again at the next
+ * use: it is empty, which is told as a register that was put back.
  */
 import { fail, type Outcome, done as succeeded } from './failures.ts'
 import {
@@ -20,7 +21,7 @@ import type { Subjects } from './subjects.ts'
 const HISTORY = 8
 const STREAM_NAME_MAX = 255
 
-/** Opens each stream once; who asks meanwhile waits for the same answer. */
+/** Opens each stream once, and again AFTER it was found missing; who asks meanwhile waits for the same answer. */
 export function openStreams(
   jetStream: JetStream,
   register: Subjects['register'],
@@ -70,6 +71,13 @@ export function openStreams(
       if (others !== undefined) return void others.push(done)
       waiting.set(key, [done])
       find(key)
+    },
+    /** JetStream says that there is no such stream. */
+    missing(key: string): void {
+      if (open.delete(key))
+        log.warn(
+          `the stream '${register.stream(key)}' of the register was deleted: it is created again, and empty`,
+        )
     },
   }
 }

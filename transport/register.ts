@@ -34,7 +34,8 @@ export interface Register {
   /**
    * Hears the value that is there and then newer ones, each at most once and in order; some may be left out. The newest
    * is heard within one `pollMs`, whatever pushes are lost. `wentBack` hears what is there, null for nothing, when that is
-   * older than what was told: somebody put the register back. From then on newer ones than that are heard.
+   * older than what was told, or another value under the same revision: somebody put the register back. From then on newer
+   * ones than that are heard.
    */
   watch(key: string, hear: (held: Held) => void, wentBack?: (held: Held | null) => void): Subscription
   /** Ends all watches. What is under way is still answered; what comes later is answered 'closed'. */

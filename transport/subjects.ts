@@ -62,6 +62,8 @@ export const subjectsOf = (cluster: string) => {
       beat: subject<m.ReplicaBeat>('replica', brokerName, 'beat'),
       /** While there is no master: any slave that holds confirmed messages (queue group `replicaQueue`). */
       pull: subject<m.PullRequest, Uint8Array>('replica', brokerName, 'pull'),
+      /** The same: any slave of the sync state set. */
+      searchOffset: subject<m.OffsetSearch, { offset: number }>('replica', brokerName, 'search-offset'),
     }),
     replicaQueue: 'replica',
     controllerQueue: 'controller',

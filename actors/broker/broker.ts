@@ -7,9 +7,11 @@
 
 import { type BrokerRoleEvent, brokerRoleMachine } from '../../machines/broker-role.ts'
 import { bind } from '../../machines/effect.ts'
+import { memberOf } from '../../machines/group-state.ts'
 import { delaysOf } from '../../machines/retry-policy.ts'
 import { accept, serve } from '../../transport/codec.ts'
 import { type BrokerDescription, nothing } from '../../transport/messages.ts'
+import type { Subscription } from '../../transport/transport.ts'
 import { host } from '../node/host.ts'
 import type { Process } from '../node/process.ts'
 import { Agreement } from './agreement.ts'
@@ -24,6 +26,7 @@ import { ReplicaDisk } from './replica-disk.ts'
 import type { ReplicationOptions } from './replication/options.ts'
 import { beatOf, voteOf } from './signs.ts'
 import type { RetentionOptions } from './store/retention.ts'
+import { findNamesake, type Looking } from './vacancy.ts'
 
 export type BrokerOptions = {
   cluster: string
@@ -96,7 +99,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
   // ------------------------------------------------------------------------------------------- what it is told
 
   const machine = bind(brokerRoleMachine, {
-    loadStore: () => disk.load(),
+    loadStore: lookAround,
     persistIncarnation: (start) =>
       disk.persistIncarnation(start, () => enter(() => tell({ type: 'incarnation.persisted', ...start }))),
     readHead: (own) => agreement.read({ ...own, lineage: disk.remembered.lineage }),
@@ -113,7 +116,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     emptyLog: ({ position }) => disk.empty(position),
     serveOrphans() {
       const { store, state } = disk
-      if (store && replication) orphanReads = new OrphanReads(process, brokerName, store.epoch, store, state)
+      if (store && replication) orphanReads = new OrphanReads(process, { brokerName, store, state, isMember })
     },
     leaveOrphans() {
       orphanReads?.close()
@@ -128,6 +131,7 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     releaseSends: () => masterships.current?.release(),
     refuseHandover: ({ message }) => handover.refuse(message),
     closeStore({ clean }) {
+      looking?.close()
       masterships.close()
       disk.closeStore(clean)
     },
@@ -157,7 +161,9 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     })
   const announcer = new Announcer(process, replica, announced)
   const { describe: question } = subjects.brokerProcess(brokerName, brokerId)
-  const described = serve(transport, question, nothing, (_, answer) => answer(accept(describe())))
+  let described: Subscription | null = null
+  let looking: Looking | null = null
+  let hasNamesake = false
 
   let isServing = false
   /** Null when all is let go of; until then whom to tell. */
@@ -201,7 +207,30 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     return role.actor.getSnapshot()
   }
 
+  /**
+   * BEFORE this one answers where it asks. A folder is made for nobody in vain; what is in one that is there may tell
+   * better why this broker is not to run.
+   */
+  function lookAround(): void {
+    looking = findNamesake(process, replica, (isTaken) => {
+      hasNamesake = isTaken
+      if (isTaken) return disk.hasData((hasData) => (hasData ? disk.load() : refuseNamesake()))
+      described = serve(transport, question, nothing, (_, answer) => answer(accept(describe())))
+      disk.load()
+    })
+  }
+
+  function refuseNamesake(): void {
+    tell({ type: 'replica.refused', code: 'inUse', message: duplicateOf(options) })
+  }
+
+  function isMember(): boolean {
+    const { head, lineage } = now().context
+    return head !== null && memberOf(head.syncStateSet, brokerId)?.lineage === lineage
+  }
+
   function enter(entered: () => void): void {
+    if (hasNamesake) return refuseNamesake()
     if (presence === null) return entered()
     followings!.beginLease()
     presence.enter(entered)
@@ -229,7 +258,8 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
 
   /** Lets go of everything. `failed`: a bug ended the role, so the store is open; it is closed as it lies. */
   function end(failed: (() => void) | null): void {
-    described.unsubscribe()
+    looking?.close()
+    described?.unsubscribe()
     agreement.close()
     announcer.close()
     orphanReads?.close()
@@ -251,6 +281,10 @@ export function startBroker(process: Process, options: BrokerOptions, hooks: Bro
     else silent()
   }
 }
+
+const duplicateOf = ({ brokerName, brokerId, cluster }: BrokerOptions): string =>
+  `${brokerName}/${brokerId} is alive already in cluster '${cluster}': stop that one, or choose another cluster ` +
+  "(--cluster) or, with 'statemq node', another name (--broker) or id (--id); a copied data directory is not another broker"
 
 const delaysIn = ({ messageDelayLevel: levels }: BrokerOptions): number[] | undefined =>
   levels === undefined ? undefined : (delaysOf(levels) as number[])

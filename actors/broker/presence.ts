@@ -13,12 +13,8 @@ import type { Subscription, Transport } from '../../transport/transport.ts'
 import { probe } from '../node/probe.ts'
 import type { Process } from '../node/process.ts'
 import type { Pulse } from '../node/pulse.ts'
+import { findOccupant, type Looking, PROBE_MS } from './vacancy.ts'
 
-const PROBE_MS = 300
-/** The connection of a process that was killed may outlive it for a moment. */
-const PROBES_MAX = 10
-/** A process that is slow to answer is not gone. */
-const SILENCES_MAX = 2
 const UPDATE_MS = 100
 
 export type PresenceHooks = {
@@ -37,6 +33,7 @@ export class Presence {
   readonly #subscriptions: Subscription[] = []
   #pulse: Pulse | null = null
   #timer: unknown = null
+  #looking: Looking | null = null
   #hasEntered = false
   #isClosed = false
 
@@ -54,8 +51,9 @@ export class Presence {
   /** Calls back AFTER it is known that nobody else is this replica; not at all when somebody is. Asks ONCE. */
   enter(entered: () => void): void {
     if (this.#hasEntered) return entered()
+    if (this.#isClosed) return
     this.#hasEntered = true
-    this.#look({ answers: 0, silences: 0 }, () => {
+    this.#look(() => {
       const beat = this.#hooks.beat()
       const { subjects } = this.#process
       const { brokerName, brokerId } = beat
@@ -73,26 +71,20 @@ export class Presence {
     })
   }
 
-  #look(seen: { answers: number; silences: number }, free: () => void): void {
+  #look(free: () => void): void {
     const { subjects, world } = this.#process
     const { brokerName, brokerId } = this.#hooks.beat()
-    probe(this.#control, subjects, brokerName, brokerId, PROBE_MS, (sign) => {
-      if (this.#isClosed) return
-      if (sign === 'unreachable') return free()
-      const { answers, silences } =
-        sign === 'silent'
-          ? { ...seen, silences: seen.silences + 1 }
-          : { silences: 0, answers: seen.answers + 1 }
-      if (silences === SILENCES_MAX) return free()
-      if (answers < PROBES_MAX || sign === 'silent') {
-        const again = () => this.#isClosed || this.#look({ answers, silences }, free)
-        return void world.clock.setTimeout(again, PROBE_MS)
-      }
-      this.#hooks.duplicated(
-        `${brokerName}/${brokerId} is alive already, in process ${sign.processId}: give this one another id, ` +
-          'or stop that one; a copied data directory is not a new replica',
-      )
-    })
+    this.#looking = findOccupant<ReplicaBeat>(
+      world.clock,
+      (heard) => probe(this.#control, subjects, brokerName, brokerId, PROBE_MS, heard),
+      (occupant) => {
+        if (occupant === null) return free()
+        this.#hooks.duplicated(
+          `${brokerName}/${brokerId} is alive already, in process ${occupant.processId}: give this one another id, ` +
+            'or stop that one; a copied data directory is not a new replica',
+        )
+      },
+    )
   }
 
   #heard({ brokerId, processId, incarnation, brokerName }: ReplicaBeat): void {
@@ -119,6 +111,7 @@ export class Presence {
 
   close(closed: () => void): void {
     this.#isClosed = true
+    this.#looking?.close()
     this.#process.world.clock.clearTimeout(this.#timer)
     for (const subscription of this.#subscriptions.splice(0)) subscription.unsubscribe()
     if (this.#pulse) this.#pulse.stop(closed)

@@ -10,6 +10,7 @@ import type { World } from '../node/world.ts'
 import type { BrokerState } from './broker-state.ts'
 import { type Durable, DurableFile } from './durable.ts'
 import { LogKeeper } from './log-keeper.ts'
+import { identityPath } from './store/layout.ts'
 import type { Store, StoreOptions } from './store/store.ts'
 
 export type ReplicaDiskHooks = {
@@ -54,6 +55,13 @@ export class ReplicaDisk {
   }
   get remembered(): Durable {
     return this.#durable.value
+  }
+
+  /** Whether its folder is a broker's already; NOTHING is touched. */
+  hasData(told: (hasData: boolean) => void): void {
+    this.#world.disk.readFile(identityPath(this.#options.folder), (read) =>
+      told(!read.ok || read.value !== null),
+    )
   }
 
   load(): void {

@@ -12,6 +12,7 @@ import { codes } from '../../transport/codes.ts'
 import { kinds } from '../../transport/frames.ts'
 import type { OffsetSearch, QueueBounds, TopicOrder } from '../../transport/messages.ts'
 import type { BrokerState, TopicChange } from './broker-state.ts'
+import { searchOffset } from './offset-search.ts'
 import type { Store } from './store/store.ts'
 
 const QUEUES_MAX = 65_535
@@ -62,18 +63,8 @@ export class Topics {
     answer(accept(rows))
   }
 
-  searchOffset({ topic, queueId, to }: OffsetSearch, answer: Tell<{ offset: number }>): void {
-    const config = this.#state.topics.get(topic)
-    if (!config || queueId >= queueCountOf(config))
-      return answer(refuse(codes.TOPIC_NOT_EXIST, `there is no queue ${queueId} of a topic '${topic}'`))
-    const queue = this.#store.queue(topic, queueId)
-    const { minOffset, maxOffset } = this.#store.bounds(queue)
-    if (to === 'first') return answer(accept({ offset: minOffset }))
-    if (to === 'last') return answer(accept({ offset: maxOffset }))
-    this.#store.offsetByTime(queue, to, (outcome) => {
-      if (outcome.ok) answer(accept({ offset: outcome.value }))
-      else answer(refuse(codes.SYSTEM_ERROR, outcome.failure.message))
-    })
+  searchOffset(request: OffsetSearch, answer: Tell<{ offset: number }>): void {
+    searchOffset(this.#store, this.#state, request, answer)
   }
 
   #record(change: TopicChange, stored: () => void): void {

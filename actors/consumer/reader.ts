@@ -23,7 +23,13 @@ import { CacheBudget, defaultFlow } from './flow-control.ts'
 import type { IncomingMessage } from './incoming-message.ts'
 import { MasterProbe } from './master-probe.ts'
 import { QueueReader } from './queue-reader.ts'
-import { findOffset, positionOf, type SeekPosition, type StartPosition } from './start-position.ts'
+import {
+  type Found,
+  findConfirmed,
+  positionOf,
+  type SeekPosition,
+  type StartPosition,
+} from './start-position.ts'
 import { type Subscribed, subscribed } from './subscribed.ts'
 
 export type ReaderOptions = {
@@ -99,6 +105,8 @@ export class Reader {
    * Goes to a place in all queues, or in one (`{ offset, queue }`, or `seek('last', queue)`). What was read ahead is
    * dropped. A time goes to the first message that was stored then or later. An offset from the queue's first to the
    * one after its last is taken; when a queue does not have it, it rejects with PULL_OFFSET_MOVED and no queue is moved.
+   * While a broker has no master, a slave tells by what it knows to be confirmed; an offset that it does not have rejects
+   * with TIMED_OUT, to be tried again.
    */
   async seek(to: SeekPosition, queue?: QueueRef): Promise<void> {
     const position = positionOf(to)
@@ -145,9 +153,14 @@ export class Reader {
   /** Rejects when the queue does not hold the offset, nor ends at it. */
   async #check({ ref }: QueueReader, offset: number): Promise<void> {
     const [first, last] = await Promise.all([this.#find(ref, 'first'), this.#find(ref, 'last')])
-    if (offset >= first && offset <= last) return
+    if (offset >= first.offset && offset <= last.offset) return
+    const bounds = `from ${first.offset} to ${last.offset}`
+    if (first.isShort || last.isShort) {
+      const message = `${ref.brokerName} has no master, and of ${queueKey(ref)} its slaves have ${bounds}: try again`
+      throw new StateMQError('TIMED_OUT', message, { retryable: true })
+    }
     const message =
-      `offset ${offset} is not in ${queueKey(ref)}, which goes from ${first} to ${last}: seek there, ` +
+      `offset ${offset} is not in ${queueKey(ref)}, which goes ${bounds}: seek there, ` +
       "to a time, or to 'first' or 'last'; for one queue only, seek({ offset, queue })"
     throw badInput(message, 'PULL_OFFSET_MOVED')
   }
@@ -304,16 +317,22 @@ export class Reader {
   }
 
   async #start(reader: QueueReader, from: StartPosition): Promise<void> {
-    const offset = await this.#find(reader.ref, from)
+    const { offset } = await this.#find(reader.ref, from)
     if (!this.#isClosed) reader.start(offset)
   }
 
-  #find(ref: QueueRef, from: StartPosition): Promise<number> {
+  #find(ref: QueueRef, from: StartPosition): Promise<Found> {
+    const { brokerName } = ref
+    const search = {
+      epoch: () => this.#epochs.get(brokerName) ?? 0,
+      unreachable: (epoch: number) => this.#route.unreachable(brokerName, epoch),
+      isOver: () => this.#isClosed,
+    }
     return new Promise((resolve, reject) => {
-      findOffset(this.#process, ref, this.#epochs.get(ref.brokerName) ?? 0, from, (offset) => {
-        if (offset !== null) return resolve(offset)
+      findConfirmed(this.#process, ref, search, from, (found) => {
+        if (found !== null) return resolve(found)
         const message =
-          `${ref.brokerName} did not tell where queue ${ref.queueId} of '${ref.topic}' begins: ` +
+          `${brokerName} did not tell where queue ${ref.queueId} of '${ref.topic}' begins: ` +
           "see 'statemq broker list' whether it has a master"
         reject(new StateMQError('TIMED_OUT', message, { retryable: true }))
       })

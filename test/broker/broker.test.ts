@@ -115,6 +115,86 @@ test('broker: whoever stops it while a bug ends it is told AFTER its store is cl
   t.true(await isFree(bench))
 })
 
+/** Another machine with a disk of its own, on the same server. */
+function besides({ hub, clock, subjects, process }: Bench) {
+  const { random, log } = process.world
+  const transport = hub.connect()
+  const simulated = new SimulatedDisk({ clock, random })
+  const world = { clock, random, log, transport, disk: simulated.mount() }
+  const directory = createDirectory('p2', transport, subjects, clock)
+  const write = (path: string, text: string) => world.disk.replaceFile(path, Buffer.from(text), () => {})
+  return { id: 'p2', world, subjects, directory, write, paths: () => simulated.paths }
+}
+
+test('broker: one whose name is taken halts, serves NEVER, and touches NOTHING on its disk', async (t) => {
+  const bench = start()
+  const first = run(bench.process)
+  await bench.settle()
+  const other = besides(bench)
+  const second = run(other)
+  for (let i = 0; i < 100; i++) await bench.settle()
+  t.deepEqual([first.said, second.said], [['serving'], ['inUse']])
+  t.deepEqual(other.paths(), [])
+  second.stop()
+  await bench.settle()
+  t.deepEqual(second.said, ['inUse', 'stopped'])
+})
+
+test('broker: one whose name is taken, and whose folder is there, is told first what is wrong with that', async (t) => {
+  const bench = start()
+  run(bench.process)
+  await bench.settle()
+  const other = besides(bench)
+  const identity = '{"format":999,"storeId":"x","cluster":"test","broker":"a/0"}'
+  other.write('/data/statemq.json', identity)
+  const newer = run(other)
+  for (let i = 0; i < 100; i++) await bench.settle()
+  t.deepEqual(newer.said, ['malformed'])
+
+  const copy = besides(bench)
+  copy.write('/data/statemq.json', identity.replace('999', '1'))
+  const second = run(copy)
+  for (let i = 0; i < 100; i++) await bench.settle()
+  t.deepEqual(second.said, ['inUse'])
+})
+
+test('broker: one whose namesake is just stopping waits for that, and serves', async (t) => {
+  const bench = start()
+  const first = run(bench.process)
+  await bench.settle()
+  const second = run(besides(bench))
+  for (let i = 0; i < 20; i++) await bench.settle()
+  t.deepEqual(second.said, [])
+  first.stop()
+  for (let i = 0; i < 20; i++) await bench.settle()
+  t.deepEqual([first.said, second.said], [['serving', 'stopped'], ['serving']])
+})
+
+test('broker: a namesake that is silent is taken for gone AFTER it was asked twice', async (t) => {
+  const bench = start()
+  const { brokerName, brokerId } = options
+  let asked = 0
+  bench.hub
+    .connect()
+    .subscribe(bench.subjects.brokerProcess(brokerName, brokerId).describe, () => void asked++)
+  const { said } = run(bench.process)
+  for (let i = 0; i < 30; i++) await bench.settle()
+  t.deepEqual([asked, said], [2, ['serving']])
+})
+
+test('broker: one that is stopped while it looks for its namesake opens NOTHING AFTER it has stopped', async (t) => {
+  const bench = start()
+  run(bench.process)
+  await bench.settle()
+  const other = besides(bench)
+  const second = run(other)
+  for (let i = 0; i < 10; i++) await bench.settle()
+  second.stop()
+  for (let i = 0; i < 100; i++) await bench.settle()
+  t.deepEqual(second.said, ['stopped'])
+  t.deepEqual(other.paths(), [])
+})
+
 // ------------------------------------------------------------------------------------------------ its disk
 
 test('replica disk: NOTHING is written AFTER it is closed', async (t) => {

@@ -336,6 +336,28 @@ test('followers: what does not count is no sign of life either', async (t) => {
   t.true(countOf(master, 'lagging 1') > 0)
 })
 
+test('followers: a member whose disk is full is told at once, and NEVER that it has caught up BEFORE it has room', async (t) => {
+  const { bench, master } = await lead()
+  const slave = await follower(bench)
+  await bench.advance(1_000)
+  slave.answers = false
+  await slave.acked(end(master), { isFull: true })
+  t.is(countOf(master, 'lagging 1'), 1)
+  t.is(master.followers!.incarnationOf(1), null, 'it can take over from nobody')
+
+  bench.count(master, [member(0)])
+  const caughtUp = countOf(master, 'caughtUp 1')
+  await slave.follow({ position: end(master), lastEpoch: 5 })
+  for (let i = 0; i < 20; i++) {
+    await slave.acked(end(master), { isFull: true })
+    await bench.advance(100)
+  }
+  t.is(countOf(master, 'caughtUp 1'), caughtUp)
+  t.is(countOf(master, 'lagging 1'), 1, 'it is no member')
+  await slave.acked(end(master))
+  t.is(countOf(master, 'caughtUp 1'), caughtUp + 1)
+})
+
 test('followers: the time in which the master itself stood still is nobody else`s silence', async (t) => {
   const { bench, master } = await lead()
   const slave = await follower(bench)

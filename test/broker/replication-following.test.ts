@@ -73,7 +73,7 @@ test('following: it echoes the last sign of life', async (t) => {
   t.deepEqual(master.acks, [
     {
       ...{ epoch: 5, session, brokerId: 1, lineage: 1, incarnation: 1 },
-      ...{ position: 0, unfinishedBytes: 0, echo: 123.25 },
+      ...{ position: 0, unfinishedBytes: 0, echo: 123.25, isFull: false },
     },
   ])
 })

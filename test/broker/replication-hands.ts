@@ -75,6 +75,7 @@ export class SlaveByHand {
       position,
       unfinishedBytes: 0,
       echo,
+      isFull: false,
       ...more,
     }
     this.transport.publish(subjects.broker(BROKER, this.#epoch).ack, ackBytes(ack))

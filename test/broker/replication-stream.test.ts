@@ -31,6 +31,25 @@ test('replication: a slave has the files of its master, byte for byte, while tha
   t.true(bench.checks > 10)
 })
 
+test('replication: a slave says within two beats that its disk is full, and as soon as there is room that it is not', async (t) => {
+  const { bench, master, slave } = await pair(1)
+  master.lead(1, [master.member, slave.member])
+  slave.follow(1, 0)
+  await bench.until('all is confirmed', () => master.confirmed === master.store.endPosition)
+  slave.disk.totalBytes = slave.disk.usedBytes
+  master.append('t', 0, 'one')
+  await bench.until('it lags', () => master.told.includes('lagging 1'), 200)
+  bench.count(master, [master.member])
+  await bench.until('one is confirmed', () => master.confirmed === master.store.endPosition, 100)
+  const told = master.told.length
+  await bench.advance(5_000)
+  t.deepEqual(master.told.slice(told), [])
+  slave.disk.totalBytes = Number.MAX_SAFE_INTEGER
+  await bench.until('it is back', () => master.told.at(-1) === 'caughtUp 1', 2_000)
+  t.deepEqual(slave.files, master.files)
+  t.deepEqual(bench.world.faults, [])
+})
+
 const seeds = [...Array.from({ length: 12 }, (_, i) => i + 1), seedOfRun()]
 for (const seed of seeds)
   test(`replication: nothing is confirmed that a member lacks, whatever goes wrong (seed ${seed})`, async (t) => {

@@ -223,3 +223,55 @@ test('failover: while nobody elects a master, what is confirmed is read from a s
   t.deepEqual(told(consumer.heard), numbers(count + 1))
   t.deepEqual(told(read), numbers(count + 1))
 })
+
+test('failover: while nobody elects a master, a new reader seeks by what a slave knows to be confirmed', async (t) => {
+  const set = await replicaSet(t)
+  const client = await started(set)
+  const producer = client.producer({ timeoutMs: 60_000 })
+  const count = 10
+  const queue = { topic: TOPIC, brokerName: BROKER, queueId: 0 }
+  const send = (body: string) => producer.send({ topic: TOPIC, body, selectQueue: () => 0 })
+  for (const body of numbers(count)) await send(body)
+  await until('the slave knows that all of it is confirmed', async () => {
+    const { replicas } = await client.admin().broker(BROKER)
+    return replicas.every((replica) => replica.reachable && replica.confirmPosition === replica.endPosition)
+  })
+  await set.stopController()
+  set.cutOff((await set.master()).brokerId)
+
+  const reader = (await set.connect()).reader({ topic: TOPIC, queues: ({ queueId }) => queueId === 0 })
+  // It tells only after it has found out that there is no master.
+  await until('a slave tells', () => {
+    const sought = reader.seek('first')
+    return sought.then(
+      () => true,
+      () => false,
+    )
+  })
+  const ends: number[] = []
+  for (const to of ['last', { time: 0 }, { time: Date.now() + 1_000 }, { offset: count }, 'first'] as const) {
+    await reader.seek(to)
+    ends.push(await reader.position(queue))
+  }
+  t.deepEqual(ends, [count, 0, count, count, 0])
+  const beyond = await t.throwsAsync(reader.seek({ offset: count + 1 }), { code: 'TIMED_OUT' })
+  t.regex(beyond!.message, /no master, and of orders\/broker-a\/0 its slaves have from 0 to 10/)
+  t.is(await reader.position(queue), 0)
+  const read: IncomingMessage[] = []
+  const reads = (expected: number) =>
+    until(`${expected} messages are read`, async () => {
+      read.push(...(await reader.poll(100, 100)))
+      return read.length >= expected
+    })
+  await reads(count)
+
+  const late = send(`${count}`)
+  await set.startController()
+  await late
+  await reads(count + 1)
+  t.deepEqual(
+    read.map(({ text }) => text),
+    numbers(count + 1),
+  )
+  await t.throwsAsync(reader.seek({ offset: count + 2 }), { code: 'PULL_OFFSET_MOVED' })
+})

@@ -149,7 +149,7 @@ test('jetstream register: a stream whose messages were removed is told of, and N
   )
 })
 
-test('jetstream register: a stream that was deleted is told of, and NOT created in the middle', async (t) => {
+test('jetstream register: a stream that was deleted is told of, and NOT created in the middle of a swap', async (t) => {
   const { connect } = await place(t)
   const transport = await connect()
   const register = await openJetStream(transport, { swapTimeoutMs: 1_000 })
@@ -159,8 +159,47 @@ test('jetstream register: a stream that was deleted is told of, and NOT created 
   t.is(outcome.result, 'unknown')
   const { failure } = outcome as { failure: { code: string; message: string } }
   t.is(failure.code, 'noResponders')
-  t.regex(failure.message, /no stream 'statemq\+test\+a' takes values.*was deleted/)
-  t.false((await read(register, 'a')).ok)
+  t.regex(
+    failure.message,
+    /no stream 'statemq\+test\+a' takes values.*was deleted; then the next try creates it/,
+  )
+})
+
+test('jetstream register: a stream that was deleted is created again, and a swap from what it held is a conflict', async (t) => {
+  const { connect } = await place(t)
+  const transport = await connect()
+  const log = notedLog()
+  const register = await openJetStream(transport, { swapTimeoutMs: 100, pollMs: NEVER_MS }, 1, log)
+  await swapSurely(register, 'a', 0, 1)
+  const { config } = await api(transport, jetStreamSubjects.streamInfo(at.stream('a')))
+  await api(transport, `$JS.API.STREAM.DELETE.${at.stream('a')}`)
+  t.deepEqual(await swapSurely(register, 'a', 1, 2), { result: 'conflict', held: null })
+  t.deepEqual((await api(transport, jetStreamSubjects.streamInfo(at.stream('a')))).config, config)
+  t.is(log.lines.filter((line) => line.includes('was deleted: it is created again')).length, 1)
+  t.deepEqual(await swapSurely(register, 'a', 0, 3), { result: 'ok', revision: 1 })
+})
+
+test('jetstream register: those who watch a stream that was deleted hear that it is empty, and what comes then', async (t) => {
+  const { connect } = await place(t)
+  const transport = await connect()
+  const registers = await Promise.all([1, 2].map(async () => openJetStream(await connect(), { pollMs: 50 })))
+  const heard = registers.map((register) => {
+    t.teardown(register.close)
+    const told: unknown[] = []
+    register.watch(
+      'a',
+      ({ value }) => told.push(value),
+      (found) => told.push(`back to ${found === null ? 'nothing' : found.value}`),
+    )
+    return told
+  })
+  await swapSurely(registers[0]!, 'a', 0, 'one')
+  await until('both know it', () => heard.every((told) => told.length === 1))
+  await api(transport, `$JS.API.STREAM.DELETE.${at.stream('a')}`)
+  await until('both know that it is gone', () => heard.every((told) => told.includes('back to nothing')))
+  t.deepEqual(await swapSurely(registers[1]!, 'a', 0, 'two'), { result: 'ok', revision: 1 })
+  await until('both know what came', () => heard.every((told) => told.includes('two')))
+  for (const told of heard) t.deepEqual(told, ['one', 'back to nothing', 'two'])
 })
 
 test('jetstream register: a name that is too long for a stream is told of', async (t) => {

@@ -170,6 +170,38 @@ test.serial(
   },
 )
 
+test.serial(
+  'a register whose stream was deleted under those who live: they agree anew, and go on when a replica dies',
+  async (t) => {
+    const made = await stage(t, { home: 'jetstream' })
+    const { cluster, client } = made
+    const load = made.load()
+    await load.goesOn()
+    const { epoch } = await made.converged()
+    const operator = await connectTo(cluster.nats!.url)
+    t.teardown(() => close(operator))
+    const stream = subjectsOf('default').register.stream('broker-a')
+    t.regex(await ask(operator, `$JS.API.STREAM.DELETE.${stream}`, ''), /"success":\s*true/)
+    await until('they have agreed anew', async () => {
+      const seen = await cluster.look(client, 'broker-a')
+      return seen !== null && seen.epoch > epoch && seen.syncStateSet.length === 2
+    })
+    await load.goesOn()
+    const slave = cluster.replica('broker-a', 1 - (await cluster.masterOf(client)).brokerId)
+    await slave.kill()
+    await load.goesOn(1_000)
+    await slave.start()
+    const before = (await made.converged()).epoch
+    await (await cluster.masterOf(client)).kill()
+    await until('the other one is master', async () => {
+      const seen = await cluster.look(client, 'broker-a')
+      return seen !== null && seen.epoch > before && seen.masterId === slave.brokerId
+    })
+    await cluster.replica('broker-a', 1 - slave.brokerId).start()
+    await made.judge(load)
+  },
+)
+
 test.serial('a damaged register: is NEVER read, and it is said what to do', async (t) => {
   const made = await stage(t, { home: 'nats' })
   const { cluster } = made
@@ -215,7 +247,8 @@ test.serial(
     const head = { epoch: future, session: 1, from: 0, confirm: end, end, sentAt: 0 }
     const data = Buffer.alloc(DATA_HEAD_BYTES)
     writeDataHead(data, head)
-    const ack = ackBytes({ ...request, epoch: future, position: end, unfinishedBytes: 0, echo: 0 })
+    const said = { epoch: future, position: end, unfinishedBytes: 0, echo: 0, isFull: false }
+    const ack = ackBytes({ ...request, ...said })
     for (let i = 0; i < 100; i++) {
       stranger.publish(subjects.broker('broker-a', epoch).ack, ack)
       stranger.publish(subjects.brokerProcess('broker-a', slaveId).data(epoch), data)

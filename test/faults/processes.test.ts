@@ -236,6 +236,47 @@ test('start: a folder that another process uses is refused, and it is said by wh
   await t.notThrowsAsync(client.producer({ timeoutMs: 60_000 }).send({ topic: 'orders', body: 'x' }))
 })
 
+for (const replicas of [[], ['--slaves', '1']]) {
+  const what = ['start', ...replicas].join(' ')
+  test(`${what}: broker names that are taken are refused, and it never says that it is ready`, async (t) => {
+    const nats = await natsOf(t)
+    const [dir, other] = [await temporaryFolder(t), await temporaryFolder(t)]
+    const processes = new Processes(t)
+    await processes.start('start', '--nats', nats.url, '--dir', dir)
+    const others = ['--nats', nats.url, ...replicas, '--dir', other]
+    const { code, output, errors } = await processes.run('start', ...others)
+    t.is(code, 1)
+    t.is(output, '')
+    t.regex(errors, /broker-a\/0 is alive already in cluster 'default'/)
+    t.regex(errors, /choose another cluster \(--cluster\)/)
+    t.notRegex(errors, /\n\s+at /)
+    const client = await clientOf(t, nats.url)
+    await t.notThrowsAsync(client.producer().send({ topic: 'orders', body: 'x' }))
+  })
+}
+
+test('start: brokers whose names were taken can be started in another cluster, in the same folder', async (t) => {
+  const nats = await natsOf(t)
+  const [dir, other] = [await temporaryFolder(t), await temporaryFolder(t)]
+  const processes = new Processes(t)
+  await processes.start('start', '--nats', nats.url, '--dir', dir)
+  const start = ['start', '--nats', nats.url, '--dir', other]
+  t.is((await processes.run(...start)).code, 1)
+  await t.notThrowsAsync(processes.start('--cluster', 'other', ...start))
+})
+
+test('node: a broker name that is taken is refused, and it never says that it is ready', async (t) => {
+  const nats = await natsOf(t)
+  const [dir, other] = [await temporaryFolder(t), await temporaryFolder(t)]
+  const processes = new Processes(t)
+  const node = ['node', '--roles', 'broker', '--broker', 'broker-b', '--nats', nats.url, '--dir']
+  await processes.start(...node, dir)
+  const { code, output, errors } = await processes.run(...node, other)
+  t.is(code, 1)
+  t.is(output, '')
+  t.regex(errors, /broker-b\/0 is alive already in cluster 'default'/)
+})
+
 test('start: a folder that a killed process left is taken', async (t) => {
   const dir = await temporaryFolder(t)
   const processes = new Processes(t)

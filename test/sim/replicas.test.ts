@@ -98,6 +98,27 @@ test('replicas: one whose disk is full learns of a new master as soon as there i
   t.deepEqual(world.faults, [])
 })
 
+test('replicas: sends wait for a slave whose disk is full no longer than for the swap that drops it', async (t) => {
+  const cluster = await replicas('sync')
+  const { world } = cluster
+  const sender = { topic: 'orders', messageGroups: 0, everyMs: 20, bodyBytesMax: 50, timeoutMs: 1_000 }
+  cluster.addSender('sender-0', sender)
+  await world.advance(1_000)
+  const end = cluster.fillDisk(cluster.slavesOf(BROKER)[0]!, 0)
+  t.true(await world.until(() => cluster.groups.head(BROKER)?.syncStateSet.length === 1, 400))
+  const { revision } = cluster.groups.head(BROKER)!
+  await world.advance(5_000)
+  t.is(cluster.groups.head(BROKER)!.revision, revision, 'it neither comes nor goes while its disk is full')
+  end()
+  t.true(await world.until(() => cluster.groups.head(BROKER)?.syncStateSet.length === 2, LONG_MS))
+  cluster.stopSending()
+  await world.advance(2_000)
+  await cluster.readLogs()
+  t.deepEqual(check(cluster.history), [])
+  await cluster.close()
+  t.deepEqual(world.faults, [])
+})
+
 test('replicas: an order that messages may be lost is accepted when it is carried out, and else refused', async (t) => {
   const cluster = await replicas('sync')
   const { world } = cluster

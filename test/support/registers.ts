@@ -196,8 +196,9 @@ export async function openJetStream(
   transport: Transport,
   times: Partial<RegisterTimes> = {},
   replicas = 1,
+  log: Log = notedLog(),
 ): Promise<Register> {
-  const outcome = await tryOpenJetStream(transport, times, replicas)
+  const outcome = await tryOpenJetStream(transport, times, replicas, log)
   if (!outcome.ok) throw new Error(outcome.failure.message)
   return outcome.value
 }

@@ -60,6 +60,22 @@ test('watch: a register that was emptied is told, and its first value after that
   t.deepEqual(heard, ['8', 'back to nothing', '1'])
 })
 
+test('watch: a register that was emptied, and came to the same revision between two looks, is told', (t) => {
+  const { clock, home, heard } = place()
+  home.held = at(2)
+  clock.settle()
+  home.held = null
+  home.look()
+  home.push({ revision: 1, value: 'anew' })
+  home.push({ revision: 2, value: 'anew' })
+  home.held = { revision: 2, value: 'anew' }
+  home.look()
+  t.deepEqual(heard, ['2', 'back to 2'])
+  home.look()
+  home.look()
+  t.deepEqual(heard, ['2', 'back to 2'])
+})
+
 test('watch: one look that finds something older is a server that is behind', (t) => {
   const { clock, home, heard } = place()
   home.push(at(8))

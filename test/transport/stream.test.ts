@@ -15,7 +15,7 @@ const head: DataHead = {
 }
 const ack: Ack = {
   ...{ epoch: 7, session: 9, brokerId: 1, lineage: 2, incarnation: 3, position: 2 ** 40 + 5 },
-  ...{ unfinishedBytes: 11, echo: 1234.5 },
+  ...{ unfinishedBytes: 11, echo: 1234.5, isFull: true },
 }
 const written = (): Buffer => {
   const bytes = Buffer.alloc(DATA_HEAD_BYTES + 3)
@@ -34,7 +34,7 @@ function readings<T>(bytes: Buffer, count: number, read: (bytes: Buffer) => T): 
 
 test('stream: a head and an acknowledgement are read as they were written', (t) => {
   t.deepEqual(readDataHead(written()), head)
-  t.deepEqual(readAck(ackBytes(ack)), ack)
+  for (const isFull of [true, false]) t.deepEqual(readAck(ackBytes({ ...ack, isFull })), { ...ack, isFull })
 })
 
 test('stream: a head or an acknowledgement with one wrong bit is NEVER read', (t) => {

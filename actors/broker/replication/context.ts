@@ -76,7 +76,13 @@ export type FollowersContext = Shared<
 }
 
 export type FollowingContext = Shared<
-  'lineage' | 'endPosition' | 'storedPosition' | 'endsInState' | 'confirmLimit' | 'appendVerbatim'
+  | 'lineage'
+  | 'endPosition'
+  | 'storedPosition'
+  | 'endsInState'
+  | 'lacksRoom'
+  | 'confirmLimit'
+  | 'appendVerbatim'
 > & {
   readonly masterId: number
   readonly incarnation: number

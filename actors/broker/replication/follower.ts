@@ -2,8 +2,9 @@
  * Follower: what the master of one epoch knows of one other replica.
  *
  * It has caught up WHEN it has acknowledged the end that the log had at the moment at which it was sent something: one
- * that is always a batch behind under load keeps up, one that falls behind further and further does not. Its lease counts
- * from when the master SENT what it has heard, NEVER from when its answer came.
+ * that is always a batch behind under load keeps up, one that falls behind further and further does not. One
+ * whose disk is full lags from when it says so UNTIL it says that there is room. Its lease counts from when the master SENT
+ * what it has heard, NEVER from when its answer came.
  *
  * RocketMQ: store/ha/autoswitch/AutoSwitchHAConnection.java; Kafka: lastCaughtUpTimeMs of a replica.
  */
@@ -29,6 +30,8 @@ export class Follower {
   toldLaggingAt = Number.NEGATIVE_INFINITY
   toldCaughtUpAt = Number.NEGATIVE_INFINITY
   isPinged = false
+  /** As it said last. */
+  isFull = false
   #lostPings = 0
   #heardAt: number
   #caughtUpAt: number
@@ -49,6 +52,7 @@ export class Follower {
     this.stream = stream
     this.challenge = null
     this.echo = Number.NEGATIVE_INFINITY
+    this.isFull = false
     this.#heard(now)
   }
 
@@ -57,9 +61,10 @@ export class Follower {
     return stream?.session === session && request?.incarnation === incarnation && request.lineage === lineage
   }
 
-  acknowledged({ position, unfinishedBytes, echo }: Ack, now: number): void {
+  acknowledged({ position, unfinishedBytes, echo, isFull }: Ack, now: number): void {
     this.stream!.received(position + unfinishedBytes)
     this.echo = Math.max(this.echo, echo)
+    this.isFull = isFull
     this.#heard(now)
     let covered = 0
     while (covered < this.#marks.length && this.#marks[covered]!.end <= position) covered++
@@ -105,7 +110,7 @@ export class Follower {
     return this.#lostPings >= LOST_PINGS || this.silentMs(now) > this.#settings.detectMs
   }
   isLagging(now: number): boolean {
-    return this.isSilent(now) || this.lagMs(now) > this.#settings.lagMs
+    return this.isFull || this.isSilent(now) || this.lagMs(now) > this.#settings.lagMs
   }
 
   /** Whether it still believes in this master. */

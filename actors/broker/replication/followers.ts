@@ -31,7 +31,7 @@ export type FollowersHooks = ConfirmationHooks & {
    * or to wait for the next time: a message may be confirmed without it in between.
    */
   caughtUp(brokerId: number, lineage: number, incarnation: number): void
-  /** A level: a member is silent, or falls behind. */
+  /** A level: a member is silent, falls behind, or has no room for more. */
   lagging(brokerId: number): void
   /** Once for each `drainFor`. */
   drained(brokerId: number): void
@@ -46,7 +46,7 @@ export class Followers {
   readonly #hooks: FollowersHooks
   /** Every other replica. */
   readonly #others = new Map<number, Follower>()
-  readonly #alarms = new Map<string, number>()
+  readonly #toldAt = new Map<string, number>()
   #subscriptions: Subscription[] = []
   readonly #confirmation: Confirmation
   #stopPulse = () => {}
@@ -192,11 +192,21 @@ export class Followers {
         'ACKNOWLEDGEMENT_IMPOSSIBLE',
         `broker ${ack.brokerId} acknowledges what it was never sent, up to ${ack.position}: it is not counted`,
       )
+    const { isFull: wasFull } = follower
     follower.acknowledged(ack, now)
     this.#confirmation.heard(ack)
     this.#tellDrained()
+    if (ack.isFull && !wasFull) this.#heedFull(follower)
     this.#tellCaughtUp(follower, now)
     this.#push(follower)
+  }
+
+  /** It confirms nothing more: nobody is to wait until it lags so far that it is dropped for that. */
+  #heedFull({ brokerId }: Follower): void {
+    const { log, brokerName } = this.#context
+    if (this.#isDue(`full/${brokerId}`))
+      log.warn(`the disk of ${brokerName}/${brokerId} is full: it does not count until it has room`)
+    this.#watch()
   }
 
   #tellCaughtUp(follower: Follower, now: number): void {
@@ -238,7 +248,7 @@ export class Followers {
     this.#watch()
   }
 
-  /** Members that are silent, or fall behind. */
+  /** Members that are silent, fall behind, or have no room. */
   #watch(): void {
     const { clock, settings } = this.#context
     const now = clock.monotonic()
@@ -263,9 +273,13 @@ export class Followers {
   }
 
   #alarm(code: string, message: string): void {
+    if (this.#isDue(code)) this.#hooks.alarm(code, message)
+  }
+
+  #isDue(what: string): boolean {
     const now = this.#context.clock.monotonic()
-    if (now - (this.#alarms.get(code) ?? Number.NEGATIVE_INFINITY) < ALARM_MS) return
-    this.#alarms.set(code, now)
-    this.#hooks.alarm(code, message)
+    if (now - (this.#toldAt.get(what) ?? Number.NEGATIVE_INFINITY) < ALARM_MS) return false
+    this.#toldAt.set(what, now)
+    return true
   }
 }

@@ -3,7 +3,8 @@
  *
  * It takes bytes ONLY where its own log ends, in the stream that it asked for last, and AFTER every frame of them was
  * checked: what does not fit is not taken at all, and the stream is asked for anew from the own end. It acknowledges
- * AFTER the bytes are stored, and NEVER in an epoch that this replica has not promised: then there is no Following.
+ * AFTER the bytes are stored, and NEVER in an epoch that this replica has not promised: then there is no Following. That
+ * its disk is full goes with every acknowledgement: the master need not find it out by waiting.
  *
  *   asking ──streaming──▶ streaming       diverging, gone or refused ──▶ over, until it is closed
  *     ▲──── nothing fits, or nothing comes ────┘
@@ -268,13 +269,14 @@ export class Following {
     if (this.#state !== 'streaming' || this.#session === null) return
     const { transport, subjects, store } = this.#context
     const { brokerName, brokerId, lineage, incarnation, epoch } = this.#context
-    const { storedPosition, endPosition, endsInState } = store
+    const { storedPosition, endPosition, endsInState, lacksRoom } = store
     const ack = ackBytes({
       ...{ epoch, brokerId, lineage, incarnation },
       session: this.#session,
       position: storedPosition,
       unfinishedBytes: endsInState ? endPosition - this.#wholeEnd : 0,
       echo: this.#echo,
+      isFull: lacksRoom,
     })
     transport.publish(subjects.broker(brokerName, epoch).ack, ack)
   }

@@ -139,6 +139,9 @@ export class OpenedStore implements Store {
   get endPosition(): number {
     return this.#log.endPosition
   }
+  get lacksRoom(): boolean {
+    return this.#noRoom
+  }
   get storedPosition(): number {
     return this.#log.writer.storedPosition
   }

@@ -115,6 +115,8 @@ export interface Store {
   forgetLoss(): void
   /** False while the disk is full, and for ever when the store is broken or closed. BEFORE a message append, ask. */
   readonly accepting: boolean
+  /** What was appended last waits for room on the disk: nothing more is stored until there is some. */
+  readonly lacksRoom: boolean
   /** The first byte kept, the end of what was appended, and the end of what this disk has. */
   readonly minPosition: number
   readonly endPosition: number
