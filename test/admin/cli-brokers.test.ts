@@ -52,6 +52,26 @@ test('broker show: what a replica cut and what alarms it is said aloud', async (
   t.regex(stdout, /ALARM broker-a\/1: REGISTER_REGRESSED: it was put back/)
 })
 
+test('broker show: without a master it says who may be elected, and what another one costs', async (t) => {
+  const changed = { masterId: null, syncStateSet: [0], durability: null }
+  const one = await stage([], { changed }).run('broker', 'show', 'broker-a')
+  t.regex(one.stdout, /^master +none at the moment$/m)
+  t.regex(one.stdout, /elects a master as soon as it reaches broker-a\/0: see that/)
+  t.regex(one.stdout, /promote broker-a ID --unclean' takes another and LOSES what it lacks/)
+
+  const gone = { replicas: [], changed: { ...changed, syncStateSet: [] } }
+  const none = await stage([], gone).run('broker', 'show', 'broker-a')
+  t.regex(none.stdout, /^No replica of broker-a answers/m)
+})
+
+test('broker show: a sync state set that nobody who answers knows is not called empty', async (t) => {
+  const changed = { masterId: null, syncStateSet: [], durability: null }
+  const { stdout } = await stage([], { changed }).run('broker', 'show', 'broker-a')
+  t.regex(stdout, /^sync state set +not known$/m)
+  t.regex(stdout, /^1 +slave +4 +- +10 B/m)
+  t.regex(stdout, /as soon as it reaches a replica of the sync state set/)
+})
+
 test('broker promote: hands over and says at which epoch', async (t) => {
   const { run, named } = stage()
   const { stdout, code } = await run('broker', 'promote', 'broker-a', '1')

@@ -76,7 +76,7 @@ function addShow(broker: Command, cli: Cli): void {
       ])
       terminal.write(table(terminal, ['epoch', 'master', 'cause', 'when'], rows))
     }
-    const notes = found.replicas.flatMap((replica) => notesOf(replica, now))
+    const notes = [...wayOutOf(found), ...found.replicas.flatMap((replica) => notesOf(replica, now))]
     if (notes.length > 0) terminal.write(`\n${notes.map((note) => `${note}\n`).join('')}`)
   })
 }
@@ -116,10 +116,25 @@ function replicaRow(replica: Replica, { syncStateSet }: BrokerOverview, now: num
   const id = String(replica.brokerId)
   if (!replica.reachable) return [id, missing(replica), replica.epoch]
   const { role, epoch, lag, confirmPosition, endPosition, logBytes, incarnation, lineage } = replica
+  const isInSync = syncStateSet.length === 0 ? null : syncStateSet.includes(replica.brokerId) ? 'yes' : 'no'
   return [
-    ...[id, role, epoch, syncStateSet.includes(replica.brokerId) ? 'yes' : 'no'],
+    ...[id, role, epoch, isInSync],
     ...[lag === null ? null : bytes(lag.lagBytes), lag === null ? null : age(lag.lagMs)],
     ...[confirmPosition, endPosition, bytes(logBytes), incarnation, lineage, age(now - replica.startedAt)],
+  ]
+}
+
+/** What to do where there is no master. */
+function wayOutOf({ brokerName, masterId, syncStateSet, replicas }: BrokerOverview): string[] {
+  if (masterId !== null) return []
+  const answering = replicas.find((replica) => replica.reachable)
+  if (answering === undefined) return [`No replica of ${brokerName} answers: see that its processes run.`]
+  if (answering.replication === 'none') return []
+  const clean = syncStateSet.map((id) => `${brokerName}/${id}`).join(' or ')
+  const who = clean === '' ? 'a replica of the sync state set' : clean
+  return [
+    `A controller elects a master as soon as it reaches ${who}: see that one of these runs. Where that cannot be, ` +
+      `'statemq broker promote ${brokerName} ID --unclean' takes another and LOSES what it lacks.`,
   ]
 }
 
@@ -173,7 +188,8 @@ function addPromote(broker: Command, cli: Cli): void {
   })
 }
 
-const setOf = (ids: readonly number[]): string => (ids.length === 0 ? 'empty' : ids.join(', '))
+/** No set is empty: it is that nobody who answers knows it. */
+const setOf = (ids: readonly number[]): string => (ids.length === 0 ? 'not known' : ids.join(', '))
 
 const missing = ({ role }: { role: string | null }): string =>
   role === null ? 'not there' : `unreachable ${role}`

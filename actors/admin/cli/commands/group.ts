@@ -65,11 +65,11 @@ export function addGroup(program: Command, cli: Cli): void {
     }
     if (found.contested.length > 0) terminal.write(contest(found.contested))
     if (found.members.length > 0) {
-      const rows = found.members.map(({ clientId, subscriptions, isStatic, isSilent, share }) => [
+      const rows = found.members.map(({ clientId, subscriptions, isStatic, isSilent, isTold, share }) => [
         `${clientId}${isStatic ? ' (static)' : ''}${isSilent ? ' (silent)' : ''}`,
         subscriptionsText(subscriptions),
         owned(found, clientId),
-        share,
+        isTold ? share : null,
         idle.find((one) => one.clientId === clientId)?.why,
       ])
       const headings = ['member', 'subscriptions', 'queues', 'share', 'idle because']
