@@ -72,6 +72,20 @@ test('broker show: a sync state set that nobody who answers knows is not called 
   t.regex(stdout, /as soon as it reaches a replica of the sync state set/)
 })
 
+test('broker show: a master that takes nothing says why, and whose disk is full is said of any replica', async (t) => {
+  const { replicas } = await stage()
+    .library.connect({ servers: '', cluster: '' })
+    .then((client) => client.admin().broker('broker-a'))
+  const [master, slave] = replicas as [(typeof replicas)[number], (typeof replicas)[number]]
+  const show = async (...shown: typeof replicas) =>
+    (await stage([], { replicas: shown }).run('broker', 'show', 'broker-a')).stdout
+  const few = { accepting: false, minInSync: 2, syncStateSet: [0] }
+  t.regex(await show({ ...master, ...few }), /^accepts writes +no: only 1 of at least 2 replicas in sync$/m)
+  const full = { accepting: false, diskFull: true }
+  t.regex(await show({ ...master, ...full }), /^accepts writes +no: its disk is nearly full$/m)
+  t.regex(await show(master, { ...slave, ...full }), /^The disk of broker-a\/1 is nearly full: free space/m)
+})
+
 test('broker promote: hands over and says at which epoch', async (t) => {
   const { run, named } = stage()
   const { stdout, code } = await run('broker', 'promote', 'broker-a', '1')

@@ -107,6 +107,7 @@ export function stage(
     replicas = pair,
     changed = {},
     member = {},
+    queue = {},
     env = {},
     benchCode = 0,
   } = {} as Partial<{
@@ -119,6 +120,8 @@ export function stage(
     changed: Partial<BrokerOverview>
     /** Of what is told of the group's second member. */
     member: Partial<GroupDescription['members'][number]>
+    /** Of what is told of its queue. */
+    queue: Partial<GroupDescription['queues'][number]>
   }>,
 ) {
   const stop = new AbortController()
@@ -183,6 +186,7 @@ export function stage(
       group: call('group', {
         ...group,
         members: group.members.map((one, i) => (i === 1 ? { ...one, ...member } : one)),
+        queues: group.queues.map((one) => ({ ...one, ...queue })),
       }),
       resetOffsets: call('resetOffsets', [{ brokerName: 'broker-a', queueId: 0, from: 5, to: 0 }]),
       cloneOffsets: call('cloneOffsets', [

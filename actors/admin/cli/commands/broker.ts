@@ -6,6 +6,8 @@ import type { BrokerOverview, Replica } from '../face.ts'
 import { type Cell, facts, json, strong, table } from '../table.ts'
 import { age, bytes, whole } from '../values.ts'
 
+type Reachable = Extract<Replica, { reachable: true }>
+
 export function addBroker(program: Command, cli: Cli): void {
   const broker = program
     .command('broker')
@@ -87,7 +89,7 @@ function summaryOf(found: BrokerOverview): Record<string, Cell> {
   const master = replicas.find((replica) => replica.reachable && replica.brokerId === masterId)
   const figures = master?.reachable
     ? {
-        'accepts writes': master.accepting ? 'yes' : 'no',
+        'accepts writes': acceptance(master),
         topics: master.topics,
         groups: master.groups,
         'messages in': master.messagesIn,
@@ -105,6 +107,14 @@ function summaryOf(found: BrokerOverview): Record<string, Cell> {
     replicas: settled && `${settled.replicas}, of which ${settled.minInSync} in sync at least`,
     ...figures,
   }
+}
+
+/** Whether a master takes messages, and if not why. */
+function acceptance({ accepting, diskFull, syncStateSet, minInSync }: Reachable): string {
+  if (accepting) return 'yes'
+  if (diskFull) return 'no: its disk is nearly full'
+  const few = `only ${syncStateSet.length} of at least ${minInSync} replicas in sync`
+  return syncStateSet.length < minInSync ? `no: ${few}` : 'no'
 }
 
 const replicaHeadings = [
@@ -140,7 +150,7 @@ function wayOutOf({ brokerName, masterId, syncStateSet, replicas }: BrokerOvervi
 
 function notesOf(replica: Replica, now: number): string[] {
   if (!replica.reachable) return []
-  const { brokerName, brokerId, lastCut, alarm } = replica
+  const { brokerName, brokerId, lastCut, diskFull, alarm } = replica
   const name = `${brokerName}/${brokerId}`
   const notes: string[] = []
   if (lastCut !== null) {
@@ -149,6 +159,8 @@ function notesOf(replica: Replica, now: number): string[] {
       `${name} cut ${messages} ${messages === 1 ? 'message' : 'messages'} (${bytes(count)}) from its log ${age(now - at)} ago.`,
     )
   }
+  if (diskFull)
+    notes.push(`The disk of ${name} is nearly full: free space there, or it waits until messages expire.`)
   if (alarm !== null) notes.push(`ALARM ${name}: ${alarm.code}: ${alarm.message}`)
   return notes
 }

@@ -211,7 +211,7 @@ export function addGroup(program: Command, cli: Cli): void {
       queue.topic,
       queue.brokerName,
       queue.queueId,
-      ownerText(queue),
+      ownerText(queue, found.members),
       queue.assignEpoch,
       queue.committed,
       queue.maxOffset,
@@ -226,10 +226,15 @@ export function addGroup(program: Command, cli: Cli): void {
   }
 }
 
-/** Who owns a queue, and who waits for it. */
-const ownerText = ({ isPopped, owner, claimant }: GroupDescription['queues'][number]): string | null => {
+/** Who owns a queue, and who waits for it. A queue keeps its last owner until another one claims it. */
+function ownerText(
+  { isPopped, owner, claimant }: GroupDescription['queues'][number],
+  members: GroupDescription['members'],
+): string | null {
   if (isPopped) return 'shared: its members pop'
-  return claimant === null ? owner : `${owner}, and ${claimant.clientId} waits`
+  if (owner === null) return null
+  const name = members.some(({ clientId }) => clientId === owner) ? owner : `${owner} (no member)`
+  return claimant === null ? name : `${name}, and ${claimant.clientId} waits`
 }
 
 const contest = (contested: readonly string[]): string => {
