@@ -235,7 +235,7 @@ test('offsets: a group that nobody knows is moved only where it may be a new one
   for (const move of [admin.resetOffsets('ghost', 'orders', 'first'), admin.skipBacklog('ghost', 'orders')])
     await t.throwsAsync(move, {
       code: 'SUBSCRIPTION_GROUP_NOT_EXIST',
-      message: /statemq group list'; with create/,
+      message: /group list'; 'statemq group reset --create' makes/,
     })
   t.deepEqual(await admin.groups(), [])
   await admin.resetOffsets('ghost', 'orders', 'first', { create: true })
