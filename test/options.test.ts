@@ -47,6 +47,11 @@ const wrong: [what: string, call: (client: Client) => unknown, says: RegExp][] =
     (client) => client.admin().createTopic('t', { queues: 'a' as never }),
     /^queues a: give a whole number/,
   ],
+  [
+    'a number of queues',
+    (client) => client.admin().createTopic('t', { queues: -1 }),
+    /^queues -1: give a whole number from 1 to 65535/,
+  ],
   ['rights', (client) => client.admin().createTopic('t', { perm: 99 }), /^perm 99: give 6 /],
   [
     "a reader's queues",

@@ -115,14 +115,16 @@ export const lagOf = ({
   Math.max(0, maxOffset - Math.max(committed ?? minOffset, minOffset))
 
 /**
- * `share`: how many queues are its own; null when it divides by a function of its own. `isSilent`: nothing was heard of it
- * for a while, or it said that it would be back; it counts as gone after `sessionMs` of that.
+ * `share`: how many queues are its own; null when it divides by a function of its own. `isTold`: whether a division has
+ * given it a share, of which it was told; BEFORE that `share` is 0 and means nothing. `isSilent`: nothing was heard of it for
+ * a while, or it said that it would be back; it counts as gone after `sessionMs` of that.
  */
 export type GroupMemberView = Pick<
   Member,
   'clientId' | 'instance' | 'subscriptions' | 'allocation' | 'isStatic' | 'sessionMs'
 > & {
   isSilent: boolean
+  isTold: boolean
   share: number | null
 }
 

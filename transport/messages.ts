@@ -132,6 +132,8 @@ export type BrokerDescription = {
   logBytes: number
   startedAt: number
   accepting: boolean
+  /** It stores nothing more of what producers or its master send until there is room on its disk. */
+  diskFull: boolean
   /** What an acknowledged message survives: how it is replicated, and whether it is on disk by then. */
   replication: 'none' | 'sync' | 'async'
   replicas: number

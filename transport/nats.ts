@@ -1,6 +1,7 @@
 /**
  * The NATS home of the transport: a connection to nats-server, or to our own listener. It and its parts
- * (nats-headers.ts, nats-lifetime.ts) are all that knows the `nats` package, and nobody else knows its errors.
+ * (nats-headers.ts, nats-lifetime.ts, nats-sockets.ts) are all that knows the `nats` package, and nobody else knows its
+ * errors.
  *
  * - While the connection is down nothing is kept for later: a publish is lost, a request fails 'disconnected' at once.
  *   The package would keep some of it and lose some, and a heartbeat that comes late is worse than none.
@@ -26,6 +27,7 @@ import { TOO_LARGE } from './headers.ts'
 import { addressesIn, parseAddresses, type Servers, withoutLogin } from './nats-addresses.ts'
 import { headBytes, headersOf, packageHeaders } from './nats-headers.ts'
 import { Lifetime } from './nats-lifetime.ts'
+import { keepOneSocket } from './nats-sockets.ts'
 import { createJoiner, type Joiner, MAX_WHOLE_BYTES, PART_HEADER, split } from './parts.ts'
 import type { Clock, Log, Random } from './ports.ts'
 import { createRequests } from './requests.ts'
@@ -89,6 +91,7 @@ export function connectNats(options: NatsOptions, done: (outcome: Outcome<Transp
 }
 
 function transportOver(connection: NatsConnection, { clock, random, log }: NatsOptions): Transport {
+  keepOneSocket(connection)
   const id = random.id()
   const joiner = createJoiner(clock, log)
   const report = (error: unknown) => log.error('a hearer of a message threw', { error })

@@ -175,7 +175,7 @@ export function createRequests({ clock, id, publish, report, firstCall = 1 }: Re
 
 const sentences = {
   timedOut: (subject: string, timeoutMs: number) =>
-    `'${subject}' did not answer within ${timeoutMs} ms: whether the order was carried out is unknown`,
+    `'${subject}' did not answer within ${Math.round(timeoutMs)} ms: whether the order was carried out is unknown`,
   noResponders: (subject: string) => `nobody listens on '${subject}'`,
   disconnected: (subject: string) =>
     `there is no connection, or it broke before '${subject}' answered: the client reconnects by itself, try again`,

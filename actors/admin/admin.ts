@@ -29,6 +29,7 @@ type SkipOptions = { dryRun?: boolean }
 type ResetOptions = SkipOptions & { create?: boolean }
 type CloneOptions = SkipOptions & { topic?: string }
 type DeadLettersOptions = { max?: number }
+const QUEUES_MAX = 65_535
 const createTopicOptions: Names<CreateTopicOptions> = { queues: true, perm: true }
 const resetOptions: Names<ResetOptions> = { dryRun: true, create: true }
 const skipOptions: Names<SkipOptions> = { dryRun: true }
@@ -50,8 +51,8 @@ export class Admin {
     checkTopicName(topic)
     refuseUnknown('createTopic', options, createTopicOptions)
     const { queues = 8, perm = 6 } = options
-    if (!Number.isInteger(queues))
-      throw badInput(`queues ${queues}: give a whole number`, 'INVALID_PARAMETER')
+    if (!(Number.isInteger(queues) && queues >= 1 && queues <= QUEUES_MAX))
+      throw badInput(`queues ${queues}: give a whole number from 1 to ${QUEUES_MAX}`, 'INVALID_PARAMETER')
     if (![2, 4, 6].includes(perm))
       throw badInput(`perm ${perm}: give 6 (read and write), 4 (read) or 2 (write)`, 'INVALID_PARAMETER')
     const config = { topic, readQueues: queues, writeQueues: queues, perm }
@@ -147,7 +148,7 @@ export class Admin {
     const move = new OffsetMove(this.#masters, topic, to)
     const route = await this.route(topic)
     const before = await this.#masters.onEach(`group '${group}'`, (of) => [of.group, { group }] as const)
-    if (!create) mustBeKnown(describeGroup(group, before))
+    if (!create) mustBeKnown(describeGroup(group, before), "; 'statemq group reset --create' makes a new one")
     const changes = await move.plan(route, before)
     if (!dryRun) await setOffsets(this.#masters, group, topic, route, changes)
     return changes
@@ -261,9 +262,9 @@ export class Admin {
   }
 }
 
-function mustBeKnown(found: GroupDescription): GroupDescription {
+function mustBeKnown(found: GroupDescription, more = ''): GroupDescription {
   if (found.members.length > 0 || found.queues.length > 0) return found
-  const message = `no broker knows the group '${found.group}': see 'statemq group list'`
+  const message = `no broker knows the group '${found.group}': see 'statemq group list'${more}`
   throw new StateMQError('SUBSCRIPTION_GROUP_NOT_EXIST', message, { retryable: false })
 }
 

@@ -39,7 +39,7 @@ export type BrokerOverview = {
   /** Null while no replica that can be reached is master. */
   masterId: number | null
   epoch: number
-  /** The ids of the replicas that hold all that is confirmed, as the newest of them knows. */
+  /** The ids of the replicas that hold all that is confirmed, as the newest of them knows; empty while none knows. */
   syncStateSet: number[]
   durability: Durability | null
   /** The last changes of mastership, newest first. */
@@ -127,7 +127,7 @@ function checkPromotion(before: BrokerOverview, brokerId: number, unclean: boole
     throw new StateMQError(
       'CONTROLLER_MASTER_NOT_AVAILABLE',
       `${brokerName} has no master that could hand over. A controller elects one as soon as a replica of the sync state set ` +
-        `(${syncStateSet.join(', ')}) is there: start it. With --unclean another is taken, and what it lacks is lost`,
+        `(${syncStateSet.join(', ') || 'nobody who answers knows it'}) is there: start it. With --unclean another is taken, and what it lacks is lost`,
     )
   }
   if (!syncStateSet.includes(brokerId)) {

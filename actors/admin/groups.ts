@@ -74,13 +74,14 @@ function whyIdle(
   queues: readonly QueueOfGroup[],
   allocation: string | null,
 ): string {
-  const { subscriptions, share, clientId, isStatic, isSilent, sessionMs } = member
+  const { subscriptions, share, clientId, isStatic, isSilent, isTold, sessionMs } = member
   const topics = Object.keys(subscriptions)
   const count = queues.filter(({ topic }) => topics.includes(topic)).length
   if (count === 0) return `no broker has ${topics.map((topic) => `'${topic}'`).join(' or ')} yet`
   if (isStatic && isSilent && share !== 0)
     return `it is away; its queues are kept for it, ${sessionMs / 1000} s from when it went`
   if (isSilent && share === 0) return 'nothing is heard of it: it gets no queue until it is'
+  if (!isTold) return 'the queues are about to be divided: it is not told yet which are its own'
   if (share === null) return 'its own strategy gives it no queue, or others have not let go of its queues'
   if (share > 0) {
     const holders = [...new Set(queues.flatMap(({ owner }) => (owner === null ? [] : [owner])))]

@@ -88,6 +88,7 @@ export class Coordinators {
           instance,
           subscriptions: own,
           ...{ allocation, isStatic, isSilent, sessionMs },
+          isTold: share !== undefined,
           share: share === undefined ? 0 : share,
         }
       }),

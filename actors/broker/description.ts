@@ -48,6 +48,7 @@ export function describeBroker(described: Describable): BrokerDescription {
     logBytes: store ? store.endPosition - store.minPosition : 0,
     startedAt,
     accepting: gate !== null && gate.ingest.refusal === null,
+    diskFull: context.diskFull,
     replication: replication?.replication ?? 'none',
     replicas: replication?.replicas ?? 1,
     minInSync: replication?.minInSync ?? 1,

@@ -224,7 +224,8 @@ export class Groups {
           behindSince,
         }
         rows.push(row)
-        if (committed !== null && committed < bounds.maxOffset) unread.push({ row, offset: committed })
+        const offset = Math.max(committed ?? 0, bounds.minOffset)
+        if (offset < bounds.maxOffset) unread.push({ row, offset })
       }
     }
     let left = unread.length

@@ -65,6 +65,7 @@ export class Reader {
   #cursor = 0
   #routed: (() => void)[] = []
   #hasRoute = false
+  #isReadable = true
   #started: Promise<void> | null = null
   /** Polls that wait. */
   readonly #waiting = new Set<() => void>()
@@ -268,7 +269,14 @@ export class Reader {
       })
     }
     if (this.#isClosed) throw new StateMQError('CLOSED', 'the reader is closed')
-    if (this.#hasRoute) return
+    if (this.#hasRoute) {
+      if (this.#isReadable) return
+      const { topic } = this
+      throw badInput(
+        `'${topic}' may be written and not read: see 'statemq topic show ${topic}'`,
+        'NO_PERMISSION',
+      )
+    }
     const { error } = this.#failure
     this.#failure.error = null
     if (error) {
@@ -290,7 +298,9 @@ export class Reader {
       this.#epochs.set(brokerName, epoch)
       for (const reader of this.#order) if (reader.ref.brokerName === brokerName) reader.again()
     }
-    for (const ref of readQueuesOf(route)) {
+    const refs = readQueuesOf(route)
+    this.#isReadable = refs.length > 0 || route.brokers.length === 0
+    for (const ref of refs) {
       const key = queueKey(ref)
       if (!this.#wants(ref) || this.#readers.has(key)) continue
       const reader = new QueueReader(

@@ -6,7 +6,7 @@
  */
 import * as fs from 'node:fs'
 import { mkdir, open, rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { done, type FailureCode, fail, type Outcome, succeed } from '../../transport/failures.ts'
 import type { Disk, DiskFile } from './world.ts'
@@ -169,9 +169,11 @@ async function removeAll(path: string): Promise<void> {
 
 /** Makes a folder with its parents, and syncs each folder that got a new name. */
 async function makeFolder(folder: string): Promise<void> {
-  const first = await mkdir(folder, { recursive: true })
+  // A relative path has no end to climb to: the folder of '.' is '.'.
+  const whole = resolve(folder)
+  const first = await mkdir(whole, { recursive: true })
   if (first === undefined) return
-  for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
+  for (let made = whole; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
 }
 
 async function syncFolder(folder: string): Promise<void> {

@@ -86,6 +86,9 @@ export function consoleLog({
   return { info: at('info'), warn: at('warn'), error: at('error') }
 }
 
+/** Of one field of a line, in characters. */
+const FIELD_LENGTH_MAX = 2_000
+
 const toStderr = (line: string) => void process.stderr.write(line)
 
 function peoplesLine(now: number, level: string, message: string, fields: Fields = {}): string {
@@ -113,13 +116,18 @@ function word(value: unknown): string {
 
 /** JSON knows neither errors nor big numbers, and a log line must never throw. */
 function plainly(value: unknown): unknown {
-  if (value instanceof Error) return value.message
+  if (value instanceof Error) return short(value.message)
+  if (typeof value === 'string') return short(value)
   if (typeof value === 'bigint' || typeof value === 'function' || typeof value === 'symbol')
-    return String(value)
+    return short(String(value))
   try {
-    JSON.stringify(value)
-    return value
+    const text: string | undefined = JSON.stringify(value)
+    return text !== undefined && text.length > FIELD_LENGTH_MAX ? short(text) : value
   } catch {
-    return String(value)
+    return short(String(value))
   }
 }
+
+/** What a handler throws may hold a whole message: one line for each try would fill the disk. */
+const short = (text: string): string =>
+  text.length > FIELD_LENGTH_MAX ? `${text.slice(0, FIELD_LENGTH_MAX)}… (${text.length} characters)` : text

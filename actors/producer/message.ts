@@ -11,6 +11,7 @@ import type { QueueRef } from '../../machines/topic.ts'
 import { javaHash, MAX_BODY_BYTES, MAX_PROPERTY_BYTES, RECORD_HEAD_BYTES } from '../../transport/frames.ts'
 import { systemProperties } from '../../transport/records.ts'
 import { badInput, StateMQError } from '../errors.ts'
+import { type Names, nearest } from '../options.ts'
 
 export type OutgoingMessage = {
   topic: string
@@ -91,6 +92,20 @@ export function checkMessage(message: OutgoingMessage): void {
         `'${option}' is not supported by this version: give a delayLevel, or send the message when it is due`,
       )
     }
+  }
+}
+
+// biome-ignore format: one name a line says no more
+const fields: Names<OutgoingMessage> = {
+  topic: true, body: true, tag: true, keys: true, properties: true,
+  messageGroup: true, selectQueue: true, delayLevel: true,
+}
+
+/** Throws for a field that is probably meant to be one of a message. Others are the caller's, and stay with it. */
+export function refuseTypos(message: OutgoingMessage): void {
+  for (const name of Object.keys(message)) {
+    const near = Object.hasOwn(fields, name) ? null : nearest(name, Object.keys(fields))
+    if (near !== null) throw badInput(`'${name}' is no field of a message: did you mean ${near}?`)
   }
 }
 

@@ -21,6 +21,7 @@ import {
   encodeProperties,
   keep,
   type OutgoingMessage,
+  refuseTypos,
   tagsCodeOf,
 } from './message.ts'
 import { Pipe, type PipeOwner } from './pipe.ts'
@@ -31,6 +32,15 @@ import { Turn } from './turn.ts'
 import { type Destination, WaitingRoom } from './waiting-room.ts'
 
 const ignore = () => {}
+
+const readOnly = (topic: string): StateMQError =>
+  new StateMQError(
+    'NO_PERMISSION',
+    `'${topic}' may be read and not written: see 'statemq topic show ${topic}'`,
+    {
+      retryable: false,
+    },
+  )
 
 export class Producer {
   readonly group: string
@@ -93,10 +103,11 @@ export class Producer {
       const stored: Resolve = (receipt) => {
         if (receipts.push(receipt) === encoded.length) resolve(receipts)
       }
-      const destination = this.#destinationOf(first.topic)
+      const destination = this.#destinations.get(first.topic) ?? this.#firstOf(first)
       const { sender } = destination
       if (this.#mayGo(destination)) this.#placeBatch(sender, messages, encoded, stored, reject)
       else {
+        if (sender.isReadOnly) throw readOnly(sender.topic)
         const kept = messages.map(keep)
         this.#room.enter(destination, reject, (deadline) =>
           this.#placeBatch(sender, kept, encoded, stored, reject, deadline),
@@ -129,10 +140,11 @@ export class Producer {
     this.#refuseWhenClosed()
     checkMessage(message)
     const properties = encodeProperties(message, id)
-    const destination = this.#destinations.get(message.topic) ?? this.#destinationOf(message.topic)
+    const destination = this.#destinations.get(message.topic) ?? this.#firstOf(message)
     const { sender } = destination
     if (this.#mayGo(destination)) this.#place(sender, message, properties, resolve, reject, id)
     else {
+      if (sender.isReadOnly) throw readOnly(sender.topic)
       const kept = keep(message)
       this.#room.enter(destination, reject, (deadline) =>
         this.#place(sender, kept, properties, resolve, reject, id, deadline),
@@ -198,10 +210,11 @@ export class Producer {
     lane.pipe.list(lane)
   }
 
-  #destinationOf(topic: string): Destination {
-    const known = this.#destinations.get(topic)
-    if (known) return known
+  /** A topic's first message is looked at more closely than the others, whose sending would be slower for it. */
+  #firstOf(message: OutgoingMessage): Destination {
+    const { topic } = message
     checkTopic(topic)
+    refuseTypos(message)
     const destination: Destination = {
       sender: new TopicSender(this.#owner, topic),
       route: watchRoute(this.#process, {
@@ -218,6 +231,8 @@ export class Producer {
   #routed(destination: Destination, route: TopicRoute): void {
     destination.sender.setRoute(route)
     if (destination.sender.hasRoute) this.#room.routed(destination)
+    else if (destination.sender.isReadOnly)
+      this.#room.unroutable(destination, readOnly(destination.sender.topic))
   }
 
   /** What the old master did says nothing of the new one. */

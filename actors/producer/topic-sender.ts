@@ -40,6 +40,7 @@ export class TopicSender {
   readonly #lanesByQueue = new Map<string, Lane>()
   #lanes: Lane[] = []
   #queues: QueueRef[] = []
+  #isReadOnly = false
   #usable: readonly Lane[] = []
   #healthVersion = -1
   #turn = -1
@@ -69,6 +70,11 @@ export class TopicSender {
     return this.#lanes.length > 0
   }
 
+  /** The topic is there, and no broker takes messages for it. */
+  get isReadOnly(): boolean {
+    return this.#isReadOnly
+  }
+
   get lanes(): Iterable<Lane> {
     return this.#lanesByQueue.values()
   }
@@ -94,6 +100,7 @@ export class TopicSender {
     }
     this.#lanes = lanes
     this.#queues = queues
+    this.#isReadOnly = lanes.length === 0 && route.brokers.length > 0
     this.#healthVersion = -1
     for (const pipe of renewed) this.#owner.renewed(pipe)
     for (const [key, lane] of this.#lanesByQueue) {

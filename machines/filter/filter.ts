@@ -30,12 +30,12 @@ export const SQL_PREFIX = 'sql:'
 /** Of the one text, in characters. */
 export const EXPRESSION_LENGTH_MAX = SQL_PREFIX.length + SQL_LENGTH_MAX
 
-/** The one text of what a user wrote; null when it is neither tags nor SQL. */
+/** The one text of what a user wrote; null when it is neither tags nor SQL, or something else beside. */
 export function expressionText(expression: unknown): string | null {
   if (typeof expression === 'string') return expression
   if (typeof expression !== 'object' || expression === null) return null
-  const { sql } = expression as { sql?: unknown }
-  return typeof sql === 'string' ? SQL_PREFIX + sql : null
+  const { sql, ...unknown } = expression as { sql?: unknown }
+  return typeof sql === 'string' && Object.keys(unknown).length === 0 ? SQL_PREFIX + sql : null
 }
 
 export function parseExpression(text: string): ParsedFilter {

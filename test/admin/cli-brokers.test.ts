@@ -52,6 +52,40 @@ test('broker show: what a replica cut and what alarms it is said aloud', async (
   t.regex(stdout, /ALARM broker-a\/1: REGISTER_REGRESSED: it was put back/)
 })
 
+test('broker show: without a master it says who may be elected, and what another one costs', async (t) => {
+  const changed = { masterId: null, syncStateSet: [0], durability: null }
+  const one = await stage([], { changed }).run('broker', 'show', 'broker-a')
+  t.regex(one.stdout, /^master +none at the moment$/m)
+  t.regex(one.stdout, /elects a master as soon as it reaches broker-a\/0: see that/)
+  t.regex(one.stdout, /promote broker-a ID --unclean' takes another and LOSES what it lacks/)
+
+  const gone = { replicas: [], changed: { ...changed, syncStateSet: [] } }
+  const none = await stage([], gone).run('broker', 'show', 'broker-a')
+  t.regex(none.stdout, /^No replica of broker-a answers/m)
+})
+
+test('broker show: a sync state set that nobody who answers knows is not called empty', async (t) => {
+  const changed = { masterId: null, syncStateSet: [], durability: null }
+  const { stdout } = await stage([], { changed }).run('broker', 'show', 'broker-a')
+  t.regex(stdout, /^sync state set +not known$/m)
+  t.regex(stdout, /^1 +slave +4 +- +10 B/m)
+  t.regex(stdout, /as soon as it reaches a replica of the sync state set/)
+})
+
+test('broker show: a master that takes nothing says why, and whose disk is full is said of any replica', async (t) => {
+  const { replicas } = await stage()
+    .library.connect({ servers: '', cluster: '' })
+    .then((client) => client.admin().broker('broker-a'))
+  const [master, slave] = replicas as [(typeof replicas)[number], (typeof replicas)[number]]
+  const show = async (...shown: typeof replicas) =>
+    (await stage([], { replicas: shown }).run('broker', 'show', 'broker-a')).stdout
+  const few = { accepting: false, minInSync: 2, syncStateSet: [0] }
+  t.regex(await show({ ...master, ...few }), /^accepts writes +no: only 1 of at least 2 replicas in sync$/m)
+  const full = { accepting: false, diskFull: true }
+  t.regex(await show({ ...master, ...full }), /^accepts writes +no: its disk is nearly full$/m)
+  t.regex(await show(master, { ...slave, ...full }), /^The disk of broker-a\/1 is nearly full: free space/m)
+})
+
 test('broker promote: hands over and says at which epoch', async (t) => {
   const { run, named } = stage()
   const { stdout, code } = await run('broker', 'promote', 'broker-a', '1')

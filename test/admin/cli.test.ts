@@ -181,6 +181,21 @@ test('group show: members without a queue are shown, with the reason', async (t)
   t.regex(stdout, /c2 .*there are more members \(2\) than queues \(1\)/)
 })
 
+test('group show: a queue whose last owner is gone says so', async (t) => {
+  const { stdout } = await stage().run('group', 'show', 'billing')
+  t.regex(stdout, /^orders +broker-a +0 +c1, and c2 waits /m)
+  const gone = await stage([], { queue: { owner: 'c9', claimant: null } }).run('group', 'show', 'billing')
+  t.regex(gone.stdout, /^orders +broker-a +0 +c9 \(no member\) /m)
+  const none = await stage([], { queue: { owner: null, claimant: null } }).run('group', 'show', 'billing')
+  t.regex(none.stdout, /^orders +broker-a +0 +- /m)
+})
+
+test('group show: a share that no division has told yet is not called 0', async (t) => {
+  const { stdout } = await stage([], { member: { isTold: false } }).run('group', 'show', 'billing')
+  t.regex(stdout, /^c1 +orders +1 +1 /m)
+  t.regex(stdout, /^c2 +orders +0 +- /m)
+})
+
 test('group show: subscriptions that differ are told, and the rebalances with their causes', async (t) => {
   const { stdout } = await stage().run('group', 'show', 'billing')
   t.regex(stdout, /The members are not alike.*topic 'orders': \* \(c1\) and a \(c2\)/)

@@ -36,11 +36,25 @@ const group: GroupDescription = {
   members: [
     {
       ...{ clientId: 'c1', instance: 'i1', subscriptions: { orders: '*' } },
-      ...{ allocation: 'averagely', isStatic: false, isSilent: false, sessionMs: 10_000, share: 1 },
+      ...{
+        allocation: 'averagely',
+        isStatic: false,
+        isSilent: false,
+        sessionMs: 10_000,
+        isTold: true,
+        share: 1,
+      },
     },
     {
       ...{ clientId: 'c2', instance: 'i2', subscriptions: { orders: '*' } },
-      ...{ allocation: 'averagely', isStatic: false, isSilent: false, sessionMs: 10_000, share: 0 },
+      ...{
+        allocation: 'averagely',
+        isStatic: false,
+        isSilent: false,
+        sessionMs: 10_000,
+        isTold: true,
+        share: 0,
+      },
     },
   ],
   idle: [{ clientId: 'c2', why: 'there are more members (2) than queues (1)' }],
@@ -87,12 +101,27 @@ const letter: DeadLetter = {
 
 export function stage(
   lines: string[] = [],
-  { hasInput = true, answer = 'no', replicas = pair, env = {}, benchCode = 0 } = {} as Partial<{
+  {
+    hasInput = true,
+    answer = 'no',
+    replicas = pair,
+    changed = {},
+    member = {},
+    queue = {},
+    env = {},
+    benchCode = 0,
+  } = {} as Partial<{
     hasInput: boolean
     env: Record<string, string>
     benchCode: number
     answer: string
     replicas: Replica[]
+    /** Of what is told of the broker. */
+    changed: Partial<BrokerOverview>
+    /** Of what is told of the group's second member. */
+    member: Partial<GroupDescription['members'][number]>
+    /** Of what is told of its queue. */
+    queue: Partial<GroupDescription['queues'][number]>
   }>,
 ) {
   const stop = new AbortController()
@@ -154,7 +183,11 @@ export function stage(
       topic: call('topic', { topic: 'orders', queues: [], durability: promises }),
       route: call('route', { topic: 'orders', nameServerId: 'n1', revision: 1, brokers: [] }),
       groups: call('groups', ['billing']),
-      group: call('group', group),
+      group: call('group', {
+        ...group,
+        members: group.members.map((one, i) => (i === 1 ? { ...one, ...member } : one)),
+        queues: group.queues.map((one) => ({ ...one, ...queue })),
+      }),
       resetOffsets: call('resetOffsets', [{ brokerName: 'broker-a', queueId: 0, from: 5, to: 0 }]),
       cloneOffsets: call('cloneOffsets', [
         { topic: 'orders', brokerName: 'broker-a', queueId: 0, from: null, to: 5 },
@@ -172,7 +205,7 @@ export function stage(
       broker: (name) =>
         name === 'broker-slow'
           ? Promise.reject(new StateMQError('TIMED_OUT', 'no answer in 3000 ms', { retryable: true }))
-          : Promise.resolve({ ...overview, replicas }),
+          : Promise.resolve({ ...overview, replicas, ...changed }),
       promote(...args) {
         calls.push(['promote', ...args])
         if (args[1] === 9) throw new StateMQError('CONTROLLER_BROKER_ID_INVALID', 'broker-a has no replica 9')

@@ -7,7 +7,15 @@ export const description = (
 ): BrokerDescription => ({
   ...{ brokerName: 'broker-a', brokerId, role: 'slave', epoch: 4, incarnation: 1, flush: 'async' },
   ...{ topics: 0, groups: 0, messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0, logBytes: 0 },
-  ...{ startedAt: 0, accepting: true, replication: 'sync', replicas: 2, minInSync: 1, lineage: 0 },
+  ...{
+    startedAt: 0,
+    accepting: true,
+    diskFull: false,
+    replication: 'sync',
+    replicas: 2,
+    minInSync: 1,
+    lineage: 0,
+  },
   ...{ masterId: 0, syncStateSet: [0, 1], endPosition: 100, confirmPosition: 100, followers: [] },
   ...{ masterships: [], lastCut: null, alarm: null },
   ...{ waiting: 0, delivered: 0, dropped: 0, sentBack: 0, deadLetters: 0 },

@@ -376,6 +376,21 @@ const described = (bench: BrokerBench): GroupOnBroker => {
 }
 const fencedIn = (bench: BrokerBench): number => described(bench).fenced
 
+test('groups: how long a queue is behind is told whenever messages wait in it, committed or not', async (t) => {
+  const bench = await broker()
+  bench.clock.advance(5_000)
+  bench.send('', frame(['1', '2', '3']))
+  bench.settle()
+  claim(bench, 'a')
+  bench.settle()
+  const [first] = described(bench).queues
+  t.like(first, { committed: null, maxOffset: 3 })
+  t.is(typeof first!.behindSince, 'number')
+  commit(bench, 'a', 3)
+  bench.settle()
+  t.like(described(bench).queues[0], { committed: 3, behindSince: null })
+})
+
 test('groups: who claims what another one owns is told until it has it or asks no more, and whether their lists are the same', async (t) => {
   const bench = await broker()
   const claimant = () => described(bench).queues[0]!.claimant

@@ -149,3 +149,17 @@ test('reader: of several polls that wait at once each is woken, by a message and
   await reader.close()
   await until('all polls end', () => ended === 3)
 })
+
+test('reader: a topic that may be written and not read is refused, and read when it may be', async (t) => {
+  const client = await filled(t, 1)
+  await client.admin().createTopic('orders', { queues: 2, perm: 2 })
+  const reader = client.reader({ topic: 'orders' })
+  await t.throwsAsync(reader.poll(), { code: 'NO_PERMISSION', message: /may be written and not read/ })
+  await client.admin().createTopic('orders', { queues: 2, perm: 6 })
+  let found: string[] = []
+  await until('it reads', async () => {
+    found = placesOf(await reader.poll().catch(() => []))
+    return found.length > 0
+  })
+  t.true(found.includes('0@0') || found.includes('1@0'))
+})

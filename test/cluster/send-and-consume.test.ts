@@ -1,6 +1,6 @@
 /** What is sent is consumed: the same bytes, the same attributes, in the order and the number that were promised. */
 import test from 'ava'
-import { type IncomingMessage, type Receipt, StateMQError } from '../../actors/index.ts'
+import { type IncomingMessage, type OutgoingMessage, type Receipt, StateMQError } from '../../actors/index.ts'
 import { LIMIT_MS, until } from '../support/until.ts'
 import { byQueue, clientOf, clusterOf, hears, listen, numbers, sorted } from './support.ts'
 
@@ -441,4 +441,36 @@ test('reader: leaves no trace in any group', async (t) => {
 test('reader: says that there is no such topic', async (t) => {
   const client = await clientOf(t)
   await t.throwsAsync(client.reader({ topic: 'nothing' }).poll(), { code: 'TOPIC_NOT_EXIST' })
+})
+
+test('send: a topic that may be read and not written is refused at once, and taken when it may be', async (t) => {
+  const client = await clientOf(t)
+  await client.admin().createTopic('archive', { queues: 2, perm: 4 })
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
+  const send = () => producer.send({ topic: 'archive', body: 'x' })
+  const refused = { code: 'NO_PERMISSION', message: /'archive' may be read and not written/ }
+  await t.throwsAsync(send(), refused)
+  await t.throwsAsync(send(), refused, 'also when the route is known')
+  await t.throwsAsync(producer.sendBatch([{ topic: 'archive', body: 'x' }]), refused)
+  await client.admin().createTopic('archive', { queues: 2 })
+  await until('it is taken', () =>
+    send().then(
+      () => true,
+      () => false,
+    ),
+  )
+  t.pass()
+})
+
+test('send: a field of the first message to a topic that is misspelt is refused, with the right name', async (t) => {
+  const producer = (await clientOf(t)).producer({ timeoutMs: LIMIT_MS })
+  const misspelt = { topic: 'orders', body: 'x', tags: 'paid' }
+  for (const send of [() => producer.send(misspelt), () => producer.sendBatch([misspelt])]) {
+    await t.throwsAsync(send(), {
+      code: 'MESSAGE_ILLEGAL',
+      message: /'tags' is no field .* did you mean tag\?/,
+    })
+  }
+  const { queueOffset } = await producer.send({ topic: 'orders', body: 'x', orderId: 7 } as OutgoingMessage)
+  t.is(queueOffset, 0, 'what is no typo is the business of whoever wrote it')
 })

@@ -2,7 +2,7 @@
 
 import net from 'node:net'
 import { inspect } from 'node:util'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { createHub } from '../../transport/memory.ts'
 import { startNatsServer } from '../support/nats-server.ts'
 import {
@@ -16,6 +16,7 @@ import {
   reaches,
   tryConnect,
 } from '../support/transports.ts'
+import { until } from '../support/until.ts'
 
 /** A port that nobody is given, so nobody listens there. */
 const DESERTED = 1
@@ -43,6 +44,75 @@ test('nats: a server that says nothing is given up after the time to connect', a
   t.is(outcome.ok ? 'ok' : outcome.failure.code, 'disconnected')
   for (const socket of sockets) socket.destroy()
   mute.close()
+})
+
+/** A server that a test lets stand still: then it takes connections, and says nothing. */
+async function openHalting(t: ExecutionContext) {
+  const sockets: net.Socket[] = []
+  const heard: Buffer[] = []
+  let isHalted = false
+  const greet = (socket: net.Socket) =>
+    void socket.write('INFO {"version":"2.9.10","proto":1,"headers":true,"max_payload":1048576}\r\n')
+  const server = net.createServer((socket) => {
+    sockets.push(socket)
+    socket.on('error', () => {})
+    socket.on('data', (bytes) => {
+      heard.push(bytes)
+      const pings = String(bytes).split('PING\r\n').length - 1
+      if (pings > 0 && !socket.isPaused()) socket.write('PONG\r\n'.repeat(pings))
+    })
+    if (!isHalted) greet(socket)
+  })
+  const port = await new Promise<number>((resolve) => {
+    server.listen(0, '127.0.0.1', () => resolve((server.address() as net.AddressInfo).port))
+  })
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return {
+    sockets,
+    url: `nats://127.0.0.1:${port}`,
+    halt() {
+      isHalted = true
+    },
+    goOn() {
+      isHalted = false
+      for (const socket of sockets) if (!socket.destroyed) greet(socket)
+    },
+    /** How often clients have introduced themselves. */
+    introductions: () => Buffer.concat(heard).toString().split('CONNECT {').length - 1,
+  }
+}
+
+test('nats: after a server stood still for longer than a dial takes, each client has ONE socket', async (t) => {
+  const { sockets, url, halt, goOn } = await openHalting(t)
+  const outcome = await tryConnect(url, { connectTimeoutMs: 1_000 })
+  if (!outcome.ok) return t.fail(outcome.failure.message)
+  halt()
+  sockets[0]!.destroy()
+  await until('two dials were given up, and a third has begun', () => sockets.length > 3)
+  goOn()
+  await until('it is connected again', () => outcome.value.state === 'connected')
+  await until(
+    () => `one socket is left of ${sockets.length}`,
+    () => sockets.filter(({ destroyed }) => !destroyed).length === 1,
+    20_000,
+  )
+  t.is(outcome.value.state, 'connected')
+  await close(outcome.value)
+})
+
+test('nats: a server that reads nothing any more is given up, however much waits to be sent', async (t) => {
+  const { sockets, url, introductions } = await openHalting(t)
+  const outcome = await tryConnect(url, { pingIntervalMs: 50 })
+  if (!outcome.ok) return t.fail(outcome.failure.message)
+  sockets[0]!.pause()
+  const bytes = Buffer.alloc(1024 * 1024)
+  for (let i = 0; i < 64; i++) outcome.value.publish('subject', bytes)
+  await until('it has connected anew', () => introductions() > 1, 20_000)
+  t.true(sockets.length > 1)
+  await close(outcome.value)
 })
 
 test('nats: of several addresses, in one text too, one where nobody listens is passed over', async (t) => {

@@ -78,6 +78,15 @@ test('requests: one fails NEVER BEFORE its time and at most a tick AFTER it', (t
   }
 })
 
+test('requests: what is left of a budget is told in whole milliseconds', (t) => {
+  const { clock, requests, answers } = place()
+  requests.request('a', Buffer.alloc(0), 20.4301, (outcome) => {
+    answers.push(outcome.ok ? '' : outcome.failure.message)
+  })
+  clock.advance(1_000)
+  t.regex(answers[0]!, /did not answer within 20 ms:/)
+})
+
 test('requests: the wheel turns only while requests wait', (t) => {
   const { clock, ask, reply } = place()
   t.is(clock.timers, 0)

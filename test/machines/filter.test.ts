@@ -57,5 +57,7 @@ test('filter: tags that do not parse say where', (t) => {
 test('filter: what a user writes becomes one text, and what is neither tags nor SQL does not', (t) => {
   t.is(expressionText('a || b'), 'a || b')
   t.is(expressionText({ sql: 'a = 5' }), 'sql:a = 5')
-  for (const odd of [5, null, undefined, {}, { sql: 5 }, ['a']]) t.is(expressionText(odd), null)
+  for (const odd of [5, null, undefined, {}, { sql: 5 }, { sql: 'a = 5', tags: 'b' }, ['a']]) {
+    t.is(expressionText(odd), null)
+  }
 })

@@ -68,6 +68,17 @@ test('log: a line for machines is one JSON object', (t) => {
   t.like(JSON.parse(lines[0]!), { level: 'error', message: 'lost', broker: 'broker-a' })
 })
 
+test('log: a field that is very long is cut, and its length told', (t) => {
+  for (const json of [false, true]) {
+    const { log, lines } = captured({ json })
+    const long = 'x'.repeat(1_000_000)
+    log.warn('failed', { error: new Error(long), text: long, list: [long], id: 7 })
+    t.true(lines[0]!.length < 10_000)
+    t.is(lines[0]!.split('… (1000000 characters)').length, 3)
+    t.regex(lines[0]!, /id"?[=:]7/)
+  }
+})
+
 test('log: lines below its level are not written', (t) => {
   const { log, lines } = captured({ level: 'warn' })
   log.info('no')

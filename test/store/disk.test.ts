@@ -132,6 +132,19 @@ test('real disk: of many processes that take a stale lock at once, one gets it',
   ])
 })
 
+test('real disk: a folder with a name of one letter, below where the process stands, is made', async (t) => {
+  const machine = await real.machine(t)
+  const disk = new URL('../../actors/node/disk.js', import.meta.url).href
+  const script = `import { realDisk } from ${JSON.stringify(disk)}
+    realDisk.open('d/e/f', ({ ok }) => process.exit(ok ? 0 : 1))`
+  const child = execFile(process.execPath, ['--input-type=module', '-e', script], {
+    cwd: machine.folder,
+    timeout: 20_000,
+  })
+  t.is(await new Promise((resolve) => child.once('exit', (code, signal) => resolve(signal ?? code))), 0)
+  t.deepEqual(await machine.list('d'), ['e'])
+})
+
 test('simulated disk: a power cut keeps what was synced, and of the rest whole or torn pages', async (t) => {
   let kept = 0
   for (let seed = 1; seed <= 50; seed++) {

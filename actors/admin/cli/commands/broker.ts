@@ -6,6 +6,8 @@ import type { BrokerOverview, Replica } from '../face.ts'
 import { type Cell, facts, json, strong, table } from '../table.ts'
 import { age, bytes, whole } from '../values.ts'
 
+type Reachable = Extract<Replica, { reachable: true }>
+
 export function addBroker(program: Command, cli: Cli): void {
   const broker = program
     .command('broker')
@@ -76,7 +78,7 @@ function addShow(broker: Command, cli: Cli): void {
       ])
       terminal.write(table(terminal, ['epoch', 'master', 'cause', 'when'], rows))
     }
-    const notes = found.replicas.flatMap((replica) => notesOf(replica, now))
+    const notes = [...wayOutOf(found), ...found.replicas.flatMap((replica) => notesOf(replica, now))]
     if (notes.length > 0) terminal.write(`\n${notes.map((note) => `${note}\n`).join('')}`)
   })
 }
@@ -87,7 +89,7 @@ function summaryOf(found: BrokerOverview): Record<string, Cell> {
   const master = replicas.find((replica) => replica.reachable && replica.brokerId === masterId)
   const figures = master?.reachable
     ? {
-        'accepts writes': master.accepting ? 'yes' : 'no',
+        'accepts writes': acceptance(master),
         topics: master.topics,
         groups: master.groups,
         'messages in': master.messagesIn,
@@ -107,6 +109,14 @@ function summaryOf(found: BrokerOverview): Record<string, Cell> {
   }
 }
 
+/** Whether a master takes messages, and if not why. */
+function acceptance({ accepting, diskFull, syncStateSet, minInSync }: Reachable): string {
+  if (accepting) return 'yes'
+  if (diskFull) return 'no: its disk is nearly full'
+  const few = `only ${syncStateSet.length} of at least ${minInSync} replicas in sync`
+  return syncStateSet.length < minInSync ? `no: ${few}` : 'no'
+}
+
 const replicaHeadings = [
   ...['id', 'role', 'epoch', 'in sync', 'lag', 'behind', 'confirmed', 'log ends', 'log', 'start', 'lineage'],
   'up for',
@@ -116,16 +126,31 @@ function replicaRow(replica: Replica, { syncStateSet }: BrokerOverview, now: num
   const id = String(replica.brokerId)
   if (!replica.reachable) return [id, missing(replica), replica.epoch]
   const { role, epoch, lag, confirmPosition, endPosition, logBytes, incarnation, lineage } = replica
+  const isInSync = syncStateSet.length === 0 ? null : syncStateSet.includes(replica.brokerId) ? 'yes' : 'no'
   return [
-    ...[id, role, epoch, syncStateSet.includes(replica.brokerId) ? 'yes' : 'no'],
+    ...[id, role, epoch, isInSync],
     ...[lag === null ? null : bytes(lag.lagBytes), lag === null ? null : age(lag.lagMs)],
     ...[confirmPosition, endPosition, bytes(logBytes), incarnation, lineage, age(now - replica.startedAt)],
   ]
 }
 
+/** What to do where there is no master. */
+function wayOutOf({ brokerName, masterId, syncStateSet, replicas }: BrokerOverview): string[] {
+  if (masterId !== null) return []
+  const answering = replicas.find((replica) => replica.reachable)
+  if (answering === undefined) return [`No replica of ${brokerName} answers: see that its processes run.`]
+  if (answering.replication === 'none') return []
+  const clean = syncStateSet.map((id) => `${brokerName}/${id}`).join(' or ')
+  const who = clean === '' ? 'a replica of the sync state set' : clean
+  return [
+    `A controller elects a master as soon as it reaches ${who}: see that one of these runs. Where that cannot be, ` +
+      `'statemq broker promote ${brokerName} ID --unclean' takes another and LOSES what it lacks.`,
+  ]
+}
+
 function notesOf(replica: Replica, now: number): string[] {
   if (!replica.reachable) return []
-  const { brokerName, brokerId, lastCut, alarm } = replica
+  const { brokerName, brokerId, lastCut, diskFull, alarm } = replica
   const name = `${brokerName}/${brokerId}`
   const notes: string[] = []
   if (lastCut !== null) {
@@ -134,6 +159,8 @@ function notesOf(replica: Replica, now: number): string[] {
       `${name} cut ${messages} ${messages === 1 ? 'message' : 'messages'} (${bytes(count)}) from its log ${age(now - at)} ago.`,
     )
   }
+  if (diskFull)
+    notes.push(`The disk of ${name} is nearly full: free space there, or it waits until messages expire.`)
   if (alarm !== null) notes.push(`ALARM ${name}: ${alarm.code}: ${alarm.message}`)
   return notes
 }
@@ -173,7 +200,8 @@ function addPromote(broker: Command, cli: Cli): void {
   })
 }
 
-const setOf = (ids: readonly number[]): string => (ids.length === 0 ? 'empty' : ids.join(', '))
+/** No set is empty: it is that nobody who answers knows it. */
+const setOf = (ids: readonly number[]): string => (ids.length === 0 ? 'not known' : ids.join(', '))
 
 const missing = ({ role }: { role: string | null }): string =>
   role === null ? 'not there' : `unreachable ${role}`

@@ -77,11 +77,11 @@ function addShow(group: Command, cli: Cli): void {
     }
     if (found.contested.length > 0) terminal.write(contest(found.contested))
     if (found.members.length > 0) {
-      const rows = found.members.map(({ clientId, subscriptions, isStatic, isSilent, share }) => [
+      const rows = found.members.map(({ clientId, subscriptions, isStatic, isSilent, isTold, share }) => [
         `${clientId}${isStatic ? ' (static)' : ''}${isSilent ? ' (silent)' : ''}`,
         subscriptionsText(subscriptions),
         owned(found, clientId),
-        share,
+        isTold ? share : null,
         idle.find((one) => one.clientId === clientId)?.why,
       ])
       const headings = ['member', 'subscriptions', 'queues', 'share', 'idle because']
@@ -240,7 +240,7 @@ function queueTable(terminal: Terminal, found: GroupDescription, now: number): s
     queue.topic,
     queue.brokerName,
     queue.queueId,
-    ownerText(queue),
+    ownerText(queue, found.members),
     queue.assignEpoch,
     queue.committed,
     queue.maxOffset,
@@ -254,10 +254,15 @@ function queueTable(terminal: Terminal, found: GroupDescription, now: number): s
   )
 }
 
-/** Who owns a queue, and who waits for it. */
-const ownerText = ({ isPopped, owner, claimant }: GroupDescription['queues'][number]): string | null => {
+/** Who owns a queue, and who waits for it. A queue keeps its last owner until another one claims it. */
+function ownerText(
+  { isPopped, owner, claimant }: GroupDescription['queues'][number],
+  members: GroupDescription['members'],
+): string | null {
   if (isPopped) return 'shared: its members pop'
-  return claimant === null ? owner : `${owner}, and ${claimant.clientId} waits`
+  if (owner === null) return null
+  const name = members.some(({ clientId }) => clientId === owner) ? owner : `${owner} (no member)`
+  return claimant === null ? name : `${name}, and ${claimant.clientId} waits`
 }
 
 const contest = (contested: readonly string[]): string => {
