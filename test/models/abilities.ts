@@ -1,5 +1,5 @@
 /** What a replica is able to do as it is: computed once for each state of each replica. */
-import type { BrokerRoleEvent } from '../../machines/broker-role.ts'
+import type { BrokerRoleContext, BrokerRoleEvent } from '../../machines/broker-role.ts'
 import type { Head } from '../../machines/group-state.ts'
 import type { Replica } from './replica-words.ts'
 import type { Worlds } from './worlds.ts'
@@ -17,8 +17,13 @@ export type Abilities = {
   acceptsSends: boolean
   isSettled: boolean
   isDraining: boolean
-  /** Numbers of events upon which it proposes another set. */
+  /** A master that counts fewer members as there than must be in sync. */
+  hasTooFew: boolean
+  /** Numbers of reports upon which it proposes another set. */
   proposals: number[]
+  /** Numbers of reports that a member that cannot be spared seems gone, and that it is back. */
+  silences: number[]
+  returns: number[]
   /** Numbers of the messages that it would send from each of its positions on. */
   data: number[]
   begin: number
@@ -53,26 +58,35 @@ export function abilitiesIn(worlds: Worlds): (replica: number, id: number) => Ab
       acceptsSends: (snapshot?.hasTag('accepts-writes') ?? false) && !replica.isHolding,
       isSettled: snapshot?.matches({ master: { membership: 'settled' } }) ?? false,
       isDraining: snapshot?.matches({ master: { membership: { handingOver: 'draining' } } }) ?? false,
-      proposals: isServing ? proposalsOf(replica, number, id) : [],
+      hasTooFew: isServing && hasTooFew(snapshot!.context),
+      ...(isServing ? reportsOf(replica, number, id) : { proposals: [], silences: [], returns: [] }),
       data: term ? data : [],
       begin,
       vote: control.vote(replica, snapshot, id, own.lineageOf(replica)),
     }
   }
-  /** Of the reports that its host may give now, those that lead to a proposal. Anybody may seem to lag. */
-  function proposalsOf({ term }: Replica, number: number, id: number): number[] {
+  /** The reports that its host may give now, by what comes of them. Anybody may seem to lag. */
+  function reportsOf({ term }: Replica, number: number, id: number) {
     const { epoch, peers } = term!
     const caughtUp = peers.filter(({ position }) => worlds.rules.hasCaughtUp(term!, position))
-    const reports: BrokerRoleEvent[] = [
-      ...caughtUp.map(
-        ({ brokerId, lineage }) => ({ type: 'follower.caughtUp', epoch, brokerId, lineage }) as const,
-      ),
-      ...ids
-        .filter((brokerId) => brokerId !== id)
-        .map((brokerId) => ({ type: 'follower.lagging', epoch, brokerId }) as const),
-    ]
-    return reports
-      .map((event) => own.numbered(id, { type: 'event', event }))
-      .filter((report) => own.react(number, report).outputs.some(({ type }) => type === 'swapped'))
+    const there: BrokerRoleEvent[] = caughtUp.map(({ brokerId, lineage }) => ({
+      ...{ type: 'follower.caughtUp', epoch, brokerId, lineage },
+    }))
+    const away: BrokerRoleEvent[] = ids
+      .filter((brokerId) => brokerId !== id)
+      .map((brokerId) => ({ type: 'follower.lagging', epoch, brokerId }))
+    const numbersOf = (reports: BrokerRoleEvent[]) =>
+      reports.map((event) => own.numbered(id, { type: 'event', event }))
+    const isProposal = (report: number) =>
+      own.react(number, report).outputs.some(({ type }) => type === 'swapped')
+    const isNoted = (report: number) => own.react(number, report).replica !== number && !isProposal(report)
+    return {
+      proposals: [...numbersOf(there), ...numbersOf(away)].filter(isProposal),
+      silences: numbersOf(away).filter(isNoted),
+      returns: numbersOf(there).filter(isNoted),
+    }
   }
 }
+
+const hasTooFew = ({ head, missing }: BrokerRoleContext): boolean =>
+  head!.syncStateSet.filter(({ brokerId }) => !missing.includes(brokerId)).length < head!.minInSync

@@ -128,9 +128,7 @@ export function brokerSteps(course: Course) {
     if (value > sends) return
     course.begin(() => `broker ${id} takes message ${value}`)
     course.spend('sends')
-    course.breaks(
-      course.property.onSend(worlds.histories.at(next[worlds.history]!), course.able(id).termEpoch),
-    )
+    course.breaks(course.property.onSend(worlds.histories.at(next[worlds.history]!), course.able(id)))
     course.happens(
       id,
       course.numbered(kinds.send, value, 0, id, () => ({ type: 'send', value })),
@@ -138,8 +136,10 @@ export function brokerSteps(course: Course) {
     course.end()
   }
   function change(id: number) {
-    const { proposals, isSettled } = course.able(id)
+    const { proposals, silences, returns, isSettled } = course.able(id)
     if (course.left('proposals') > 0) for (const report of proposals) propose(id, report)
+    if (course.left('silences') > 0) for (const report of silences) missesMember(id, report)
+    for (const report of returns) hasMemberAgain(id, report)
     if (course.left('handovers') > 0 && isSettled) for (const to of ids) handOver(id, to)
     if (course.left('retentions') > 0) dropBeginning(id)
   }
@@ -148,6 +148,16 @@ export function brokerSteps(course: Course) {
     course.spend('proposals')
     course.happens(id, report)
     course.end()
+  }
+  function missesMember(id: number, report: number) {
+    course.begin(() => `broker ${id} hears nothing of a member that it cannot spare`, true)
+    course.spend('silences')
+    if (course.happens(id, report)) course.end()
+  }
+  function hasMemberAgain(id: number, report: number) {
+    course.begin(() => `broker ${id} hears of a member again`)
+    course.saw('a member that seemed gone is back')
+    if (course.happens(id, report)) course.end()
   }
   function handOver(id: number, to: number) {
     const { incarnation } = worlds.replicaAt(course.current, to)

@@ -15,6 +15,8 @@ export type Configuration = {
   losses?: number
   /** Changes of the sync state set. */
   proposals?: number
+  /** How often a member that cannot be spared seems to be gone. */
+  silences?: number
   handovers?: number
   /** How often a master drops the beginning of its log. */
   retentions?: number
@@ -86,6 +88,12 @@ export const ofTwo: Model[] = [
     configuration: { ...two, minInSync: 2, startsEmpty: true, crashes: 1, proposals: 2 },
     worlds: 3_990,
     sees: [...usual, 'the register: boot', 'the register: expand'],
+  },
+  {
+    name: 'both must be in sync, and seem gone; a crash, a change of the set',
+    configuration: { ...two, minInSync: 2, epochs: 3, crashes: 1, proposals: 1, silences: 2 },
+    worlds: 203_644,
+    sees: [...usual, 'a member that seemed gone is back'],
   },
 ]
 

@@ -6,6 +6,7 @@
  */
 import { type GroupState, type Head, isSameMastership, memberOf } from '../../machines/group-state.ts'
 import type { Term } from '../../machines/peer-replica.ts'
+import type { Abilities } from './abilities.ts'
 import type { Course } from './course.ts'
 import { endOf, epochOfEntry, type Output, type Replica } from './replica-words.ts'
 
@@ -33,6 +34,7 @@ export const names = {
   quorum: 'S10 QuorumSuperset',
   inSet: 'S11 MasterInSss',
   strict: 'S12 StrictMinIsr',
+  tooFew: 'NoSendWithTooFewThere',
   stale: 'S13 StaleNeverAcks',
   handover: 'S16 HandoverLossless',
   noLog: 'NoLogWhileCut',
@@ -111,9 +113,11 @@ export function properties(course: Course) {
     }
   }
 
-  /** No send is taken in an epoch that was handed over. */
-  const onSend = (history: History, epoch: number): string | null =>
-    history.handedOver.includes(epoch) ? names.handover : null
+  /** No send is taken in an epoch that was handed over, nor while fewer are there than must be in sync. */
+  function onSend({ handedOver }: History, { termEpoch, hasTooFew }: Abilities): string | null {
+    if (hasTooFew) return names.tooFew
+    return handedOver.includes(termEpoch) ? names.handover : null
+  }
 
   function onSwap(before: Head | null, now: GroupState, id: number, world: Int32Array): string | null {
     if (

@@ -12,8 +12,8 @@ import { replicaGroup } from './replica-group.ts'
 const usage = `usage: npm run model -- [options]
 How large, of a broker group (default 2 replicas, 1 in sync, 1 send, 2 epochs; nothing goes wrong):
   --replicas N, --min-in-sync N, --sends N, --epochs N, --starts-empty
-  so often: --crashes N, --losses N (of power), --proposals N, --handovers N, --retentions N, --rollbacks N, --wipes N,
-            --unclean N
+  so often: --crashes N, --losses N (of power), --proposals N, --silences N, --handovers N, --retentions N, --rollbacks N,
+            --wipes N, --unclean N
   allowed:  --late-heads, --late-answers, --late-messages, --stale-votes, --has-gaps
 Of a consumer group (default 2 members, 2 queues):
   --group             a consumer group, with
@@ -37,7 +37,8 @@ type Kind = number | readonly string[] | false
 type Kinds<C> = { readonly [N in keyof C]-?: Exclude<C[N], undefined> extends boolean ? false : Kind }
 const ofBrokers: Kinds<Configuration> = {
   ...{ replicas: 1, minInSync: 1, sends: 0, epochs: 1, startsEmpty: false },
-  ...{ crashes: 0, losses: 0, proposals: 0, handovers: 0, retentions: 0, rollbacks: 0, wipes: 0, unclean: 0 },
+  ...{ crashes: 0, losses: 0, proposals: 0, silences: 0, handovers: 0, retentions: 0, rollbacks: 0 },
+  ...{ wipes: 0, unclean: 0 },
   ...{ lateHeads: false, lateAnswers: false, lateMessages: false, staleVotes: false, hasGaps: false },
 }
 const ofConsumers: Kinds<GroupConfiguration> = {

@@ -199,6 +199,18 @@ export const mutants: Mutant[] = [
     breaks: 'S12 StrictMinIsr',
   },
   {
+    name: 'a send is taken although a member that cannot be spared seems gone',
+    rules: { brokerRole: guarded(brokerRole, { isBlocked: () => false }) },
+    configuration: { ...small, minInSync: 2, silences: 1 },
+    breaks: 'NoSendWithTooFewThere',
+  },
+  {
+    name: 'a member that is back is missed for ever',
+    rules: { brokerRole: guarded(brokerRole, { isBack: () => false }) },
+    configuration: { ...small, minInSync: 2, silences: 1 },
+    breaks: 'L1 EventuallyServed',
+  },
+  {
     name: 'acknowledgements are counted, whoever they come from',
     rules: {
       heardFrom: (term, { epoch: _, ...peer }) => ({ ...term, peers: [...term.peers, peer] }),

@@ -123,5 +123,6 @@ function isAtRest({ worlds, abilities }: Course, world: Int32Array): boolean {
   const mayConfirm =
     syncStateSet.length >= configuration.minInSync &&
     syncStateSet.every(({ brokerId }) => isEligible(brokerId))
-  return isServed && (!mayConfirm || master.confirm === endOf(master))
+  const { hasTooFew } = abilities(world[masterId!]!, masterId!)
+  return isServed && (!mayConfirm || (!hasTooFew && master.confirm === endOf(master)))
 }

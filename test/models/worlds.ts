@@ -39,6 +39,7 @@ const shifts = {
   rollbacks: 18,
   wipes: 21,
   unclean: 24,
+  silences: 27,
 }
 export type Budget = keyof typeof shifts
 
