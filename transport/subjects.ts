@@ -124,9 +124,9 @@ export const subjectsOf = (cluster: string) => {
         doubt: to<m.OwnerDoubt, m.OwnerDoubtAnswer>('doubt'),
       }
     },
-    /** Pushed by a group's coordinator to one member: which queues are its share. */
+    /** From a group's coordinator to one member: which queues are its share. Answered when it is heard. */
     assignmentChanged: (group: string, clientId: string) =>
-      subject<m.AssignmentPush>('group', group, 'assignment-changed', clientId),
+      subject<m.AssignmentPush, Record<string, never>>('group', group, 'assignment-changed', clientId),
 
     /** First sight of state. `list` is heard by every process, and each answers for its own actors. */
     inspect: {

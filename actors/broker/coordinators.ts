@@ -3,6 +3,10 @@
  *
  * A coordinator stays when its group is empty, for its generation must not go back. Membership is not kept on disk:
  * after a restart the members' next beat is rejected, and they join again and tell what they hold.
+ *
+ * A share is told by a request, for the network knows at once when NOBODY listens any more: a member whose process has
+ * ended counts as silent within a round trip, and what it was just given goes to the others. One that listens and does
+ * not answer may only be busy, and is given its time.
  */
 import { bind } from '../../machines/effect.ts'
 import { COORDINATORS, countOf } from '../../machines/generation.ts'
@@ -15,9 +19,10 @@ import {
 } from '../../machines/group-coordinator.ts'
 import { RETRY_PREFIX } from '../../machines/names.ts'
 import { compareText, queueKey, readQueuesOf, type TopicRoute } from '../../machines/topic.ts'
-import { type Answer, accept, ask, refuse, tell } from '../../transport/codec.ts'
+import { type Answer, accept, ask, refuse } from '../../transport/codec.ts'
 import { codes } from '../../transport/codes.ts'
 import type {
+  AssignmentPush,
   JoinAnswer,
   JoinRequest,
   MemberBeat,
@@ -137,7 +142,7 @@ export class Coordinators {
       rejectBeat: () => {
         this.#rejected = true
       },
-      pushAssignment: (assignment) => this.#push(group, assignment),
+      pushAssignment: (assignment) => this.#push(group, coordinator, assignment),
       watchTopics: ({ topics }) => this.#watch(coordinator, topics),
       measureLags: ({ topics }) =>
         this.#measure(group, coordinator, topics, (lags) =>
@@ -168,16 +173,25 @@ export class Coordinators {
     return coordinator
   }
 
-  #push(group: string, { generation, members, to }: Assignment & { to: string | null }): void {
+  #push(
+    group: string,
+    coordinator: Coordinator,
+    { generation, members, to }: Assignment & { to: string | null },
+  ): void {
     const { world, subjects } = this.#process
     const names = members.map(({ clientId }) => clientId)
     const isCustom = members.some(({ queues }) => queues === null)
     const topics = isCustom ? members.map((member) => [...member.topics]) : undefined
     for (const { clientId, instance, queues } of members) {
       if (to !== null && to !== clientId) continue
-      tell(world.transport, subjects.assignmentChanged(group, clientId), {
+      const push: AssignmentPush = {
         ...{ group, generation, instance, members: names, queues: queues && [...queues] },
         ...(topics && { topics }),
+      }
+      ask(world.transport, subjects.assignmentChanged(group, clientId), push, ASK_MS, (outcome) => {
+        if (outcome.ok || outcome.failure.code !== 'noResponders') return
+        if (this.#coordinators.get(group) !== coordinator) return
+        coordinator.hosted.actor.send({ type: 'member.silent', clientId, instance })
       })
     }
   }

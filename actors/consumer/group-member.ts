@@ -9,7 +9,7 @@ import { bind } from '../../machines/effect.ts'
 import { RETRY_PREFIX } from '../../machines/names.ts'
 import { type QueueNews, rebalancerMachine } from '../../machines/rebalancer.ts'
 import { type QueueRef, queueKey, queueOfKey } from '../../machines/topic.ts'
-import { ask, hear as hearPushes } from '../../transport/codec.ts'
+import { accept, ask, serve } from '../../transport/codec.ts'
 import { type AssignmentPush, assignmentPush, type Member } from '../../transport/messages.ts'
 import { host } from '../node/host.ts'
 import type { Process } from '../node/process.ts'
@@ -211,11 +211,19 @@ export function joinGroup(process: Process, options: GroupMemberOptions): GroupM
     },
     error() {},
   })
-  const pushes = hearPushes(transport, subjects.assignmentChanged(group, clientId), assignmentPush, heed)
+  const pushes = serve(
+    transport,
+    subjects.assignmentChanged(group, clientId),
+    assignmentPush,
+    (push, answer) => {
+      if (push.instance !== instance) return // It is for another one of our name.
+      heed(push)
+      answer(accept({}))
+    },
+  )
   rebalancer.start()
 
   function heed(push: AssignmentPush): void {
-    if (push.instance !== instance) return // It is for another one of our name.
     told = push
     const { generation, members } = push
     share = push.queues ?? ownShare(push)

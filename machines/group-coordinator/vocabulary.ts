@@ -44,7 +44,7 @@ export type Assignment = { generation: number; members: Assigned[] }
 export type Standing = Member & {
   /** It gives back what it has: it gets nothing any more, and nothing of it may be taken by force. */
   isLeaving: boolean
-  /** Nothing was heard of it for a while, or it said that it would be away: another instance may take its place. */
+  /** Nothing was heard of it for a while, or it is away: another instance may take its place. */
   isSilent: boolean
   /** Another instance that wants its place, and whether this one was heard of since: then both live. */
   rival: { instance: string; isRefused: boolean } | null
@@ -79,6 +79,7 @@ export type GroupCoordinatorEvent =
   /** It begins to give back what it has. */
   | ({ type: 'member.leaving' } & Who)
   | ({ type: 'member.left' } & Who)
+  /** Nothing was heard of it for a while, it said that it would be away, or nobody listened when it was told its share. */
   | ({ type: 'member.silent' } & Who)
   | ({ type: 'member.expired' } & Who)
   | { type: 'queues.changed'; topic: string; queues: QueueRef[] }
@@ -130,7 +131,7 @@ export const coordinator = setup({
     acceptMember: effect<Who>('acceptMember'),
     /** Answers the join. `isFinal`: the other one lives; else it may just not be known yet that it is gone. */
     refuseMember: effect<Who & { message: string; isFinal: boolean }>('refuseMember'),
-    /** To all members, or to one that missed it. */
+    /** To all members, or to one that missed it. Answers member.silent for each whose process has ended. */
     pushAssignment: effect<Assignment & { to: string | null }>('pushAssignment'),
     /** Answers a beat: you are no member, join. */
     rejectBeat: effect<Who>('rejectBeat'),

@@ -18,7 +18,8 @@ const ref: QueueRef = { topic: 'orders', brokerName: 'a', queueId: 0 }
 function bench(leaveMs = 35_000) {
   const clock = virtualClock()
   const log: string[] = []
-  const heard = new Map<string, (payload: Buffer) => void>()
+  const heard = new Map<string, (payload: Buffer, reply: string) => void>()
+  const replies: string[] = []
   const asked: { what: string; request: Record<string, unknown> }[] = []
   const cluster = {
     ...{ nameServerId: 'n', revision: 1 },
@@ -34,10 +35,11 @@ function bench(leaveMs = 35_000) {
     ...{ cluster, join: { accepted: true }, 'member-beat': {}, leave: {}, claim: granted, release: {} },
   }
   const transport = {
-    subscribe(subject: string, hear: (payload: Buffer) => void) {
+    subscribe(subject: string, hear: (payload: Buffer, reply: string) => void) {
       heard.set(subject, hear)
       return { unsubscribe: () => heard.delete(subject) }
     },
+    publish: (subject: string) => void replies.push(subject),
     request(subject: string, payload: Uint8Array, ms: number, answer: (outcome: Outcome<Buffer>) => void) {
       const what = subject.split('.').at(-1)!
       asked.push({ what, request: JSON.parse(Buffer.from(payload).toString()) })
@@ -72,14 +74,17 @@ function bench(leaveMs = 35_000) {
   })
   clock.settle()
   return {
-    ...{ clock, log, asked, answers, drains, member },
+    ...{ clock, log, asked, answers, drains, member, replies },
     /** The coordinator tells a division: these queues are ours. */
     tell(generation: number, ...queues: QueueRef[]) {
+      this.tellAs('i1', generation, queues)
+    },
+    tellAs(instance: string, generation: number, queues: QueueRef[]) {
       const push: AssignmentPush = {
-        ...{ group: 'g', generation, instance: 'i1', members: ['me'] },
+        ...{ group: 'g', generation, instance, members: ['me'] },
         queues: queues.map(queueKey),
       }
-      heard.get(subjects.assignmentChanged('g', 'me'))!(Buffer.from(encode(push)))
+      heard.get(subjects.assignmentChanged('g', 'me'))!(Buffer.from(encode(push)), `reply-${generation}`)
       clock.settle()
     },
     /** The requests of a kind. */
@@ -119,6 +124,14 @@ test('member: one that is closed waits for what runs as long as it was told, and
   it.clock.settle()
   t.is(it.of('release')[0]!.offset, 5)
   t.deepEqual(it.log, ['granted 1', 'drain', 'released', 'left'])
+})
+
+test('member: it answers when it is told its share, and NEVER for another process of its name', (t) => {
+  const it = bench()
+  it.tell(1, ref)
+  it.tellAs('i2', 2, [])
+  t.deepEqual(it.replies, ['reply-1'])
+  t.deepEqual(it.log, ['granted 1'])
 })
 
 test('member: one that is closed does not wait for a broker that is gone for longer', (t) => {
