@@ -2,7 +2,7 @@
  * How a group's queues are divided, as functions of what its coordinator knows: they change nothing.
  */
 import { type AllocationInput, allocations } from '../allocation/index.ts'
-import { countOf, laterBy } from '../generation.ts'
+import { countOf, nextOf } from '../generation.ts'
 import { RETRY_PREFIX } from '../names.ts'
 import { own } from '../own.ts'
 import { compareText, type QueueRef, queueKey, queueOfKey } from '../topic.ts'
@@ -154,7 +154,7 @@ export function rebalanced(context: GroupCoordinatorContext): {
   }))
   const target: Record<string, string> = {}
   for (const { clientId, queues } of members) for (const queue of queues ?? []) target[queue] = clientId
-  const generation = laterBy(1, context.told.generation, context.number)
+  const generation = nextOf(context.told.generation, context.number)
   const moves = Object.entries(context.target).filter(
     ([queue, clientId]) => target[queue] !== clientId,
   ).length

@@ -1,5 +1,5 @@
 /** What a coordinator does, step by step: each a change of what it knows, or an order. */
-import { laterBy } from '../generation.ts'
+import { beyond, nextOf } from '../generation.ts'
 import { own } from '../own.ts'
 import { rebalanced, wantedTopics } from './division.ts'
 import {
@@ -13,8 +13,6 @@ import {
   type Who,
 } from './vocabulary.ts'
 
-/** More divisions than a predecessor can have made without any of its members hearing of one. */
-const LEAP = 1_000
 /** More causes of one rebalance are not listed. */
 const CAUSES_MAX = 8
 
@@ -29,11 +27,11 @@ const join = coordinator.assign(({ context, event }) => {
   const { type: _, generation, held, ...member } = event as EventOf<'member.joined'>
   const { members, told, number } = context
   const known = own(members, member.clientId)
-  const isOvertaken = generation > told.generation
+  const isForeign = isBehind(context, { generation })
   const target = { ...context.target }
   for (const queue of held) target[queue] ??= member.clientId
-  const cause = isOvertaken
-    ? `${member.clientId} knows a later division: another coordinator made it`
+  const cause = isForeign
+    ? `${member.clientId} knows a division that another coordinator made`
     : known
       ? known.instance === member.instance
         ? `${member.clientId} changed`
@@ -47,7 +45,7 @@ const join = coordinator.assign(({ context, event }) => {
         ...{ unheard: [], isPassedOver: false },
       },
     },
-    told: isOvertaken ? { ...told, generation: laterBy(LEAP, generation, number) } : told,
+    told: isForeign ? { ...told, generation: beyond(generation, told.generation, number) } : told,
     target,
     causes: because(context, cause),
   }
@@ -197,7 +195,7 @@ export const refused = {
 } as const
 export const rejected = { actions: { type: 'rejectBeat', params: who } } as const
 export const remembers = {
-  type: 'remembersMore',
+  type: 'isBehind',
   params: ({ event: { generation } }: { event: { generation: number } }) => ({ generation }),
 } as const
 export const taken = [join, armSession, accept, ...watch, outdate] as const
@@ -209,13 +207,13 @@ const leapAhead = coordinator.assign(({ context, event }) => {
   const { told, number } = context
   const { generation } = event as EventOf<'owners.doubted'>
   if (!isBehind(context, { generation })) return {}
-  return { told: { ...told, generation: laterBy(LEAP, generation, number) } }
+  return { told: { ...told, generation: beyond(generation, told.generation, number) } }
 })
 /** The last one is gone: nobody has a share any more, in a generation of its own. */
 const divideAmongNobody = coordinator.assign(({ context, event }) => {
   const { told, number } = context
   const isProven = goneOf(context, event as EventOf<'owners.doubted'>) !== null
-  return isProven ? {} : { told: { generation: laterBy(1, told.generation, number), members: [] } }
+  return isProven ? {} : { told: { generation: nextOf(told.generation, number), members: [] } }
 })
 const reportGone = {
   type: 'reportGone',

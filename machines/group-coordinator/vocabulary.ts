@@ -114,10 +114,10 @@ export function goneOf({ members, told }: GroupCoordinatorContext, doubt: Doubt)
   return isTold || !isLater(told.generation, doubt.generation) ? null : absent
 }
 
-/** The claims rest on a division that was not made here: another coordinator has made it, and its members may live. */
+/** That division was not made here: another coordinator has made it, and its members may live and hold queues. */
 export const isBehind = (
   { told }: GroupCoordinatorContext,
-  { generation }: Pick<Doubt, 'generation'>,
+  { generation }: { generation: number },
 ): boolean => isLater(generation, told.generation) || areRivals(generation, told.generation)
 
 export const coordinator = setup({
@@ -157,15 +157,13 @@ export const coordinator = setup({
       const known = own(context.members, member.clientId)
       return known !== undefined && JSON.stringify({ ...known, ...member }) === JSON.stringify(known)
     },
-    remembersMore: ({ context }, { generation }: { generation: number }) =>
-      generation > context.told.generation,
     missedPush: ({ context }, { generation, ...who }: Who & { generation: number }) =>
       isMember(context, who) && generation < context.told.generation,
     isNews: ({ context }, { topic, queues }: { topic: string; queues: QueueRef[] }) =>
       JSON.stringify(own(context.queues, topic)) !== JSON.stringify(queues),
     knowsQueues: ({ context }) => wantedTopics(context).every((topic) => own(context.queues, topic)),
     hasCauses: ({ context: { causes } }) => causes.length > 0,
-    isBehind: ({ context }, doubt: Doubt) => isBehind(context, doubt),
+    isBehind: ({ context }, known: { generation: number }) => isBehind(context, known),
     isDeserted: ({ context: { members } }) => Object.keys(members).length === 0,
     isByLag: ({ context }) => allocationOf(context) === 'lag-aware',
   },

@@ -1,7 +1,7 @@
 /** What a rebalancer knows, hears and orders. */
 import { setup } from 'xstate'
 import { effect } from '../effect.ts'
-import { areRivals, laterBy } from '../generation.ts'
+import { areRivals, nextOf } from '../generation.ts'
 import type { Member } from '../group-coordinator.ts'
 
 /**
@@ -85,7 +85,8 @@ export const ownedOf = ({ held }: Pick<RebalancerContext, 'held'>): Grant[] =>
 export const generationBehind = (
   { generation }: Pick<RebalancerContext, 'generation'>,
   { ownerGeneration }: Pick<Refusal, 'ownerGeneration'>,
-): number => (areRivals(ownerGeneration, generation) ? laterBy(1, ownerGeneration, 0) : ownerGeneration)
+): number =>
+  areRivals(ownerGeneration, generation) ? nextOf(Math.max(ownerGeneration, generation), 0) : ownerGeneration
 
 const isSettled = ({ target, held }: RebalancerContext): boolean =>
   target.length === Object.keys(held).length && target.every((queue) => held[queue]?.status === 'owned')

@@ -578,6 +578,31 @@ test('group: a member that follows a rival which counted alike is to join again,
   t.true(group.generation > 1)
 })
 
+test('group: a coordinator gathers ONCE for a predecessor, whichever of the two counts more, and leaps beyond both', (t) => {
+  for (const [count, number] of [
+    [1, OWN - 1],
+    [2, OWN + 1],
+    [3, OWN - 1],
+    [400, OWN + 1],
+  ] as const) {
+    const group = stable('new')
+    for (const clientId of ['c1', 'c2']) {
+      group.join(clientId)
+      group.settle()
+    }
+    t.is(group.generation, 3)
+    const joins = (clientId: string) =>
+      group.send({ type: 'member.joined', ...member(clientId), generation: nth(count, number), held: [] })
+    joins('old')
+    t.is(group.state, 'gathering')
+    t.is(group.generation, Math.max(3, count) + 1_000)
+    group.expire('gatherWindow')
+    joins('late')
+    t.true(group.is('settling'))
+    t.is(group.generation, Math.max(3, count) + 1_001)
+  }
+})
+
 test('group: a new coordinator leaps over all that its predecessor may have said', (t) => {
   const group = started()
   group.join('c1', { generation: 7 })
@@ -643,7 +668,7 @@ test('group: a new coordinator counts what members hold as theirs, and moves it 
   t.deepEqual(group.notes(), [
     {
       generation: 1_008,
-      causes: ['c1 knows a later division: another coordinator made it', 'c2 joined', "topic 't' is known"],
+      causes: ['c1 knows a division that another coordinator made', 'c2 joined', "topic 't' is known"],
       ...{ members: 2, queues: 4, moves: 0 },
     },
   ])

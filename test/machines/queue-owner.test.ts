@@ -221,6 +221,18 @@ test('queue owner: of two lists that count alike neither takes a queue by force'
   }
 })
 
+test('queue owner: a list of a coordinator that knows nothing of the other takes nothing by force, whatever it counts', (t) => {
+  for (const [count, order] of [
+    [6, ['refuse b for a']],
+    [400, ['refuse b for a']],
+    [1_006, ['record b 5', 'grant b 5']],
+  ] as const) {
+    const queue = started({ assignEpoch: 4, owner: claimOf('a', 5) })
+    queue.send({ type: 'queue.claimed', ...claimOf('b', count, 'b', 2), force: true, waits: false })
+    t.deepEqual(queue.orders(), order as unknown as string[])
+  }
+})
+
 test('queue owner: another process of the name is another one by a list that counts alike, the same one goes on', (t) => {
   for (const [by, order] of [
     ['a2', ['refuse a for a']],

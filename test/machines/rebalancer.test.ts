@@ -303,12 +303,16 @@ test('rebalancer: joins again with the later generation that a broker knows', (t
   t.deepEqual(consumer.held, ['0 refused'])
 })
 
-test('rebalancer: an owner by a list that counts alike shows that there was another coordinator', (t) => {
-  for (const number of [4, 6]) {
+test('rebalancer: an owner by a list that counts alike, or less, shows that there was another coordinator', (t) => {
+  for (const [count, number] of [
+    [2, 4],
+    [2, 6],
+    [1, 4],
+  ] as const) {
     const consumer = started('c2')
     consumer.told(2, ['c2'], [0])
     consumer.take()
-    consumer.refuse(0, 2, 'c1', 2, number)
+    consumer.refuse(0, 2, 'c1', count, number)
     const [order] = consumer.take()
     t.is(order!.type, 'joinGroup')
     // Whatever the coordinator has told: it hears of a later one.

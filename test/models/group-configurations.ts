@@ -59,6 +59,13 @@ export const reused = {
   allocation: 'sticky',
   coordinatorCrashes: 1,
 } as const
+/**
+ * Two newcomers may be the first at another coordinator, which counts more divisions by then than the one before it. Too
+ * large to be gone through whole.
+ */
+export const strangers = {
+  ...{ members: 1, queues: 1, messages: 0, joins: 2, coordinatorCrashes: 1, isClean: true },
+} as const
 const waits = 'a waiting claim is granted by a release'
 const forced = 'a forced hand-over'
 const freed = 'a queue is freed whose owner is gone'
@@ -132,7 +139,7 @@ export const clean: GroupModel[] = [
   {
     name: 'a consumer joins and another coordinator follows, while divisions of the first one are on their way',
     configuration: { ...alone, ...reused, isClean: true },
-    worlds: 23_325,
+    worlds: 23_237,
     sees: [waits, 'a gathering'],
   },
   {

@@ -5,8 +5,10 @@
  * shortest way to any harm runs into.
  */
 import { type AnyStateMachine, assign } from 'xstate'
+import { countOf } from '../../machines/generation.ts'
+import { isBehind } from '../../machines/group-coordinator/vocabulary.ts'
 import { type Chart, guarded, redrawn } from './faulty-machines.ts'
-import { type GroupConfiguration, reused } from './group-configurations.ts'
+import { type GroupConfiguration, reused, strangers } from './group-configurations.ts'
 import { type GroupRules, groupRules } from './group-rules.ts'
 
 export type GroupMutant = {
@@ -158,13 +160,25 @@ export const groupMutants: GroupMutant[] = [
   },
   {
     name: 'a new coordinator does not gather',
-    rules: { coordinator: guarded(coordinator, { remembersMore: () => false }) },
+    rules: {
+      coordinator: guarded(coordinator, {
+        isBehind: ({ context }: any, known: any) => 'clientIds' in known && isBehind(context, known),
+      }),
+    },
     configuration: { ...two, coordinatorCrashes: 1, isClean: true },
     breaks: 'R6 NoForceWhenClean',
   },
   {
     name: 'a new coordinator does not gather when it is asked after an owner',
-    rules: { coordinator: guarded(coordinator, { isBehind: () => false }) },
+    rules: {
+      coordinator: redrawn(coordinator, (chart) => {
+        for (const { on } of [chart.states.empty, chart.states.active]) {
+          const [gathers, answers] = on['owners.doubted']
+          delete gathers.target
+          gathers.actions = [gathers.actions[0], [answers.actions].flat().at(-1)]
+        }
+      }),
+    },
     configuration: { ...two, messages: 0, coordinatorCrashes: 1, doubts: 2, isClean: true },
     breaks: 'R6 NoForceWhenClean',
   },
@@ -200,7 +214,18 @@ export const groupMutants: GroupMutant[] = [
       }),
     },
     configuration: { ...joining, ...reused, isClean: true },
-    breaks: 'R6 NoForceWhenClean',
+    breaks: 'AtMostOneOwner',
+  },
+  {
+    name: 'of two coordinators that know nothing of each other the one that counts more is taken for the later',
+    rules: {
+      queueOwner: guarded(queueOwner, {
+        isForced: ({ context: { owner } }: any, { force, generation }: any) =>
+          force && countOf(generation) > countOf(owner.generation),
+      }),
+    },
+    configuration: strangers,
+    breaks: 'AtMostOneOwner',
   },
   {
     name: 'whoever begins to leave is no member any more',

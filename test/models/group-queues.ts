@@ -3,6 +3,7 @@
  *
  * A record is in the log at once and confirmed later; a master that follows finds either all of it or what was confirmed.
  */
+import { isLater } from '../../machines/generation.ts'
 import { isSameClaim, type QueueClaim } from '../../machines/queue-owner.ts'
 import type { GroupConfiguration } from './group-configurations.ts'
 import type { GroupRules } from './group-rules.ts'
@@ -148,7 +149,7 @@ export function queues(
       const { owner } = it.record
       if (ownerBefore && owner && owner.clientId !== ownerBefore.clientId) {
         // Only a LATER list of members says that an owner is gone.
-        if (!force || generation <= ownerBefore.generation) broke(words.oneOwner)
+        if (!force || !isLater(generation, ownerBefore.generation)) broke(words.oneOwner)
         outputs.push({ out: 'forced', owner: ownerBefore.clientId })
       }
     }
@@ -170,7 +171,8 @@ export function queues(
       tell({ type: 'owner.gone', clientId: clientIdOf(slot), generation } as never, null)
       const { owner } = it.record
       if (!before || (it.record.assignEpoch === assignEpoch && owner)) return
-      if (generation <= before.generation || before.clientId !== clientIdOf(slot)) broke(words.oneOwner)
+      if (!isLater(generation, before.generation) || before.clientId !== clientIdOf(slot))
+        broke(words.oneOwner)
       saw('a queue is freed whose owner is gone')
       outputs.push({ out: 'forced', owner: before.clientId })
     }

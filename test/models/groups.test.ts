@@ -2,7 +2,7 @@ import test from 'ava'
 import { type AnyMachineSnapshot, transition } from 'xstate'
 import { explore, printed, wander } from '../support/explore.ts'
 import { seededRandom, seedOfRun } from '../support/seeded-random.ts'
-import { clean, type GroupModel, overtaken, wildGroup } from './group-configurations.ts'
+import { clean, type GroupModel, overtaken, strangers, wildGroup } from './group-configurations.ts'
 import { withoutCauses } from './group-coordinators.ts'
 import { consumerGroup } from './group-model.ts'
 import { groupRules } from './group-rules.ts'
@@ -27,6 +27,18 @@ function holdsThroughout(of: string, { name, configuration, worlds, sees }: Grou
 
 for (const model of clean) holdsThroughout('every message is handled exactly once', model)
 for (const model of overtaken) holdsThroughout('a queue has one owner and loses nothing', model)
+
+test.serial(
+  'consumer group: newcomers that are first at another coordinator take nothing of whoever lives',
+  async (t) => {
+    t.timeout(600_000)
+    await turn()
+    const group = consumerGroup(strangers)
+    const { violation } = explore(group, 200_000)
+    t.is(violation && printed(violation), null)
+    t.true(group.seen.has('a gathering'))
+  },
+)
 
 test.serial('consumer group: every promise is kept wherever chance leads', async (t) => {
   t.timeout(600_000)
