@@ -5,7 +5,9 @@ import { Coordinators } from '../../actors/broker/coordinators.ts'
 import type { Coordinated } from '../../actors/broker/groups.ts'
 import { createDirectory } from '../../actors/node/inspection.ts'
 import { SimulatedDisk } from '../../actors/node/simulated-disk.ts'
+import { accept, serve } from '../../transport/codec.ts'
 import { createHub } from '../../transport/memory.ts'
+import { assignmentPush } from '../../transport/messages.ts'
 import { subjectsOf } from '../../transport/subjects.ts'
 import { seededRandom } from '../support/seeded-random.ts'
 import { virtualClock } from '../support/virtual-clock.ts'
@@ -28,7 +30,11 @@ function stage() {
   const coordinators = new Coordinators({ id: 'p1', world, subjects, directory }, 'broker-a')
   return {
     advance: (ms: number) => clock.advance(ms),
+    /** Whoever is told its share says so, as a member that lives does. */
     joins(clientId: string, generation = 0) {
+      serve(transport, subjects.assignmentChanged(GROUP, clientId), assignmentPush, (_, answer) =>
+        answer(accept({})),
+      )
       coordinators.join(
         {
           ...{ group: GROUP, clientId, instance: clientId, subscriptions: { orders: '*' }, generation },
