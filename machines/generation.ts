@@ -11,7 +11,7 @@
 /** Numbers of coordinators; this leaves room to count some thousand million divisions. */
 export const COORDINATORS = 2 ** 20
 /** What a coordinator counts on by that has heard of another one. */
-const LEAP = 1_000
+const LEAP = 100_000
 /** More divisions than a predecessor can have made without any of its members hearing of one. */
 const UNHEARD = LEAP / 2
 

@@ -108,8 +108,9 @@ export const groupCoordinatorMachine = coordinator.createMachine({
         'member.joined': [refused, { actions: taken }],
         'member.beat': [{ guard: ofMember, actions: [hear, armSession] }, rejected],
         'member.leaving': leaving,
-        'member.left': left,
-        'member.expired': expired,
+        // NEVER is it over early: of those who hold queues perhaps none has joined again yet.
+        'member.left': { guard: ofMember, actions: gone('left') },
+        'member.expired': { guard: ofMember, actions: gone('was not heard of any more') },
         'owners.doubted': doubted.whileGathering,
       },
     },

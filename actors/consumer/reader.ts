@@ -70,6 +70,9 @@ export class Reader {
   /** Polls that wait. */
   readonly #waiting = new Set<() => void>()
   #isClosed = false
+  #turn = 0
+  /** Which of several starts that were under way has placed it. */
+  readonly #placedBy = new WeakMap<QueueReader, number>()
 
   constructor(process: Process, options: ReaderOptions, released: () => void) {
     checkOptions(options)
@@ -272,6 +275,7 @@ export class Reader {
     if (this.#hasRoute) {
       if (this.#isReadable) return
       const { topic } = this
+      this.#route.want()
       throw badInput(
         `'${topic}' may be written and not read: see 'statemq topic show ${topic}'`,
         'NO_PERMISSION',
@@ -327,8 +331,11 @@ export class Reader {
   }
 
   async #start(reader: QueueReader, from: StartPosition): Promise<void> {
+    const turn = ++this.#turn
     const { offset } = await this.#find(reader.ref, from)
-    if (!this.#isClosed) reader.start(offset)
+    if (this.#isClosed || turn < (this.#placedBy.get(reader) ?? 0)) return
+    this.#placedBy.set(reader, turn)
+    reader.start(offset)
   }
 
   #find(ref: QueueRef, from: StartPosition): Promise<Found> {

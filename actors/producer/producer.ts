@@ -107,7 +107,6 @@ export class Producer {
       const { sender } = destination
       if (this.#mayGo(destination)) this.#placeBatch(sender, messages, encoded, stored, reject)
       else {
-        if (sender.isReadOnly) throw readOnly(sender.topic)
         const kept = messages.map(keep)
         this.#room.enter(destination, reject, (deadline) =>
           this.#placeBatch(sender, kept, encoded, stored, reject, deadline),
@@ -144,7 +143,6 @@ export class Producer {
     const { sender } = destination
     if (this.#mayGo(destination)) this.#place(sender, message, properties, resolve, reject, id)
     else {
-      if (sender.isReadOnly) throw readOnly(sender.topic)
       const kept = keep(message)
       this.#room.enter(destination, reject, (deadline) =>
         this.#place(sender, kept, properties, resolve, reject, id, deadline),
@@ -221,6 +219,7 @@ export class Producer {
         topic,
         createTopic: this.#createTopics,
         announced: (route) => this.#routed(destination, route),
+        answered: () => this.#refuseReadOnly(destination),
         missing: (error) => this.#room.unroutable(destination, error),
       }),
     }
@@ -231,8 +230,12 @@ export class Producer {
   #routed(destination: Destination, route: TopicRoute): void {
     destination.sender.setRoute(route)
     if (destination.sender.hasRoute) this.#room.routed(destination)
-    else if (destination.sender.isReadOnly)
-      this.#room.unroutable(destination, readOnly(destination.sender.topic))
+    else this.#refuseReadOnly(destination)
+  }
+
+  #refuseReadOnly(destination: Destination): void {
+    const { isReadOnly, topic } = destination.sender
+    if (isReadOnly) this.#room.unroutable(destination, readOnly(topic))
   }
 
   /** What the old master did says nothing of the new one. */

@@ -23,6 +23,8 @@ export type RouteWatchOptions = {
   topic: string
   createTopic: boolean
   announced(route: TopicRoute): void
+  /** A name server has just shown the topic, whether that was news or not. */
+  answered?(): void
   /** There is no such topic, and it is not made; told each time somebody wanted it. */
   missing(error: StateMQError): void
 }
@@ -65,8 +67,9 @@ export function watchRoute(process: Process, options: RouteWatchOptions): RouteW
           route.actor.send({ type: 'request.failed', code: 'refused', message, retryable: true })
         } else {
           const { value } = outcome.value as { value: TopicRoute | null }
-          if (value) route.actor.send({ type: 'route.answered', route: value })
-          else whyMissing()
+          if (!value) return whyMissing()
+          route.actor.send({ type: 'route.answered', route: value })
+          options.answered?.()
         }
       }),
     createTopic: () => createEverywhere(),

@@ -3,6 +3,7 @@ import { beyond, nextOf } from '../generation.ts'
 import { own } from '../own.ts'
 import { rebalanced, wantedTopics } from './division.ts'
 import {
+  type Assignment,
   coordinator,
   type EventOf,
   type GroupCoordinatorContext,
@@ -23,9 +24,18 @@ const because = ({ causes }: GroupCoordinatorContext, cause: string): string[] =
 /** The queues are to be divided anew, as soon as nothing else happens. */
 export const outdate = coordinator.raise({ type: 'division.outdated' })
 
+/**
+ * What a coordinator knows that has just heard of another one. A leap is no division: NEVER is what was told before told
+ * again under a generation that is later than the other one's.
+ */
+const leapt = ({ told, number }: GroupCoordinatorContext, generation: number): Assignment => ({
+  generation: beyond(generation, told.generation, number),
+  members: [],
+})
+
 const join = coordinator.assign(({ context, event }) => {
   const { type: _, generation, held, ...member } = event as EventOf<'member.joined'>
-  const { members, told, number } = context
+  const { members, told } = context
   const known = own(members, member.clientId)
   const isForeign = isBehind(context, { generation })
   const target = { ...context.target }
@@ -45,7 +55,7 @@ const join = coordinator.assign(({ context, event }) => {
         ...{ unheard: [], isPassedOver: false },
       },
     },
-    told: isForeign ? { ...told, generation: beyond(generation, told.generation, number) } : told,
+    told: isForeign ? leapt(context, generation) : told,
     target,
     causes: because(context, cause),
   }
@@ -204,10 +214,8 @@ export const gone = (what: string) => [removeBecause(what), disarm, outdate] as 
 const doubt = ({ event }: { event: EventOf<'owners.doubted'> }) => event
 /** Those who only lost their coordinator are about to join again. */
 const leapAhead = coordinator.assign(({ context, event }) => {
-  const { told, number } = context
   const { generation } = event as EventOf<'owners.doubted'>
-  if (!isBehind(context, { generation })) return {}
-  return { told: { ...told, generation: beyond(generation, told.generation, number) } }
+  return isBehind(context, { generation }) ? { told: leapt(context, generation) } : {}
 })
 /** The last one is gone: nobody has a share any more, in a generation of its own. */
 const divideAmongNobody = coordinator.assign(({ context, event }) => {

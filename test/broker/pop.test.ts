@@ -612,6 +612,23 @@ test('pop: of several owners the coordinator is asked in the name of the latest 
   t.deepEqual(asked, [{ group: 'g', clientIds: ['a', 'b'], generation: division(5) }])
 })
 
+test('pop: of two owners that are gone, one by the list of a coordinator that knew nothing of it is asked after again', async (t) => {
+  const bench = await broker(2)
+  const claims = [
+    { queueId: 0, clientId: 'x', instance: 'x', generation: generationOf(3, 9) },
+    { queueId: 1, clientId: 'y', instance: 'y', generation: generationOf(5, 7) },
+  ]
+  for (const claim of claims)
+    bench.groups.claim({ group: 'g', topic: 'orders', ...claim, force: false, waits: false }, () => {})
+  bench.settle()
+  bench.askCoordinator = (_, told) => told({ generation: generationOf(6, 7), gone: ['x', 'y'] })
+  t.is(refusalOf(bench)[0], codes.SERVICE_NOT_AVAILABLE)
+  t.is(bench.groups.owners.of('g', 'orders/1'), null)
+  bench.askCoordinator = (_, told) => told({ generation: generationOf(100_006, 7), gone: ['x'] })
+  receive(bench)
+  t.is(bench.groups.owners.of('g', 'orders/0'), null)
+})
+
 test('pop: a queue whose owner lives is its own, whoever pops', async (t) => {
   const bench = await owned()
   bench.askCoordinator = (_, told) => told({ generation: division(4), gone: [] })
@@ -633,7 +650,7 @@ test('pop: while it is not known whether an owner lives, whoever pops is told to
   t.is(bench.groups.owners.of('g', 'orders/0')?.clientId, 'owner')
 })
 
-test('pop: an owner that has claimed anew while the coordinator was asked keeps its queue', async (t) => {
+test('pop: an owner that has claimed anew while the coordinator was asked keeps its queue, and is asked after again', async (t) => {
   const bench = await owned()
   let answer: () => void = () => {}
   bench.askCoordinator = (_, told) => {
@@ -649,7 +666,7 @@ test('pop: an owner that has claimed anew while the coordinator was asked keeps 
   )
   answer()
   bench.settle()
-  for (const reply of replies) t.is(answerCode(bench.answer(reply)!), codes.NO_PERMISSION)
+  for (const reply of replies) t.is(answerCode(bench.answer(reply)!), codes.SERVICE_NOT_AVAILABLE)
   t.is(bench.groups.owners.of('g', 'orders/0')?.generation, division(5))
 })
 

@@ -2,7 +2,7 @@
 import test, { type ExecutionContext } from 'ava'
 import type { Client, QueueRef } from '../../actors/index.ts'
 import { LIMIT_MS, until } from '../support/until.ts'
-import { clientOf, numbers } from './support.ts'
+import { clientOf, clusterOf, numbers } from './support.ts'
 
 const queue = (queueId: number): QueueRef => ({ topic: 'orders', brokerName: 'broker-a', queueId })
 
@@ -162,4 +162,31 @@ test('reader: a topic that may be written and not read is refused, and read when
     return found.length > 0
   })
   t.true(found.includes('0@0') || found.includes('1@0'))
+})
+
+test('reader: what is sought while a poll still looks for a master is where it goes on', async (t) => {
+  const cluster = await clusterOf(t, { brokers: 1, slaves: 1 })
+  const client = await cluster.connect()
+  await client.admin().createTopic('orders', { queues: 1 })
+  const producer = client.producer({ timeoutMs: LIMIT_MS })
+  for (const body of numbers(10)) await producer.send({ topic: 'orders', body })
+  const readers = [30, 60, 90, 120, 150, 180].map((waitMs) => ({
+    reader: client.reader({ topic: 'orders' }),
+    waitMs,
+  }))
+  for (const { reader } of readers) await reader.queues()
+  const { masterId } = await client.admin().broker('broker-a')
+  cluster.isolateBroker('broker-a', masterId!)
+  await Promise.all(
+    readers.map(async ({ reader, waitMs }) => {
+      const polled = reader.poll(1, LIMIT_MS)
+      await new Promise((resolve) => setTimeout(resolve, waitMs))
+      await reader.seek({ offset: 7 })
+      await polled
+      t.deepEqual(
+        (await reader.poll(32, LIMIT_MS)).filter(({ queueOffset }) => queueOffset < 7),
+        [],
+      )
+    }),
+  )
 })

@@ -453,13 +453,7 @@ test('send: a topic that may be read and not written is refused at once, and tak
   await t.throwsAsync(send(), refused, 'also when the route is known')
   await t.throwsAsync(producer.sendBatch([{ topic: 'archive', body: 'x' }]), refused)
   await client.admin().createTopic('archive', { queues: 2 })
-  await until('it is taken', () =>
-    send().then(
-      () => true,
-      () => false,
-    ),
-  )
-  t.pass()
+  t.is((await send()).topic, 'archive', 'an old route is no reason to refuse')
 })
 
 test('send: a field of the first message to a topic that is misspelt is refused, with the right name', async (t) => {

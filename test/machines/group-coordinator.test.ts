@@ -212,7 +212,7 @@ test('group: a topic of which nobody tells takes no queue away', (t) => {
   group.expire('gatherWindow')
   group.take()
   group.expire('askLimit')
-  t.deepEqual(group.orders(), ['tell 1008: c1 0 1, c2 2'])
+  t.deepEqual(group.orders(), ['tell 100008: c1 0 1, c2 2'])
 })
 
 test('group: a topic without queues leaves nobody a share', (t) => {
@@ -595,12 +595,54 @@ test('group: a coordinator gathers ONCE for a predecessor, whichever of the two 
       group.send({ type: 'member.joined', ...member(clientId), generation: nth(count, number), held: [] })
     joins('old')
     t.is(group.state, 'gathering')
-    t.is(group.generation, Math.max(3, count) + 1_000)
+    t.is(group.generation, Math.max(3, count) + 100_000)
     group.expire('gatherWindow')
     joins('late')
     t.true(group.is('settling'))
-    t.is(group.generation, Math.max(3, count) + 1_001)
+    t.is(group.generation, Math.max(3, count) + 100_001)
   }
+})
+
+test('group: a leap is no division: what was told before is NEVER told again under the later generation', (t) => {
+  const rival = nth(7, OWN + 4)
+  for (const how of ['join', 'doubt'] as const) {
+    const group = started()
+    group.join('new', { allocation: 'lag-aware' })
+    group.route(1)
+    group.settle()
+    group.lags({})
+    t.is(group.generation, 1)
+    if (how === 'doubt') group.doubtOf(rival, 'old')
+    const joining = { ...member('old', { allocation: 'lag-aware' }), generation: rival, held: ['t/b/0'] }
+    group.send({ type: 'member.joined', ...joining })
+    t.is(group.state, 'gathering')
+    group.expire('gatherWindow')
+    t.true(group.is('measuring'))
+    group.take()
+    group.beat('new', 1)
+    t.notRegex(group.orders().join(), /tell .*new/)
+  }
+})
+
+test('group: a gathering lasts until all had their time, also when the only one that has joined again leaves', (t) => {
+  for (const end of ['left', 'expired'] as const) {
+    const group = started()
+    group.join('c1', { generation: 7 })
+    group.route(2)
+    if (end === 'left') group.say('member.left', 'c1')
+    else group.expire('session/c1')
+    t.is(group.state, 'gathering')
+    group.take()
+    group.doubt(7, 'c2')
+    t.deepEqual(group.orders(), ['gone 100007: not known'])
+    group.join('new')
+    t.is(group.state, 'gathering')
+  }
+  const deserted = started()
+  deserted.join('c1', { generation: 7 })
+  deserted.say('member.left', 'c1')
+  deserted.expire('gatherWindow')
+  t.is(deserted.state, 'empty')
 })
 
 test('group: a new coordinator leaps over all that its predecessor may have said', (t) => {
@@ -609,7 +651,7 @@ test('group: a new coordinator leaps over all that its predecessor may have said
   group.join('c2', { generation: 12 })
   group.route(2)
   group.expire('gatherWindow')
-  t.is(group.generation, 1_008)
+  t.is(group.generation, 100_008)
 })
 
 test('group: NEVER do two coordinators make the same generation, however they count', (t) => {
@@ -624,10 +666,10 @@ test('group: NEVER do two coordinators make the same generation, however they co
     happens({ type: 'member.joined', ...member('c1'), generation: 0, held: [] })
     happens({ type: 'queues.changed', topic: 't', queues: queuesOf('t', 1) }, 'settleWindow')
     happens({ type: 'member.joined', ...member('c2'), generation: nth(7, 9), held: [] }, 'gatherWindow')
-    happens({ type: 'owners.doubted', clientIds: ['c3'], generation: nth(9_000, 9) })
+    happens({ type: 'owners.doubted', clientIds: ['c3'], generation: nth(900_000, 9) })
     happens({ type: 'member.left', clientId: 'c1', instance: 'c1-1' })
-    happens({ type: 'member.left', clientId: 'c2', instance: 'c2-1' })
-    happens({ type: 'owners.doubted', clientIds: ['c3'], generation: nth(10_000, number) })
+    happens({ type: 'member.left', clientId: 'c2', instance: 'c2-1' }, 'gatherWindow')
+    happens({ type: 'owners.doubted', clientIds: ['c3'], generation: nth(2_000_000, number) })
     return new Set(generations.filter((generation) => generation > 0))
   })
   t.true(made[0]!.size > 3)
@@ -646,7 +688,7 @@ test('group: a new coordinator tells nobody a division until all had time to joi
   t.is(group.state, 'gathering')
   t.false(group.orders().some((order) => order.startsWith('tell')))
   group.expire('gatherWindow')
-  t.deepEqual(group.orders(), ['tell 1008: c1 0 1, c2 2 3'])
+  t.deepEqual(group.orders(), ['tell 100008: c1 0 1, c2 2 3'])
 })
 
 test('group: a new coordinator asks for the queues before it divides them', (t) => {
@@ -656,7 +698,7 @@ test('group: a new coordinator asks for the queues before it divides them', (t) 
   t.true(group.is('asking'))
   group.take()
   group.route(2)
-  t.deepEqual(group.orders(), ['tell 1008: c1 0 1'])
+  t.deepEqual(group.orders(), ['tell 100008: c1 0 1'])
 })
 
 test('group: a new coordinator counts what members hold as theirs, and moves it only where it must', (t) => {
@@ -667,7 +709,7 @@ test('group: a new coordinator counts what members hold as theirs, and moves it 
   group.expire('gatherWindow')
   t.deepEqual(group.notes(), [
     {
-      generation: 1_008,
+      generation: 100_008,
       causes: ['c1 knows a division that another coordinator made', 'c2 joined', "topic 't' is known"],
       ...{ members: 2, queues: 4, moves: 0 },
     },
@@ -682,7 +724,7 @@ test('group: a coordinator that learns late of a predecessor gathers, and keeps 
   group.beat('new', 1)
   t.deepEqual(group.take(), [])
   group.expire('gatherWindow')
-  t.deepEqual(group.orders(), ['tell 1008: new 0 1, old 2 3'])
+  t.deepEqual(group.orders(), ['tell 100008: new 0 1, old 2 3'])
 })
 
 test('group: who leaves or dies while a new coordinator gathers is not in its division', (t) => {
@@ -694,7 +736,7 @@ test('group: who leaves or dies while a new coordinator gathers is not in its di
   t.is(group.state, 'gathering')
   group.take()
   group.expire('gatherWindow')
-  t.deepEqual(group.orders(), ['tell 1008: c3 0 1 2 3'])
+  t.deepEqual(group.orders(), ['tell 100008: c3 0 1 2 3'])
 })
 
 // ------------------------------------------------------------------------------------------- owners that are doubted
@@ -744,12 +786,12 @@ test('group: an owner by another coordinator that counts alike is gathered for O
     group.take()
     group.doubtOf(nth(1, number), 'other')
     t.is(group.state, 'gathering')
-    t.deepEqual(group.orders(), ['gone 1001: not known'])
+    t.deepEqual(group.orders(), ['gone 100001: not known'])
     group.expire('gatherWindow')
     t.is(group.state, 'empty')
     group.take()
     group.doubtOf(nth(1, number), 'other')
-    t.regex(group.orders().join(), /^gone 100\d: other$/)
+    t.regex(group.orders().join(), /^gone 10000\d: other$/)
   }
 })
 
@@ -769,14 +811,14 @@ test('group: a coordinator that knows nothing of an owner gathers BEFORE it says
   group.take()
   group.doubt(7, 'c1')
   t.is(group.state, 'gathering')
-  t.deepEqual(group.orders(), ['gone 1007: not known'])
+  t.deepEqual(group.orders(), ['gone 100007: not known'])
   group.doubt(7, 'c1')
-  t.deepEqual(group.orders(), ['gone 1007: not known'])
+  t.deepEqual(group.orders(), ['gone 100007: not known'])
   group.expire('gatherWindow')
   t.is(group.state, 'empty')
   t.deepEqual(group.orders(), ['watch'])
   group.doubt(7, 'c1')
-  t.deepEqual(group.orders(), ['gone 1007: c1'])
+  t.deepEqual(group.orders(), ['gone 100007: c1'])
 })
 
 test('group: whoever only lost its coordinator joins again, and is not gone', (t) => {
@@ -786,16 +828,16 @@ test('group: whoever only lost its coordinator joins again, and is not gone', (t
   group.route(1)
   group.take()
   group.expire('gatherWindow')
-  t.deepEqual(group.orders(), ['tell 1008: c1 0'])
+  t.deepEqual(group.orders(), ['tell 100008: c1 0'])
   group.doubt(7, 'c1', 'c2')
-  t.deepEqual(group.orders(), ['gone 1008: c2'])
+  t.deepEqual(group.orders(), ['gone 100008: c2'])
 })
 
 test('group: an owner of a division that another coordinator made: it gathers, and keeps its members', (t) => {
   for (const [count, number, told] of [
-    [1, OWN - 1, 1_001],
-    [1, OWN + 1, 1_001],
-    [9, OWN - 1, 1_009],
+    [1, OWN - 1, 100_001],
+    [1, OWN + 1, 100_001],
+    [9, OWN - 1, 100_009],
   ] as const) {
     const group = stable('c1')
     group.doubtOf(nth(count, number), 'stranger')

@@ -1,5 +1,6 @@
 /** The coordinator of the model: the real machine, and a host that tells it the queues as soon as it asks. */
 import type { AnyMachineSnapshot } from 'xstate'
+import { areRivals, isLater } from '../../machines/generation.ts'
 import type { GroupCoordinatorContext, Member } from '../../machines/group-coordinator.ts'
 import { queueOfKey } from '../../machines/topic.ts'
 import type { GroupRules } from './group-rules.ts'
@@ -76,9 +77,19 @@ export function coordinators(rules: GroupRules, own: readonly Member[], keys: re
       if (isPassedOver && now && !now.isSilent)
         outputs.push({ out: 'saw', what: 'a member that was passed over is heard of again' })
     }
-    const broken = brokenBy(it)
+    const broken = (happening.is === 'event' ? brokenAfter(it, happening.event) : null) ?? brokenBy(it)
     if (broken) outputs.push({ out: 'broke', what: broken })
     return { coordinator: all.of(it), outputs }
+  }
+
+  /** AFTER it has heard of another one's division what it says is later than that. */
+  function brokenAfter(coordinator: Coordinator, event: { type: string }): string | null {
+    const { told, members } = contextOf(coordinator)
+    const { type, generation, clientId, instance } = event as { type: string } & Record<string, any>
+    const isHeeded = type === 'owners.doubted' || members[clientId]?.instance === instance
+    if ((type !== 'member.joined' && type !== 'owners.doubted') || !isHeeded) return null
+    const isBehind = isLater(generation, told.generation) || areRivals(generation, told.generation)
+    return isBehind ? 'LaterThanItsPredecessors' : null
   }
 
   /** Once a division is told and nothing has happened since, every queue is the share of exactly one member. */

@@ -51,3 +51,12 @@ test.serial('patient clock: a timer that is cleared does not run, also AFTER it 
   await until('its time has passed', () => patientClock.monotonic() - began > 300)
   t.is(runs, 0)
 })
+
+test.serial('patient clock: what no timer counts to fires at once, as for the real clock', async (t) => {
+  let runs = 0
+  patientClock.setTimeout(() => {
+    runs++
+  }, 2 ** 31)
+  await until('it ran', () => runs > 0)
+  t.is(runs, 1)
+})

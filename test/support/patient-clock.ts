@@ -8,6 +8,7 @@
  */
 import { realClock } from '../../actors/node/real-world.ts'
 import type { Clock } from '../../actors/node/world.ts'
+import { TIMER_MS_MAX } from '../../transport/ports.ts'
 
 const TICK_MS = 5
 /** Of a turn that lasts longer, no more than this. */
@@ -39,7 +40,8 @@ export const patientClock: Clock = {
   monotonic,
   defer: realClock.defer,
   setTimeout(run, ms) {
-    const dueAt = monotonic() + ms
+    // What no timer counts to fires at once, as it does for the real clock.
+    const dueAt = monotonic() + (ms <= TIMER_MS_MAX ? ms : 1)
     const wake = () => {
       const wait = dueAt - monotonic()
       if (wait > 0) timer.real = setTimeout(wake, wait)

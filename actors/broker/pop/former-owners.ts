@@ -56,7 +56,8 @@ export class FormerOwners {
           this.#owners.vacate({ group, topic, queueId }, { clientId, generation: told!.generation })
       }
       // Meanwhile, or by what was freed, others may have become owners.
-      const [left] = this.#ownedOf(group, topic, queueIds)
+      const owners = this.#ownedOf(group, topic, queueIds)
+      const left = owners.find(({ owner }) => !told?.gone?.includes(owner.clientId)) ?? owners[0]
       vacated(left === undefined ? null : faultOf(group, topic, left, told))
     })
   }
@@ -97,7 +98,7 @@ function faultOf(
   told: OwnerDoubtAnswer | null,
 ): PopFault {
   const belongs = `queue ${queueId} of '${topic}' belongs to ${clientId}, a member of '${group}' that owns queues`
-  return told?.gone
+  return told?.gone && !told.gone.includes(clientId)
     ? {
         code: codes.NO_PERMISSION,
         message:
